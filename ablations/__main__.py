@@ -1,0 +1,8 @@
+"""Further commands: `python -m ablations --help`."""
+
+import sys
+
+from ablations.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

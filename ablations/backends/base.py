@@ -1,0 +1,84 @@
+"""The Backend protocol: what generates text, whatever runs it.
+
+Knows neither queries nor judges. A backend says which decoding parameters it honours; a condition
+that sets another one away from its neutral value is refused before any work.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ablations.conditions import DECODING_PARAMETERS, DecodingParams, format_value, neutral_value
+from ablations.errors import UnsupportedError
+from ablations.records import Completion, Prompt
+
+
+@dataclass(frozen=True)
+class BackendIdentity:
+    """What decides a backend's output beside prompt and decoding parameters.
+
+    Attributes:
+        backend: the backend's name.
+        model: content identity of the model, or the served model's name.
+        settings: engine settings that were given or set, by name.
+    """
+
+    backend: str
+    model: str
+    settings: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"backend": self.backend, "model": self.model, "settings": dict(self.settings)}
+
+
+class Backend(Protocol):
+    """Generates one completion per call; calls may overlap freely.
+
+    A backend is entered once per study: `start` loads or connects, `close` gives everything back.
+    """
+
+    name: str
+    honours: frozenset[str]
+
+    @property
+    def identity(self) -> BackendIdentity:
+        """What decides the output beside prompt and parameters; known before `start`."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model or reach the server; raise `BackendError` or `UserError` where that fails."""
+        ...
+
+    def count_tokens(self, text: str) -> int | None:
+        """Return the number of prompt tokens of `text`, or None where the backend cannot know."""
+        ...
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens that prompt and completion may have together, or None where unknown."""
+        ...
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        """Return the completion of `prompt`; `decoding.stop` is a tuple of strings.
+
+        Raises:
+            BackendError: the engine or server failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back the engine or connection."""
+        ...
+
+
+def refuse_unsupported(backend_name: str, honours: frozenset[str], settings: Iterable[DecodingParams]) -> None:
+    """Raise `UnsupportedError` if a setting moves a parameter that the backend does not honour."""
+    for decoding in settings:
+        for name in DECODING_PARAMETERS:
+            value = getattr(decoding, name)
+            if name not in honours and value != neutral_value(name):
+                raise UnsupportedError(
+                    f"{name} = {format_value(value)} would have no effect: the backend {backend_name!r} is not known "
+                    f"to honour {name}; leave it at {format_value(neutral_value(name))}, or use the vllm backend"
+                )

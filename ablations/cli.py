@@ -1,0 +1,133 @@
+"""The command line: flags -> commands, and errors -> exit codes.
+
+Knows how things are called, not how they are done; that is in `commands`.
+
+Exit codes: 0 finished; 2 the user can fix it; 3 a part failed, finished work is kept; 130 interrupted.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ablations.errors import AblationError, UsageError
+
+_EXAMPLES = """\
+examples:
+  python ablations/run.py --study decoding                      the embedded default
+  python ablations/run.py --study decoding --dry-run            what it would do
+  python ablations/run.py --study decoding --name llama \\
+      --model meta-llama/Llama-3.1-8B --queries question.jsonl  your model, your queries
+  python ablations/run.py --study decoding --model ./my-70b \\
+      --engine tensor_parallel_size=4 --engine quantization=fp8 any engine argument of vLLM
+  python ablations/run.py --study decoding --backend openai --base-url http://localhost:8000/v1
+  python ablations/run.py --study decoding --mode search --sampler tpe --trials 60
+
+exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command goes on; 130 interrupted, likewise
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one message, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(prog="python -m ablations", description="Ablations of decoding parameters and prompt components.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_run(commands)
+    _add_prompt(commands)
+    audit = commands.add_parser("audit-judge", help="how often a judge prefers good answers to planted controls")
+    audit.add_argument("--judge", default="reference", metavar="NAME", help="the judge to audit (default: reference)")
+    ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
+    ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
+    _add_places(ui)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        prog="python ablations/run.py",
+        help="run a study",
+        description="Which decoding parameters make this model follow instructions, by how much, and how sure are we?",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = run.add_argument_group("what to study")
+    what.add_argument("--study", metavar="NAME", help="a file of search_spaces/, without .toml")
+    what.add_argument("--search-space", type=Path, metavar="PATH", help="a study file of your own")
+    what.add_argument("--name", help="the study's name in all records (default: the file's name)")
+    what.add_argument("--list", action="store_true", help="list the studies and stop")
+    _add_model(run)
+    judging = run.add_argument_group("on what, judged by what")
+    judging.add_argument(
+        "--queries", metavar="NAME|PATH", help="instructions (built in), MT-Bench, AlpacaEval JSON, or JSONL"
+    )
+    judging.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")
+    judging.add_argument("--limit", type=int, metavar="N", help="a seeded subset, spread over the categories")
+    judging.add_argument("--judge", metavar="NAME", help="what scores the completions (default: reference)")
+    judging.add_argument("--prompt-file", type=Path, metavar="FILE", help="its text replaces rules and demonstrations")
+    walk = run.add_argument_group("how to walk through the space")
+    walk.add_argument("--mode", choices=("ablation", "search"), help="a fixed design, or an optimiser")
+    walk.add_argument("--sampler", metavar="NAME", help="qmc, grid, brute, random; in a search also tpe, gp")
+    walk.add_argument("--trials", type=int, metavar="N", help="trials in all, the baseline included")
+    walk.add_argument("--levels", type=int, metavar="N", help="values per parameter, one factor at a time")
+    walk.add_argument("--seed", type=int, metavar="N")
+    walk.add_argument("--concurrency", type=int, metavar="N", help="trials in flight on the one engine")
+    walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
+    walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
+    walk.add_argument("--quiet", action="store_true", help="print errors only")
+    _add_places(run)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("what generates")
+    model.add_argument("--model", metavar="NAME|HUB_ID|DIR", help="a packaged model, a hub id or a folder")
+    model.add_argument("--backend", metavar="NAME", help="vllm (in this process) or openai (a completions server)")
+    model.add_argument("--base-url", metavar="URL", help="the server's address; implies --backend openai")
+    model.add_argument(
+        "--engine", action="append", default=[], metavar="KEY=VALUE", help="an engine argument of vLLM; may be repeated"
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    places = parser.add_argument_group("where results are kept")
+    places.add_argument("--mlruns", metavar="DIR", help="folder of all results (default: mlruns in the project)")
+    places.add_argument("--storage", metavar="URL", help="Optuna's database")
+    places.add_argument("--store", metavar="URL", help="database of completions and judgments")
+    places.add_argument("--tracking-uri", metavar="URL", help="MLflow's address")
+
+
+def _add_prompt(commands: Any) -> None:
+    prompt = commands.add_parser("prompt", help="print the exact prompt of a query, and nothing else")
+    prompt.add_argument("--study", default="decoding", metavar="NAME")
+    prompt.add_argument("--search-space", type=Path, metavar="PATH")
+    prompt.add_argument("--query", required=True, metavar="TEXT")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE")
+    prompt.add_argument("--turn-1-answer", metavar="TEXT", help="the model's answer to the first turn")
+    prompt.add_argument("--turn-2-query", metavar="TEXT", help="asks for the second turn's prompt")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every foreseen error is one message on standard error."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        parsed = build_parser().parse_args(arguments)
+        from ablations import commands
+
+        return commands.COMMANDS[parsed.command](parsed)
+    except AblationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted; all finished work is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt

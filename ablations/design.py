@@ -1,0 +1,166 @@
+"""Designs: which settings an ablation evaluates, fixed before anything runs.
+
+Knows neither Optuna nor engines. The order is: the baseline, A/A replicates, one factor at a time, then
+settings that fill the space; a smaller number of trials is always the beginning of a larger one.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from scipy.stats import qmc
+
+from ablations.conditions import Condition, Value
+from ablations.search_space import Parameter, SearchSpace, Values
+
+BASELINE = "baseline"
+REPLICATE = "replicate"
+ONE_FACTOR = "one-factor"
+ANCHOR = "anchor"
+FILL = "fill"
+SAMPLED = "sampled"
+
+_FILL_ATTEMPTS = 1_000
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One planned trial.
+
+    Attributes:
+        values: the active varied parameters.
+        role: why it is in the design: one of the constants of this module.
+        replicate: 0, or 1 for an A/A replicate, which differs in its seeds alone.
+        varied: the one parameter that differs from `reference`, or None.
+        reference: the values that the point is compared with.
+    """
+
+    values: Mapping[str, Value]
+    role: str
+    replicate: int = 0
+    varied: str | None = None
+    reference: Mapping[str, Value] | None = None
+
+
+@dataclass(frozen=True)
+class DesignPlan:
+    """What a design is made from: the space, the baseline, and how values become a condition."""
+
+    space: SearchSpace
+    baseline: Values
+    to_condition: Callable[[Values], Condition]
+    sampler: str
+    one_factor: bool
+    trials: int
+    levels: int
+    seed: int
+
+
+def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
+    """Return the baseline, its A/A replicate and, where the plan asks for it, one factor at a time."""
+    baseline = plan.space.active(plan.baseline)
+    points = [
+        DesignPoint(baseline, BASELINE),
+        DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline),
+    ]
+    return points + _one_factor(plan, baseline) if plan.one_factor else points
+
+
+def make_design(plan: DesignPlan) -> list[DesignPoint]:
+    """Return up to `plan.trials` points.
+
+    There are fewer where the space has no more different conditions, and where the sampler adapts to
+    results, so that only the fixed part can be known beforehand.
+    """
+    points = fixed_part(plan)
+    seen = {_identity(plan, point) for point in points}
+    for values in _filling(plan):
+        if len(points) >= plan.trials:
+            break
+        point = DesignPoint(values, FILL)
+        if (identity := _identity(plan, point)) not in seen:
+            seen.add(identity)
+            points.append(point)
+    return points[: plan.trials]
+
+
+def _identity(plan: DesignPlan, point: DesignPoint) -> tuple[str, int]:
+    return plan.to_condition(point.values).condition_id, point.replicate
+
+
+def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
+    """Return one factor at a time, the parameters taking turns, so that a short study sees all of them.
+
+    A parameter without effect at the baseline (top-p under greedy decoding) is varied around an anchor:
+    the baseline with the required parameter moved to the middle of its satisfying values. An anchor with
+    sampling gets an A/A replicate of its own, because two greedy runs show no sampling noise.
+    """
+    anchors: list[DesignPoint] = []
+    series: list[list[DesignPoint]] = []
+    for parameter in plan.space.parameters:
+        around = dict(baseline)
+        if not parameter.active(around):
+            anchor = _anchor(plan, parameter, baseline)
+            if anchor is None:
+                continue
+            around = anchor
+            for point in (
+                DesignPoint(anchor, ANCHOR, varied=_moved(anchor, baseline), reference=baseline),
+                DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor),
+            ):
+                if point not in anchors:
+                    anchors.append(point)
+        series.append(_levels(plan, parameter, around))
+    taken = {_identity(plan, DesignPoint(baseline, BASELINE))} | {_identity(plan, point) for point in anchors}
+    points = []
+    for point in _round_robin(series):
+        if (identity := _identity(plan, point)) not in taken:
+            taken.add(identity)
+            points.append(point)
+    return anchors + points
+
+
+def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:
+    values = [value for value in parameter.domain.spread(plan.levels) if value != around.get(parameter.name)]
+    moved = [plan.space.active({**plan.baseline, **around, parameter.name: value}) for value in values]
+    # Moving one parameter can switch others on (sampling at all switches top-p on): those stay at the baseline's value.
+    return [DesignPoint(point, ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
+
+
+def _anchor(plan: DesignPlan, parameter: Parameter, baseline: Values) -> dict[str, Value] | None:
+    """Return the baseline moved just so far that `parameter` has an effect, or None if nothing does that."""
+    requirement = parameter.requires
+    if requirement is None:
+        return None
+    parent = plan.space[requirement.parameter]
+    fitting = [value for value in parent.domain.spread(plan.levels) if requirement.holds({parent.name: value})]
+    if not fitting:
+        return None
+    return plan.space.active({**plan.baseline, **baseline, parent.name: fitting[(len(fitting) - 1) // 2]})
+
+
+def _moved(anchor: Values, baseline: Values) -> str:
+    return next(name for name, value in anchor.items() if baseline.get(name) != value)
+
+
+def _round_robin(series: list[list[DesignPoint]]) -> Iterator[DesignPoint]:
+    longest = max((len(points) for points in series), default=0)
+    for position in range(longest):
+        yield from (points[position] for points in series if position < len(points))
+
+
+def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
+    if plan.sampler in ("grid", "brute"):
+        settings = plan.space.grid()
+        if plan.sampler == "brute":
+            random.Random(plan.seed).shuffle(settings)
+        yield from settings
+    elif plan.sampler == "random":
+        generator = random.Random(plan.seed)
+        for _ in range(_FILL_ATTEMPTS):
+            yield plan.space.at_quantiles({name: generator.random() for name in plan.space.names})
+    elif plan.sampler == "qmc":
+        # Scrambled Sobol points (Owen 1998) cover every projection evenly, whatever number is used.
+        sequence = qmc.Sobol(d=len(plan.space.names), scramble=True, rng=plan.seed)
+        for point in sequence.random_base2(m=10):
+            yield plan.space.at_quantiles(dict(zip(plan.space.names, map(float, point), strict=True)))

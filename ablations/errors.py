@@ -1,0 +1,99 @@
+"""The exception tree: every failure that a user can meet, and the exit code it ends in.
+
+Knows nothing of the rest of the package.
+
+    AblationError                 exit 2 unless a subclass says otherwise
+    ├── UserError                 exit 2: the user can fix it; nothing was lost
+    │   ├── UsageError            a flag or a combination of flags
+    │   ├── ConditionError        a decoding parameter or prompt component out of range
+    │   ├── SearchSpaceError      a search space file
+    │   ├── QueryError            an evaluation set
+    │   ├── PromptError           a prompt file, or a prompt longer than the context
+    │   ├── ModelError            an unknown, damaged or unloadable model
+    │   ├── UnsupportedError      a parameter that the backend does not honour
+    │   ├── StudyMismatchError    the same study name with other content
+    │   └── StorageError          `mlruns` cannot be read or written
+    └── PartFailedError           exit 3: a part failed; finished work is kept
+        ├── BackendError          the engine or the model's server
+        └── JudgeError            the judge
+
+Each also inherits the standard exception a caller would catch. A message says what is wrong, which
+value, where it stands, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AblationError(Exception):
+    """Base of all errors that end a command with one message and an exit code."""
+
+    exit_code: int = 2
+
+
+class UserError(AblationError):
+    """The input is wrong and the user can fix it."""
+
+
+class UsageError(UserError, ValueError):
+    """A flag, or a combination of flags, makes no sense."""
+
+
+class ConditionError(UserError, ValueError):
+    """A decoding parameter or prompt component has an impossible value."""
+
+
+class SearchSpaceError(UserError, ValueError):
+    """A search space file is malformed or contradicts itself."""
+
+
+class QueryError(UserError, ValueError):
+    """An evaluation set cannot be read."""
+
+
+class PromptError(UserError, ValueError):
+    """A prompt cannot be built, or does not fit the model's context."""
+
+
+class ModelError(UserError, ValueError):
+    """A model is unknown, damaged, or cannot be prepared."""
+
+
+class UnsupportedError(UserError, ValueError):
+    """A backend was asked for something it would not honour."""
+
+
+class StudyMismatchError(UserError, ValueError):
+    """A study of this name exists and was made from other ingredients."""
+
+
+class StorageError(UserError, OSError):
+    """The results folder or one of its databases cannot be used."""
+
+
+class PartFailedError(AblationError, RuntimeError):
+    """A part that the study depends on failed; all finished work is kept."""
+
+    exit_code = 3
+
+
+class BackendError(PartFailedError):
+    """The engine or the model's server failed."""
+
+
+class JudgeError(PartFailedError):
+    """The judge failed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the help that goes with an unknown name: the nearest known one and the whole list.
+
+    >>> nearest("temprature", ["temperature", "top_p"])
+    'did you mean temperature? known: temperature, top_p'
+    >>> nearest("xyz", ["temperature", "top_p"])
+    'known: temperature, top_p'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    listing = f"known: {', '.join(names)}"
+    return f"did you mean {close[0]}? {listing}" if close else listing

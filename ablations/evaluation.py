@@ -1,0 +1,217 @@
+"""One condition -> completions -> judgments: the path of every request through store, backend and judge.
+
+Knows neither Optuna nor MLflow. Every completion and judgment is stored the moment it exists, and
+looked up before it is asked for.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ablations.backends.base import Backend
+from ablations.conditions import Condition, content_hash
+from ablations.errors import PromptError
+from ablations.judges.base import Judge
+from ablations.prompts import render_prompt
+from ablations.records import Completion, Judgment, Query
+from ablations.scoring import JudgedTurn
+from ablations.store import Store, completion_key, judgment_key
+
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class Progress:
+    """What an evaluation has done so far; shared by all trials of a study.
+
+    Attributes:
+        generated, reused: completions asked of the backend, and found in the store or in flight.
+        completion_tokens, prompt_tokens: tokens of generated completions.
+        judged: judgments asked of the judge.
+        turns_done: judged turns, reused ones included.
+    """
+
+    generated: int = 0
+    reused: int = 0
+    completion_tokens: int = 0
+    prompt_tokens: int = 0
+    judged: int = 0
+    turns_done: int = 0
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+
+    def announce(self) -> None:
+        """Tell whoever watches that a turn is done."""
+        for listener in self.listeners:
+            listener()
+
+
+@dataclass(frozen=True)
+class TurnKeys:
+    """Where a judged turn is stored."""
+
+    completion: str
+    judgment: str
+
+
+class Evaluator:
+    """Evaluates conditions on queries with one backend, one judge and one store.
+
+    Args:
+        backend, judge: started ones.
+        store: where results are looked up first and written at once.
+        seed: the study's seed. Request seeds come from it, the query, the turn and the replicate, not
+            from the condition, so that conditions share random numbers and their differences are narrower.
+    """
+
+    def __init__(self, backend: Backend, judge: Judge, store: Store, seed: int) -> None:
+        self._backend = backend
+        self._judge = judge
+        self._store = store
+        self._seed = seed
+        self._model = content_hash(backend.identity.to_dict())
+        self._judge_hash = content_hash(dict(judge.identity))
+        self._in_flight: dict[str, asyncio.Task[object]] = {}
+        self.progress = Progress()
+
+    async def evaluate(
+        self,
+        condition: Condition,
+        queries: Sequence[Query],
+        replicate: int,
+        on_turn: Callable[[JudgedTurn, TurnKeys], None],
+    ) -> list[JudgedTurn]:
+        """Return every judged turn of the queries under `condition`, in the queries' order.
+
+        `on_turn` is called with each judged turn the moment it is done. If one request fails, the others
+        are cancelled and the error is raised; what was stored stays.
+        """
+        async with _TaskGroup() as group:
+            tasks = [group.start(self._one_query(condition, query, replicate, on_turn)) for query in queries]
+        return [turn for task in tasks for turn in task.result()]
+
+    async def _one_query(
+        self, condition: Condition, query: Query, replicate: int, on_turn: Callable[[JudgedTurn, TurnKeys], None]
+    ) -> list[JudgedTurn]:
+        """Generate turn after turn; each is judged while the next one is generated."""
+        completions: list[Completion] = []
+        judging: list[asyncio.Task[JudgedTurn]] = []
+        async with _TaskGroup() as group:
+            for _ in query.turns:
+                completion, key = await self._complete(condition, query, completions, replicate)
+                completions.append(completion)
+                judging.append(group.start(self._judge_turn(query, tuple(completions), key, on_turn)))
+        return [task.result() for task in judging]
+
+    async def _complete(
+        self, condition: Condition, query: Query, earlier: Sequence[Completion], replicate: int
+    ) -> tuple[Completion, str]:
+        prompt = render_prompt(query, condition.prompt, [completion.answer for completion in earlier])
+        decoding = condition.effective
+        # A greedy request has no use for a seed; its replicates are told apart all the same.
+        seed = replicate if decoding.greedy else request_seed(self._seed, query.id, prompt.turn, replicate)
+        key = completion_key(self._model, prompt, decoding, seed)
+        stored = self._store.find_completion(key)
+        if stored is not None:
+            self.progress.reused += 1
+            return stored, key
+
+        async def generate() -> Completion:
+            completion = await self._backend.generate(prompt, decoding, seed)
+            request = {"prompt": prompt.to_dict(), "condition_id": condition.condition_id, "seed": seed}
+            self._store.add_completion(key, request, completion)
+            self.progress.generated += 1
+            self.progress.completion_tokens += completion.completion_tokens
+            self.progress.prompt_tokens += completion.prompt_tokens
+            return completion
+
+        return await self._once(key, generate), key
+
+    async def _judge_turn(
+        self,
+        query: Query,
+        completions: tuple[Completion, ...],
+        completion_id: str,
+        on_turn: Callable[[JudgedTurn, TurnKeys], None],
+    ) -> JudgedTurn:
+        key = judgment_key(self._judge_hash, query, completions)
+        judgment = self._store.find_judgment(key)
+        if judgment is None:
+
+            async def ask() -> Judgment:
+                made = await self._judge.judge(query, completions)
+                self._store.add_judgment(key, made)
+                self.progress.judged += 1
+                return made
+
+            judgment = await self._once(key, ask)
+        turn = JudgedTurn(query=query, turn=len(completions), completion=completions[-1], judgment=judgment)
+        self.progress.turns_done += 1
+        on_turn(turn, TurnKeys(completion_id, key))
+        self.progress.announce()
+        return turn
+
+    async def _once(self, key: str, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Run `work` unless the same key is being worked on; then wait for that result."""
+        running = self._in_flight.get(key)
+        if running is None:
+            running = asyncio.ensure_future(work())
+            self._in_flight[key] = running
+            running.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        # Shielded: a cancelled trial must not take away the result another trial waits for.
+        return await asyncio.shield(running)  # type: ignore[arg-type]
+
+
+class _TaskGroup(asyncio.TaskGroup):
+    """A task group that raises the first error itself instead of an exception group."""
+
+    def start(self, coroutine: Awaitable[_Result]) -> asyncio.Task[_Result]:
+        return self.create_task(coroutine)  # type: ignore[arg-type]
+
+    async def __aexit__(self, *details: object) -> None:
+        try:
+            await super().__aexit__(*details)  # type: ignore[arg-type]
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the first leaf of an exception group, or the error itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def request_seed(study_seed: int, query_id: str, turn: int, replicate: int) -> int:
+    """Return the seed of a request, 0 to 2**31 - 1, from everything but the condition."""
+    digest = hashlib.sha256(f"{study_seed}|{query_id}|{turn}|{replicate}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 2**31
+
+
+def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], queries: Sequence[Query]) -> None:
+    """Raise `PromptError` if a prompt and its answer may not fit the context; checked before anything is generated.
+
+    The second turn is taken at its longest: turn 1 answered with `max_tokens` tokens.
+    """
+    length = backend.context_length
+    if length is None:
+        return
+    prompts = {content_hash(condition.prompt.content()): condition for condition in conditions}
+    longest = {
+        key: max(c.decoding.max_tokens for c in conditions if content_hash(c.prompt.content()) == key)
+        for key in prompts
+    }
+    for key, condition in prompts.items():
+        limit = longest[key]
+        for query in queries:
+            for turn in range(1, len(query.turns) + 1):
+                text = render_prompt(query, condition.prompt, [""] * (turn - 1)).text
+                tokens = backend.count_tokens(text)
+                if tokens is not None and tokens + turn * limit > length:
+                    raise PromptError(
+                        f"query {query.id!r} turn {turn}: the prompt takes {tokens + (turn - 1) * limit} tokens and "
+                        f"the answer up to {limit}, but the context holds {length}; at most "
+                        f"{(length - tokens) // turn} tokens a turn would fit: lower max_tokens, use fewer demonstrations, or raise "
+                        "--engine max_model_len if the model allows"
+                    )

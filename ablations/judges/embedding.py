@@ -1,0 +1,47 @@
+"""Sentence embeddings by the packaged MiniLM model, computed once per text.
+
+Knows neither judges nor demonstrations. Runs on the CPU beside the engine.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablations.models import embedding_model_dir
+
+DEFAULT_ENCODER = "all-minilm-l6-v2"
+Vectors = NDArray[np.float32]
+
+
+class Encoder:
+    """Turns texts into unit vectors, shape (number of texts, 384), so that a dot product is the cosine.
+
+    Safe to call from several threads; one text is encoded once in the encoder's life.
+    """
+
+    def __init__(self, alias: str = DEFAULT_ENCODER) -> None:
+        self.alias = alias
+        self._model: Any = None
+        self._known: dict[str, Vectors] = {}
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Load the model, some seconds."""
+        from sentence_transformers import SentenceTransformer
+
+        with self._lock:
+            if self._model is None:
+                self._model = SentenceTransformer(str(embedding_model_dir(self.alias)), device="cpu")
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return one unit vector a text, in the texts' order."""
+        self.load()
+        with self._lock:
+            missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+            if missing:
+                vectors = self._model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
+                self._known.update(zip(missing, np.asarray(vectors, dtype=np.float32), strict=True))
+            return np.stack([self._known[text] for text in texts])

@@ -1,0 +1,111 @@
+"""Where a study keeps its results: the folder `mlruns` and the databases in it.
+
+Knows addresses and whether they can be written, not what is in them.
+"""
+
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ablations.errors import StorageError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULT_FOLDER = REPOSITORY / "mlruns"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder and the three addresses of a study's results.
+
+    Attributes:
+        folder: where results files, logs and, by default, all databases lie.
+        store, storage, tracking_uri: SQLAlchemy URLs of the store and Optuna, and MLflow's address.
+    """
+
+    folder: Path
+    store: str
+    storage: str
+    tracking_uri: str
+
+    @classmethod
+    def choose(cls, folder: str | None, store: str | None, storage: str | None, tracking_uri: str | None) -> "Places":
+        """Return the given addresses, with SQLite files in the folder for those left out."""
+        chosen = Path(folder).expanduser().resolve() if folder else DEFAULT_FOLDER
+        return cls(
+            folder=chosen,
+            store=store or f"sqlite:///{chosen / 'store.db'}",
+            storage=storage or f"sqlite:///{chosen / 'optuna.db'}",
+            tracking_uri=tracking_uri or f"sqlite:///{chosen / 'mlflow.db'}",
+        )
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps files."""
+        return self.folder / "artifacts"
+
+    def results(self, study: str) -> Path:
+        """Where a study's results of record are exported to."""
+        return self.folder / "results" / study / "results.parquet"
+
+    def engine_log(self, study: str) -> Path:
+        """Where everything goes that the engine prints."""
+        return self.folder / "logs" / f"{study}.vllm.log"
+
+    def prepare(self) -> None:
+        """Make the folder and check that it and its databases can be used.
+
+        Raises:
+            StorageError: the folder cannot be written, or a database is damaged.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as probe:
+                probe.write(b"writable")
+        except OSError as error:
+            raise StorageError(
+                f"the results folder {self.folder} cannot be written: {error.strerror or error}; "
+                "mend its permissions, or name another with --mlruns"
+            ) from error
+        for name in ("store.db", "optuna.db", "mlflow.db"):
+            _check_database(self.folder / name)
+
+    def lock(self, study: str) -> Any:
+        """Return a held lock on the study, given back by `release()`.
+
+        Raises:
+            StorageError: another process runs the study.
+        """
+        path = self.folder / "locks" / f"{study}.lock"
+        path.parent.mkdir(exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(
+                f"the study {study!r} is being run by another process; wait for it, or use --name for a second study"
+            ) from error
+        return lock
+
+
+def _check_database(path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            return
+        raise StorageError(
+            f"{path} cannot be used: {error}; mend its permissions, move a damaged file away, "
+            "or name another folder with --mlruns"
+        ) from error

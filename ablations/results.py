@@ -1,0 +1,110 @@
+"""The results of record: one row per trial, query, turn and judge, exported from the store.
+
+Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablations.conditions import DECODING_PARAMETERS, INTEGER_PARAMETERS, PROMPT_PARAMETERS, format_value
+from ablations.records import Query
+from ablations.scoring import repeated_share
+from ablations.store import Store, StoredResult
+
+PARAMETER_PREFIX = "param."
+_TEXT_PARAMETERS = frozenset({"stop", "rules", "headings"})
+
+
+def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
+    """Return a study's results, one row per trial × query × turn × judge.
+
+    Columns: study, trial, condition_id, role, replicate, varied, reference (label of the trial compared
+    with), label, state, active (names of the varied parameters that had an effect), one `param.NAME` per
+    parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
+    (reason), prompt_tokens, completion_tokens, truncated, repetition, seed. Trials that did not finish
+    are left out.
+    """
+    trials = store.trials(study)
+    by_id = {query.id: query for query in queries}
+    rows = [
+        _row(study, trials[result.trial], result, by_id[result.query_id])
+        for result in store.results(study)
+        if result.trial in trials and result.query_id in by_id
+    ]
+    return pl.DataFrame(rows, schema=_schema())
+
+
+def write_results(frame: pl.DataFrame, path: Path) -> None:
+    """Write the frame as Parquet, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".parquet.part")
+    frame.write_parquet(aside)
+    aside.replace(path)
+
+
+def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) -> dict[str, Any]:
+    values = {
+        f"{PARAMETER_PREFIX}{name}": format_value(value) if name in _TEXT_PARAMETERS else value
+        for name, value in trial["values"].items()
+    }
+    completion = result.completion
+    return {
+        "study": study,
+        "trial": result.trial,
+        "condition_id": trial["condition_id"],
+        "role": trial["role"],
+        "replicate": trial["replicate"],
+        "varied": trial["varied"],
+        "reference": _reference(trial),
+        "label": trial["label"],
+        "state": trial["state"],
+        "active": trial["active"],
+        **values,
+        "query_id": query.id,
+        "category": query.category,
+        "turn": result.turn,
+        "query": query.turns[result.turn - 1],
+        "answer": completion.answer,
+        "judge": result.judge,
+        "score": result.judgment.score.value,
+        "unscored": result.judgment.score.reason,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "truncated": completion.truncated,
+        "repetition": repeated_share(completion.answer),
+        "seed": completion.seed,
+    }
+
+
+def _reference(trial: dict[str, Any]) -> str | None:
+    reference = trial["reference"]
+    if reference is None:
+        return None
+    return " ".join(f"{name}={format_value(value)}" for name, value in reference.items())
+
+
+def _schema() -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
+        kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in _TEXT_PARAMETERS else pl.Float64
+        parameters[f"{PARAMETER_PREFIX}{name}"] = kind
+    texts = ("condition_id", "role", "varied", "reference", "label", "state")
+    return {
+        "study": pl.String,
+        "trial": pl.Int64,
+        **dict.fromkeys(texts, pl.String),
+        "replicate": pl.Int64,
+        "active": pl.List(pl.String),
+        **parameters,
+        **dict.fromkeys(("query_id", "category", "query", "answer", "judge", "unscored"), pl.String),
+        "turn": pl.Int64,
+        "score": pl.Float64,
+        "prompt_tokens": pl.Int64,
+        "completion_tokens": pl.Int64,
+        "truncated": pl.Boolean,
+        "repetition": pl.Float64,
+        "seed": pl.Int64,
+    }

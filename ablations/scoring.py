@@ -1,0 +1,134 @@
+"""Judgments -> numbers of one trial: means, interval, coverage, lengths, rates.
+
+Knows neither where judgments come from nor how they are shown.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TypeVar
+
+from scipy.stats import t as student_t
+
+from ablations.records import Completion, Judgment, Query
+
+REPEATED_NGRAM = 4
+_Key = TypeVar("_Key", str, int)
+
+
+@dataclass(frozen=True)
+class JudgedTurn:
+    """One turn of one query under one trial: what the model said and what the judge made of it."""
+
+    query: Query
+    turn: int
+    completion: Completion
+    judgment: Judgment
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one trial scored.
+
+    Attributes:
+        mean: mean over queries of the mean over their scored turns, or None if nothing was scored.
+        low, high: 95 % interval of that mean over queries (Student's t), None below two queries.
+        n_scored, n_judged: scored and judged completions.
+        by_turn: mean score of each turn over its scored completions.
+        by_category: mean over the queries of each category.
+        mean_tokens: mean completion tokens a turn.
+        truncation_rate: share of completions cut at max_tokens.
+        repetition: mean share of repeated 4-grams of words (see `repeated_share`).
+        empty_rate: share of completions without any text.
+        unscored: how often each reason for a missing score occurred.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n_queries: int
+    n_scored: int
+    n_judged: int
+    by_turn: dict[int, float]
+    by_category: dict[str, float]
+    mean_tokens: float
+    prompt_tokens: int
+    completion_tokens: int
+    truncation_rate: float
+    repetition: float
+    empty_rate: float
+    unscored: dict[str, int]
+
+    @property
+    def coverage(self) -> float:
+        """Scored completions as a share of judged ones, 0 to 1."""
+        return self.n_scored / self.n_judged if self.n_judged else 0.0
+
+
+def summarise(turns: Sequence[JudgedTurn]) -> Summary:
+    """Return the numbers of one trial; `turns` may come in any order and must not be empty."""
+    scored = [turn for turn in turns if turn.judgment.score.value is not None]
+    by_query = _grouped_means(scored, lambda turn: turn.query.id)
+    mean, low, high = mean_interval(list(by_query.values()))
+    category_of = {turn.query.id: turn.query.category for turn in scored}
+    by_category: dict[str, list[float]] = defaultdict(list)
+    for query_id, value in by_query.items():
+        by_category[category_of[query_id]].append(value)
+    completions = [turn.completion for turn in turns]
+    unscored: dict[str, int] = defaultdict(int)
+    for turn in turns:
+        if turn.judgment.score.reason is not None:
+            unscored[turn.judgment.score.reason] += 1
+    return Summary(
+        mean=mean,
+        low=low,
+        high=high,
+        n_queries=len({turn.query.id for turn in turns}),
+        n_scored=len(scored),
+        n_judged=len(turns),
+        by_turn=dict(sorted(_grouped_means(scored, lambda turn: turn.turn).items())),
+        by_category={name: fmean(values) for name, values in sorted(by_category.items()) if name},
+        mean_tokens=fmean(completion.completion_tokens for completion in completions),
+        prompt_tokens=sum(completion.prompt_tokens for completion in completions),
+        completion_tokens=sum(completion.completion_tokens for completion in completions),
+        truncation_rate=fmean(completion.truncated for completion in completions),
+        repetition=fmean(repeated_share(completion.answer) for completion in completions),
+        empty_rate=fmean(not completion.answer for completion in completions),
+        unscored=dict(unscored),
+    )
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+    """Return the mean of independent values and its Student-t interval; Nones where there are too few.
+
+    >>> [round(value, 4) for value in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.4841, 4.4841]
+    """
+    if not values:
+        return None, None, None
+    mean = fmean(values)
+    if len(values) < 2:
+        return mean, None, None
+    half = float(student_t.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def repeated_share(text: str, n: int = REPEATED_NGRAM) -> float:
+    """Return the share of word n-grams that occurred before in the text, 0 to 1; 0 for shorter texts.
+
+    >>> repeated_share("a b c d a b c d a b c d")
+    0.5555555555555556
+    """
+    words = text.lower().split()
+    grams = [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _grouped_means(turns: Iterable[JudgedTurn], key: Callable[[JudgedTurn], _Key]) -> dict[_Key, float]:
+    values: dict[_Key, list[float]] = defaultdict(list)
+    for turn in turns:
+        if turn.judgment.score.value is not None:
+            values[key(turn)].append(turn.judgment.score.value)
+    return {name: fmean(group) for name, group in values.items()}

@@ -1,0 +1,182 @@
+"""StudySpec: everything one study is made from, frozen before anything runs.
+
+Knows neither Optuna nor MLflow nor how conditions are evaluated. Flags override the study file, the
+study file overrides the defaults here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ablations.conditions import (
+    DECODING_PARAMETERS,
+    PROMPT_PARAMETERS,
+    Condition,
+    DecodingParams,
+    PromptParts,
+    Value,
+    content_hash,
+)
+from ablations.design import DesignPlan, DesignPoint, fixed_part, make_design
+from ablations.errors import StudyMismatchError, UsageError
+from ablations.prompts import build_parts
+from ablations.records import Query
+from ablations.search_space import SearchSpace, Values
+from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_choice
+
+DEFAULTS: Mapping[str, Any] = {
+    "mode": "ablation",
+    "sampler": "qmc",
+    "trials": 24,
+    "levels": 3,
+    "seed": 0,
+    "concurrency": 4,
+    "model": "gemma-3-270m",
+    "backend": "vllm",
+    "judge": "reference",
+    "queries": "instructions",
+    "limit": None,
+}
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """What a study evaluates, on what, and how it walks through its space.
+
+    Attributes:
+        name: the study's name; under one name there is one set of ingredients.
+        file: the study file.
+        mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
+        queries: the evaluation set after `--limit`.
+        fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
+
+    Raises:
+        UsageError: a number out of range, or a sampler that does not fit the mode.
+    """
+
+    name: str
+    file: StudyFile
+    mode: str
+    sampler: str
+    trials: int
+    levels: int
+    seed: int
+    concurrency: int
+    queries: tuple[Query, ...]
+    fixed_parts: PromptParts | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "levels", "concurrency"):
+            if getattr(self, name) < (2 if name == "levels" else 1):
+                raise UsageError(f"--{name} {getattr(self, name)} leaves nothing to do; give at least 1")
+        check_choice("--sampler", self.sampler, SAMPLERS)
+        if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
+            raise UsageError(
+                f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "
+                "brute or random. For a search add --mode search"
+            )
+        if self.fixed_parts is not None and (varied := set(self.space.names) & {"rules", "demonstrations"}):
+            raise UsageError(
+                f"--prompt-file replaces {' and '.join(sorted(varied))}, which this study varies; drop one"
+            )
+
+    @property
+    def space(self) -> SearchSpace:
+        """The varied parameters."""
+        return self.file.space
+
+    def to_condition(self, values: Values) -> Condition:
+        """Return the condition in which the varied parameters have `values` and the rest is the baseline's."""
+        full: dict[str, Value] = {**self.file.baseline, **values}
+        decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS if name in full})  # type: ignore[arg-type]
+        components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
+        return Condition(decoding, self.fixed_parts or build_parts(**components))
+
+    @cached_property
+    def baseline(self) -> Condition:
+        """The condition that effects are measured against."""
+        return self.to_condition({})
+
+    @cached_property
+    def plan(self) -> DesignPlan:
+        """What the design is made from."""
+        return DesignPlan(
+            space=self.space,
+            baseline=self.file.baseline,
+            to_condition=self.to_condition,
+            sampler=self.sampler,
+            one_factor=self.mode == "ablation" and self.sampler not in ("grid", "brute"),
+            trials=self.trials,
+            levels=self.levels,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def design(self) -> list[DesignPoint]:
+        """The planned trials: all of them, or where the sampler adapts to results those before its own."""
+        return make_design(self.plan)
+
+    @property
+    def left_out(self) -> int:
+        """How many trials of the design's fixed part `trials` leaves out."""
+        return max(len(fixed_part(self.plan)) - self.trials, 0)
+
+    @property
+    def total_trials(self) -> int:
+        """How many trials the study has when it is done."""
+        return self.trials if self.sampler in ADAPTIVE_SAMPLERS else len(self.design)
+
+    @property
+    def turns(self) -> int:
+        """Turns to answer per trial."""
+        return sum(len(query.turns) for query in self.queries)
+
+    def identity(self, backend: Mapping[str, Any], judge: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what may not change under one study name, as plain JSON types.
+
+        The number of trials and the concurrency are left out: both can be raised later.
+        """
+        return {
+            "model": backend["model"],
+            "backend": backend["backend"],
+            "engine": dict(backend["settings"]),
+            "judge": dict(judge),
+            "queries": content_hash([query.to_dict() for query in self.queries]),
+            "number of queries": len(self.queries),
+            "parameters": {
+                parameter.name: parameter.domain.describe()
+                + (f"; requires {parameter.requires}" if parameter.requires else "")
+                for parameter in self.space.parameters
+            },
+            "baseline": {name: _plain(value) for name, value in self.baseline.values().items()},
+            "prompt": content_hash(self.baseline.prompt.content()),
+            "mode": self.mode,
+            "sampler": self.sampler,
+            "levels": self.levels,
+            "seed": self.seed,
+        }
+
+
+def check_same_study(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raise `StudyMismatchError` that shows every difference between two identities."""
+    differences = list(_differences("", stored, current))
+    if differences:
+        raise StudyMismatchError(
+            f"the study {name!r} exists and was made from other ingredients:\n  "
+            + "\n  ".join(differences)
+            + "\nuse --name for a second study, or --fresh to start this one anew (stored completions are reused)"
+        )
+
+
+def _differences(prefix: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> Iterable[str]:
+    for key in sorted({*stored, *current}):
+        before, now = stored.get(key), current.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(f"{prefix}{key}.", before, now)
+        elif before != now:
+            yield f"{prefix}{key}: was {before!r}, now {now!r}"
+
+
+def _plain(value: Value) -> Any:
+    return list(value) if isinstance(value, tuple) else value

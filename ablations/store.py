@@ -1,0 +1,239 @@
+"""The store: completions and judgments by content key, and what each study is made of, in SQL.
+
+Knows neither models nor judges: keys come from `completion_key` and `judgment_key`. It is the record;
+Optuna's and MLflow's databases are views that can be made anew from it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from ablations.conditions import DecodingParams, content_hash
+from ablations.errors import StorageError
+from ablations.records import Completion, Judgment, Prompt, Query
+
+_METADATA = sa.MetaData()
+_COMPLETIONS = sa.Table(
+    "completions",
+    _METADATA,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+_JUDGMENTS = sa.Table(
+    "judgments",
+    _METADATA,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+_STUDIES = sa.Table(
+    "studies",
+    _METADATA,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+_RESULTS = sa.Table(
+    "results",
+    _METADATA,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("trial", sa.Integer, primary_key=True),
+    sa.Column("query_id", sa.String(255), primary_key=True),
+    sa.Column("turn", sa.Integer, primary_key=True),
+    sa.Column("judge", sa.String(64), primary_key=True),
+    sa.Column("completion_key", sa.String(32), nullable=False),
+    sa.Column("judgment_key", sa.String(32), nullable=False),
+)
+_TRIALS = sa.Table(
+    "trials",
+    _METADATA,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+
+def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: int) -> str:
+    """Return the content key of a completion: model identity, prompt text, effective parameters, seed."""
+    return content_hash([model, prompt.text, asdict(decoding), seed], length=32)
+
+
+def judgment_key(judge: str, query: Query, completions: Sequence[Completion]) -> str:
+    """Return the content key of a judgment: judge identity, query with references, the answers so far."""
+    shown = [[completion.text, completion.finish_reason] for completion in completions]
+    return content_hash([judge, query.turns, query.references, query.category, shown], length=32)
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """One judged completion of a trial, as exported: who it belongs to and what was found."""
+
+    trial: int
+    query_id: str
+    turn: int
+    judge: str
+    completion: Completion
+    judgment: Judgment
+
+
+class Store:
+    """Completions, judgments and studies in one SQL database.
+
+    Args:
+        url: an SQLAlchemy URL, such as `sqlite:///mlruns/store.db`.
+
+    Raises:
+        StorageError: the database cannot be opened, read or written.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        with _storage_errors(url):
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            _METADATA.create_all(self._engine)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    def find_completion(self, key: str) -> Completion | None:
+        """Return the completion stored under `key`, or None."""
+        record = self._scalar(sa.select(_COMPLETIONS.c.record).where(_COMPLETIONS.c.key == key))
+        return Completion.from_json(record) if record is not None else None
+
+    def add_completion(self, key: str, request: Mapping[str, Any], completion: Completion) -> None:
+        """Keep a completion; the first one stored under a key stays."""
+        self._insert(
+            _COMPLETIONS,
+            key=key,
+            request=json.dumps(request, ensure_ascii=False),
+            record=completion.to_json(),
+            created=_now(),
+        )
+
+    def find_judgment(self, key: str) -> Judgment | None:
+        """Return the judgment stored under `key`, or None."""
+        record = self._scalar(sa.select(_JUDGMENTS.c.record).where(_JUDGMENTS.c.key == key))
+        return Judgment.from_json(record) if record is not None else None
+
+    def add_judgment(self, key: str, judgment: Judgment) -> None:
+        """Keep a judgment; the first one stored under a key stays."""
+        self._insert(_JUDGMENTS, key=key, record=judgment.to_json(), created=_now())
+
+    def add_result(self, study: str, trial: int, query_id: str, turn: int, judge: str, keys: tuple[str, str]) -> None:
+        """Record that a trial's answer to a query and turn is the completion and judgment under `keys`."""
+        self._insert(
+            _RESULTS,
+            study=study,
+            trial=trial,
+            query_id=query_id,
+            turn=turn,
+            judge=judge,
+            completion_key=keys[0],
+            judgment_key=keys[1],
+        )
+
+    def results(self, study: str) -> list[StoredResult]:
+        """Return every judged completion of a study, ordered by trial, query and turn."""
+        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key).join(
+            _JUDGMENTS, _RESULTS.c.judgment_key == _JUDGMENTS.c.key
+        )
+        columns = (_RESULTS.c.trial, _RESULTS.c.query_id, _RESULTS.c.turn, _RESULTS.c.judge)
+        query = (
+            sa.select(*columns, _COMPLETIONS.c.record, _JUDGMENTS.c.record)
+            .select_from(joined)
+            .where(_RESULTS.c.study == study)
+            .order_by(*columns)
+        )
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            StoredResult(trial, query_id, turn, judge, Completion.from_json(completion), Judgment.from_json(judgment))
+            for trial, query_id, turn, judge, completion, judgment in rows
+        ]
+
+    def find_study(self, name: str) -> dict[str, Any] | None:
+        """Return what the study of this name was made from, or None."""
+        record = self._scalar(sa.select(_STUDIES.c.identity).where(_STUDIES.c.name == name))
+        return None if record is None else dict(json.loads(record))
+
+    def add_study(self, name: str, identity: Mapping[str, Any]) -> None:
+        """Record what a study is made from."""
+        self._insert(_STUDIES, name=name, identity=json.dumps(identity, ensure_ascii=False), created=_now())
+
+    def add_trial(self, study: str, number: int, record: Mapping[str, Any]) -> None:
+        """Record what a trial evaluates."""
+        self._insert(_TRIALS, study=study, number=number, record=json.dumps(record, ensure_ascii=False))
+
+    def trials(self, study: str) -> dict[int, dict[str, Any]]:
+        """Return what each trial of a study evaluates, by number."""
+        query = sa.select(_TRIALS.c.number, _TRIALS.c.record).where(_TRIALS.c.study == study).order_by(_TRIALS.c.number)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return {number: json.loads(record) for number, record in connection.execute(query)}
+
+    def forget_study(self, name: str) -> None:
+        """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""
+        with _storage_errors(self._url), self._engine.begin() as connection:
+            connection.execute(_STUDIES.delete().where(_STUDIES.c.name == name))
+            connection.execute(_TRIALS.delete().where(_TRIALS.c.study == name))
+            connection.execute(_RESULTS.delete().where(_RESULTS.c.study == name))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each table."""
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return {
+                table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in _METADATA.sorted_tables
+            }
+
+    def _scalar(self, query: sa.Select[Any]) -> str | None:
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            record: str | None = connection.execute(query).scalars().one_or_none()
+        return record
+
+    def _insert(self, table: sa.Table, **values: Any) -> None:
+        """Insert a row unless its key exists: content keys make both rows the same."""
+        with _storage_errors(self._url):
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(table.insert().values(**values))
+            except sa.exc.IntegrityError:
+                return
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # WAL survives a killed process and lets a notebook read while a study writes.
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.IntegrityError:
+        raise
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
+        cause = getattr(error, "orig", None) or error
+        raise StorageError(
+            f"the store {shown} cannot be used: {cause}; check the address and the file's permissions, "
+            "move a damaged file away, or name another with --store"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,255 @@
+"""The study: Optuna's ask and tell around the evaluation of conditions.
+
+Knows how trials are chosen, run side by side, resumed and recorded; neither how text is generated
+nor how results are drawn.
+"""
+
+import asyncio
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from ablations.conditions import Condition, Value, format_value
+from ablations.design import SAMPLED, DesignPoint
+from ablations.errors import StorageError
+from ablations.evaluation import Evaluator, first_error
+from ablations.records import Query
+from ablations.scoring import JudgedTurn, Summary, summarise
+from ablations.search_space import Choices, SearchSpace
+from ablations.spec import StudySpec
+from ablations.store import Store
+from ablations.tracking import Tracker
+
+MIN_COVERAGE = 0.9
+"""Below this share of scored completions a trial fails instead of winning or losing."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial that Optuna handed out: its number, what it evaluates, and why."""
+
+    number: int
+    condition: Condition
+    point: DesignPoint
+
+    @property
+    def label(self) -> str:
+        """The varied parameters, as a person reads them."""
+        values = " ".join(f"{name}={format_value(value)}" for name, value in self.point.values.items())
+        return f"{values} (A/A)" if self.point.replicate else values
+
+    def record(self, state: str, summary: Summary, seconds: float) -> dict[str, Any]:
+        """Return what the store keeps of the finished trial."""
+        point = self.point
+        return {
+            "condition_id": self.condition.condition_id,
+            "values": _plain(self.condition.values()),
+            "active": sorted(point.values),
+            "role": point.role,
+            "replicate": point.replicate,
+            "varied": point.varied,
+            "reference": None if point.reference is None else _plain(dict(point.reference)),
+            "label": self.label,
+            "state": state,
+            "seconds": seconds,
+            "mean": summary.mean,
+        }
+
+
+@dataclass
+class Finished:
+    """A trial that has been told to Optuna."""
+
+    trial: PlannedTrial
+    summary: Summary
+    state: str
+
+
+class Study:
+    """Runs the trials of one spec, beginning where an earlier run of the same study stopped.
+
+    Args:
+        spec: what to evaluate.
+        optuna_storage: an SQLAlchemy URL for Optuna.
+        evaluator, store, tracker: started ones.
+
+    Raises:
+        StorageError: Optuna's database cannot be used.
+    """
+
+    def __init__(
+        self, spec: StudySpec, optuna_storage: str, evaluator: Evaluator, store: Store, tracker: Tracker
+    ) -> None:
+        self._spec = spec
+        self._evaluator = evaluator
+        self._store = store
+        self._tracker = tracker
+        self._optuna = open_optuna_study(spec, optuna_storage)
+        self.finished: list[Finished] = []
+        self.running: dict[int, PlannedTrial] = {}
+
+    async def run(self) -> None:
+        """Evaluate every trial that is not finished, `concurrency` of them at a time.
+
+        Raises:
+            PartFailedError: a part failed; unfinished trials are taken up by the next run.
+        """
+        self._enqueue_design()
+        queue = self._trials()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._spec.concurrency):
+                    group.create_task(self._work(queue))
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+
+    @property
+    def best(self) -> Finished | None:
+        """The finished trial with the highest mean, replicates left out."""
+        complete = [f for f in self.finished if f.state == "complete" and not f.trial.point.replicate]
+        return max(complete, key=lambda f: f.summary.mean or 0.0, default=None)
+
+    async def _work(self, queue: Iterator[PlannedTrial]) -> None:
+        for trial in queue:
+            await self._evaluate(trial)
+
+    def _enqueue_design(self) -> None:
+        """Queue the design points that Optuna does not have yet; identical settings stay apart by their index."""
+        trials = self._optuna.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get("design") for trial in trials}
+        for index, point in enumerate(self._spec.design):
+            if index not in known:
+                self._optuna.enqueue_trial(_to_optuna(self._spec.space, point.values), user_attrs={"design": index})
+
+    def _trials(self) -> Iterator[PlannedTrial]:
+        """Hand out interrupted trials first, then new ones until the study has all of its trials."""
+        trials = self._optuna.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                yield self._planned(optuna.trial.Trial(self._optuna, trial._trial_id))
+        begun = sum(trial.state != TrialState.WAITING for trial in trials)
+        for _ in range(self._spec.total_trials - begun):
+            yield self._planned(self._optuna.ask())
+
+    def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
+        values = self._spec.space.suggest(trial)
+        index = trial.user_attrs.get("design")
+        point = DesignPoint(values, SAMPLED) if index is None else self._spec.design[index]
+        return PlannedTrial(trial.number, self._spec.to_condition(values), point)
+
+    async def _evaluate(self, trial: PlannedTrial) -> None:
+        self.running[trial.number] = trial
+        started = time.time()
+
+        def keep(turn: JudgedTurn, keys: Any) -> None:
+            self._store.add_result(
+                self._spec.name,
+                trial.number,
+                turn.query.id,
+                turn.turn,
+                turn.judgment.judge,
+                (keys.completion, keys.judgment),
+            )
+
+        turns = await self._evaluator.evaluate(trial.condition, self._spec.queries, trial.point.replicate, keep)
+        summary = summarise(turns)
+        state = "complete" if summary.mean is not None and summary.coverage >= MIN_COVERAGE else "failed"
+        self._store.add_trial(self._spec.name, trial.number, trial.record(state, summary, time.time() - started))
+        await self._tracker.log_trial(trial, summary, turns, state, started)
+        self._tell(trial, summary, state)
+        del self.running[trial.number]
+        self.finished.append(Finished(trial, summary, state))
+
+    def _tell(self, trial: PlannedTrial, summary: Summary, state: str) -> None:
+        if state == "complete":
+            self._optuna.tell(trial.number, summary.mean)
+        else:
+            self._optuna.tell(trial.number, state=TrialState.FAIL)
+
+    def restore_finished(self, queries: dict[str, Query]) -> int:
+        """Take up what earlier runs finished, so that the best so far is known; return their number."""
+        told = {t.number for t in self._optuna.get_trials(deepcopy=False) if t.state.is_finished()}
+        turns: dict[int, list[JudgedTurn]] = {}
+        for result in self._store.results(self._spec.name):
+            if result.trial in told and result.query_id in queries:
+                turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
+                turns.setdefault(result.trial, []).append(turn)
+        records = self._store.trials(self._spec.name)
+        for number in sorted(told & set(records) & set(turns)):
+            frozen = self._optuna.get_trials(deepcopy=False)[number]
+            trial = self._restored(frozen)
+            self.finished.append(Finished(trial, summarise(turns[number]), records[number]["state"]))
+        return len(self.finished)
+
+    def _restored(self, frozen: FrozenTrial) -> PlannedTrial:
+        values = _from_optuna(self._spec.space, frozen.params)
+        index = frozen.user_attrs.get("design")
+        point = DesignPoint(values, SAMPLED) if index is None else self._spec.design[index]
+        return PlannedTrial(frozen.number, self._spec.to_condition(values), point)
+
+
+def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
+    """Return the Optuna study of this name, made if it does not exist."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        storage = optuna.storages.RDBStorage(storage_url)
+        study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize", load_if_exists=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
+        return study
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
+        raise StorageError(
+            f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
+            "check --storage, or move a damaged file away"
+        ) from error
+
+
+def delete_optuna_study(name: str, storage_url: str) -> None:
+    """Drop the Optuna study of this name if it exists."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(storage_url)
+    if name in {study.study_name for study in storage.get_all_studies()}:
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def make_sampler(spec: StudySpec, trials_before: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of an adaptive search; where the design is fixed, all trials are enqueued.
+
+    The seed moves on with the trials that exist, so that a resumed search does not repeat its first draws.
+    """
+    seed = spec.seed + trials_before
+    if spec.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    if spec.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:
+    """Return values as Optuna keeps them: categories by their label."""
+    return {
+        name: format_value(value) if isinstance(space[name].domain, Choices) else value
+        for name, value in values.items()
+    }
+
+
+def _from_optuna(space: SearchSpace, params: dict[str, Any]) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for name in space.names:
+        if name in params:
+            domain = space[name].domain
+            values[name] = (
+                domain.options[domain.labels.index(params[name])] if isinstance(domain, Choices) else params[name]
+            )
+    return values
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

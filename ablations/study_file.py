@@ -1,0 +1,187 @@
+"""Study files: TOML -> StudyFile, with every mistake named by file, key, value and remedy.
+
+Knows neither Optuna nor engines. The schema is in `search_spaces/README.md`.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.conditions import INTEGER_PARAMETERS, PARAMETERS, Value, format_value
+from ablations.errors import AblationError, SearchSpaceError, nearest
+from ablations.search_space import Choices, Parameter, Range, Requirement, SearchSpace, typed_value
+
+SEARCH_SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
+MODES = ("ablation", "search")
+DESIGN_SAMPLERS = ("qmc", "grid", "brute", "random")
+ADAPTIVE_SAMPLERS = ("tpe", "gp")
+SAMPLERS = DESIGN_SAMPLERS + ADAPTIVE_SAMPLERS
+
+_STUDY_KEYS: dict[str, type | tuple[type, ...]] = {
+    "description": str,
+    "mode": str,
+    "sampler": str,
+    "trials": int,
+    "levels": int,
+    "seed": int,
+    "concurrency": int,
+    "model": str,
+    "backend": str,
+    "judge": str,
+    "queries": str,
+    "limit": int,
+    "baseline": dict,
+}
+_PARAMETER_KEYS = ("low", "high", "step", "log", "choices", "requires")
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study file says.
+
+    Attributes:
+        name: the file's name without its ending.
+        path: where it lies.
+        text: its whole text, for the record.
+        space: the varied parameters.
+        baseline: parameter values of the baseline; those left out are neutral.
+        engine: the `[engine]` table.
+        options: the remaining keys of `[study]`, checked for type.
+    """
+
+    name: str
+    path: Path
+    text: str
+    space: SearchSpace
+    baseline: Mapping[str, Value]
+    engine: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+def find_study_file(name: str) -> Path:
+    """Return the path of a study in `search_spaces/`; raise `SearchSpaceError` for an unknown name."""
+    path = SEARCH_SPACES / f"{name}.toml"
+    if not re.fullmatch(r"[\w-]+", name) or not path.is_file():
+        known = [known.stem for known in sorted(SEARCH_SPACES.glob("*.toml"))]
+        raise SearchSpaceError(
+            f"--study {name!r} is not a known study; {nearest(name, known)}, or give --search-space PATH"
+        )
+    return path
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Read and check a study file.
+
+    Raises:
+        SearchSpaceError: the file is missing, no TOML, or has an unknown key, an empty range, a
+            baseline outside the space, or a grid over a continuous range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SearchSpaceError(f"{path} cannot be read: {error}; give a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SearchSpaceError(f"{path} is not valid TOML: {error}; mend that line") from error
+    try:
+        return _study_file(path, text, document)
+    except AblationError as error:
+        raise SearchSpaceError(f"{path}: {error}") from error
+
+
+def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile:
+    _known_keys(document, ("study", "parameters", "engine"), "the file")
+    study = _table(document, "study")
+    _known_keys(study, _STUDY_KEYS, "[study]")
+    for key, value in study.items():
+        if not isinstance(value, _STUDY_KEYS[key]) or isinstance(value, bool):
+            expected = getattr(_STUDY_KEYS[key], "__name__", "value")
+            raise SearchSpaceError(f"study.{key} = {value!r} is of the wrong type; give a {expected}")
+    parameters = _table(document, "parameters")
+    space = SearchSpace(tuple(_parameter(name, _table(parameters, name)) for name in parameters))
+    baseline = _baseline(_table(study, "baseline"), space)
+    options = {key: value for key, value in study.items() if key != "baseline"}
+    check_choice("study.mode", options.get("mode", MODES[0]), MODES)
+    check_choice("study.sampler", options.get("sampler", SAMPLERS[0]), SAMPLERS)
+    if options.get("sampler") in ("grid", "brute"):
+        space.grid()
+    return StudyFile(path.stem, path, text, space, baseline, _table(document, "engine"), options)
+
+
+def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `SearchSpaceError` unless `value` is one of `known`."""
+    if value not in known:
+        raise SearchSpaceError(f"{key} = {value!r} is not known; {nearest(value, known)}")
+
+
+def _parameter(name: str, table: Mapping[str, Any]) -> Parameter:
+    if name not in PARAMETERS:
+        raise SearchSpaceError(f"[parameters.{name}] is not a parameter; {nearest(name, PARAMETERS)}")
+    _known_keys(table, _PARAMETER_KEYS, f"[parameters.{name}]")
+    try:
+        requires = Requirement.parse(table["requires"]) if "requires" in table else None
+        return Parameter(name, _domain(name, table), requires)
+    except SearchSpaceError as error:
+        raise SearchSpaceError(f"parameters.{name}: {error}") from error
+
+
+def _domain(name: str, table: Mapping[str, Any]) -> Range | Choices:
+    if "choices" in table:
+        extra = [key for key in ("low", "high", "step", "log") if key in table]
+        if extra or not isinstance(table["choices"], list):
+            raise SearchSpaceError(
+                f"give either choices = [...] or low and high, not {', '.join(extra) or 'something else'}"
+            )
+        return Choices(tuple(typed_value(name, option) for option in table["choices"]))
+    if "low" not in table or "high" not in table:
+        raise SearchSpaceError("a parameter needs low and high, or choices; add them")
+    for key in ("low", "high", "step"):
+        if isinstance(table.get(key, 0), bool) or not isinstance(table.get(key, 0), int | float):
+            raise SearchSpaceError(f"{key} = {table[key]!r} is not a number; give a number")
+    if not isinstance(table.get("log", False), bool):
+        raise SearchSpaceError(f"log = {table['log']!r} is neither true nor false")
+    if name in ("rules", "headings", "stop"):
+        raise SearchSpaceError("this parameter has no range; give choices = [...]")
+    return Range(
+        low=table["low"],
+        high=table["high"],
+        step=table.get("step"),
+        log=table.get("log", False),
+        integer=name in INTEGER_PARAMETERS,
+    )
+
+
+def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:
+    _known_keys(table, PARAMETERS, "[study.baseline]")
+    baseline = {name: typed_value(name, value) for name, value in table.items()}
+    for parameter in space.parameters:
+        name = parameter.name
+        if not parameter.active(space.active(baseline)) and name not in baseline:
+            continue
+        if name not in baseline:
+            raise SearchSpaceError(
+                f"study.baseline does not set {name}, which is varied; add {name} = ... "
+                f"(within {parameter.domain.describe()})"
+            )
+        if parameter.active(space.active(baseline)) and not parameter.domain.contains(baseline[name]):
+            raise SearchSpaceError(
+                f"study.baseline.{name} = {format_value(baseline[name])} lies outside parameters.{name} "
+                f"({parameter.domain.describe()}); choose a value inside, or widen the parameter"
+            )
+    return baseline
+
+
+def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise SearchSpaceError(f"{name} = {table!r} is not a table; write [{name}] and its keys below")
+    return table
+
+
+def _known_keys(table: Mapping[str, Any], known: Mapping[str, Any] | tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise SearchSpaceError(f"unknown key {key!r} in {where}; {nearest(key, known)}")

@@ -1,0 +1,195 @@
+"""What the person at the terminal sees: the plan, the progress display, the closing tables.
+
+Knows what to show, not how it was computed. Without a terminal, progress comes as plain lines.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ablations.evaluation import Progress as EvaluationProgress
+from ablations.spec import StudySpec
+from ablations.study import Study
+
+PLAIN_INTERVAL_SECONDS = 15.0
+
+
+def make_console(quiet: bool) -> Console:
+    """Return the console that everything for the user goes to; a quiet one shows nothing but errors."""
+    # A descriptor of its own: while the engine starts, everything printed to the usual one goes to its log.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    return Console(file=output, quiet=quiet, highlight=False, soft_wrap=not output.isatty())
+
+
+def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_conditions: bool) -> None:
+    """Print what the study is about to do: conditions, requests and the most tokens they can take."""
+    design = spec.design
+    longest = [spec.to_condition(point.values).decoding.max_tokens for point in design] or [0]
+    average = sum(longest) / len(longest)
+    requests = spec.total_trials * spec.turns
+    table = Table(title=f"Plan of the study {spec.name!r}", title_justify="left", show_header=False, box=None)
+    for key, value in (
+        ("model", model),
+        ("judge", judge + ("  (a proxy without an LLM, for trying things out)" if judge == "reference" else "")),
+        ("mode", f"{spec.mode}, sampler {spec.sampler}, seed {spec.seed}"),
+        ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
+        ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
+        ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
+        ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
+        ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
+    ):
+        table.add_row(f"[bold]{key}[/bold]", value)
+    console.print(table)
+    if spec.left_out:
+        console.print(
+            f"[yellow]--trials {spec.trials} leaves out {spec.left_out} of the fixed conditions; "
+            f"{spec.trials + spec.left_out} trials take all of them[/yellow]"
+        )
+    if list_conditions:
+        _show_design(console, spec)
+
+
+def _show_design(console: Console, spec: StudySpec) -> None:
+    table = Table("trial", "role", "condition", title="Conditions", title_justify="left", box=None)
+    for number, point in enumerate(spec.design):
+        values = " ".join(f"{name}={value}" for name, value in point.values.items())
+        table.add_row(str(number), point.role, values + (" (A/A)" if point.replicate else ""))
+    console.print(table)
+    if spec.total_trials > len(spec.design):
+        console.print(f"… and {spec.total_trials - len(spec.design)} trials that the {spec.sampler} sampler chooses")
+
+
+@contextmanager
+def progress_display(console: Console, spec: StudySpec, study: Study, evaluation: EvaluationProgress) -> Iterator[None]:
+    """Show turns done, rate, time left and the best so far while a study runs."""
+    total = (spec.total_trials - len(study.finished)) * spec.turns
+    started = time.monotonic()
+
+    def status() -> str:
+        seconds = max(time.monotonic() - started, 1e-9)
+        best = study.best
+        shown = (
+            f"best {best.summary.mean:.2f} ({best.trial.label})" if best and best.summary.mean else "no trial finished"
+        )
+        running = ",".join(map(str, sorted(study.running))) or "-"
+        done = evaluation.turns_done
+        left = f"{(total - done) * seconds / done:.0f} s left" if done else "time left unknown"
+        return (
+            f"trials {len(study.finished)}/{spec.total_trials} (running {running}) · "
+            f"{evaluation.completion_tokens / seconds:.0f} tokens/s · {left} · {shown}"
+        )
+
+    show: Callable[[Console, int, Callable[[], str], EvaluationProgress], Any]
+    show = _live if console.is_terminal and not console.quiet else _plain
+    with show(console, total, status, evaluation):
+        yield
+
+
+@contextmanager
+def _live(console: Console, total: int, status: Callable[[], str], evaluation: EvaluationProgress) -> Iterator[None]:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} turns"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task("study", total=total, status="starting")
+
+        def update() -> None:
+            bar.update(task, completed=evaluation.turns_done, status=status())
+
+        evaluation.listeners.append(update)
+        try:
+            yield
+            update()
+        finally:
+            evaluation.listeners.remove(update)
+
+
+@contextmanager
+def _plain(console: Console, total: int, status: Callable[[], str], evaluation: EvaluationProgress) -> Iterator[None]:
+    last = time.monotonic()
+
+    def update() -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_INTERVAL_SECONDS:
+            last = time.monotonic()
+            console.print(f"{evaluation.turns_done}/{total} turns · {status()}")
+
+    evaluation.listeners.append(update)
+    try:
+        yield
+        console.print(f"{evaluation.turns_done}/{total} turns · {status()}")
+    finally:
+        evaluation.listeners.remove(update)
+
+
+def show_findings(console: Console, findings: Any) -> None:
+    """Print the closing tables of `analysis.report.Findings`, with an interval beside every effect."""
+    console.print()
+    if len(findings.effects):
+        table = Table(
+            "parameter",
+            "from",
+            "to",
+            "change",
+            "95 % interval",
+            "queries",
+            title="Effect of one parameter at a time",
+            title_justify="left",
+            box=None,
+        )
+        for row in findings.effects.sort("parameter", "value").iter_rows(named=True):
+            clear = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+            change = f"{row['difference']:+.2f}"
+            table.add_row(
+                row["parameter"],
+                row["against"],
+                row["value"],
+                f"[bold]{change}[/bold]" if clear else change,
+                _interval(row),
+                str(row["n"]),
+            )
+        console.print(table)
+    _show_importances(console, findings)
+    for row in findings.noise.iter_rows(named=True):
+        console.print(f"A/A noise floor, {row['label']}: {row['difference']:+.2f} {_interval(row)}")
+    coverage = findings.trials.get_column("coverage")
+    console.print(
+        f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
+    )
+    console.print(f"\n[bold]{findings.headline}[/bold]")
+
+
+def _show_importances(console: Console, findings: Any) -> None:
+    if findings.no_importance:
+        console.print(f"No importances: {findings.no_importance}")
+        return
+    table = Table(
+        "parameter", "importance", "95 % interval", title="Importance (fANOVA)", title_justify="left", box=None
+    )
+    for row in findings.importances.iter_rows(named=True):
+        table.add_row(
+            row["parameter"], f"{row['importance']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", "\\[")
+        )
+    console.print(table)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "too few queries" if row["low"] is None else f"\\[{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
+def show_studies(console: Console, studies: Sequence[tuple[str, str]]) -> None:
+    """Print the known studies with their descriptions."""
+    table = Table("study", "what it answers", box=None)
+    for name, description in studies:
+        table.add_row(name, description)
+    console.print(table)

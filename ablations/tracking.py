@@ -1,0 +1,281 @@
+"""MLflow: the only module that imports it. A parent run is a study, a child run is a trial.
+
+Knows what to log, not how it was computed. Everything here can be made anew from the store, so a study
+never reads its own state from MLflow, except which runs already exist.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.conditions import format_value
+from ablations.errors import StorageError
+from ablations.scoring import JudgedTurn, Summary
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from ablations.study import PlannedTrial
+
+KIND = "ablations.kind"
+TRIAL = "ablations.trial"
+STUDY = "ablations.study"
+REPLACED = "ablations.replaced"
+PARENT = "mlflow.parentRunId"
+_PARAMETER_LIMIT = 500
+
+
+class Tracker:
+    """Logs one study to MLflow.
+
+    Args:
+        tracking_uri: MLflow's address, such as `sqlite:///mlruns/mlflow.db`.
+        artifacts: where artifacts go when the experiment is made; None leaves it to the server.
+        experiment: the experiment's name.
+        study: the study's name, which is the parent run's name.
+    """
+
+    def __init__(self, tracking_uri: str, artifacts: Path | None, experiment: str, study: str) -> None:
+        self._uri = tracking_uri
+        self._artifacts = artifacts
+        self._experiment = experiment
+        self._study = study
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._client: MlflowClient
+        self._experiment_id = ""
+        self._children: dict[int, str] = {}
+        self.parent_id = ""
+        self.seconds = 0.0
+
+    async def start(
+        self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool = False
+    ) -> None:
+        """Open or make the parent run and log what the study is made from.
+
+        A fresh study gets a parent run of its own; the earlier one stays, under the tag `ablations.replaced`.
+
+        Raises:
+            StorageError: MLflow's database cannot be used.
+        """
+        await self._call(self._start, description, parameters, files, fresh)
+
+    async def log_trial(
+        self, trial: "PlannedTrial", summary: Summary, turns: Sequence[JudgedTurn], state: str, started: float
+    ) -> None:
+        """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead."""
+        await self._call(self._log_trial, trial, summary, list(turns), state, started)
+
+    async def log_findings(
+        self,
+        metrics: Mapping[str, float | None],
+        description: str,
+        tables: Mapping[str, Any],
+        figures: Mapping[str, Any],
+    ) -> None:
+        """Log what the finished study found on the parent run: numbers, headline, tables and figures."""
+        await self._call(self._log_findings, metrics, description, tables, figures)
+
+    async def log_files(self, paths: Sequence[Path]) -> None:
+        """Keep files as artifacts of the parent run."""
+        for path in paths:
+            await self._call(lambda path=path: self._client.log_artifact(self.parent_id, str(path)))
+
+    async def finish(self, status: str) -> None:
+        """End the parent run as FINISHED, FAILED or KILLED."""
+        await self._call(lambda: self._client.set_terminated(self.parent_id, status))
+        self._thread.shutdown(wait=True)
+
+    async def _call(self, work: Any, *arguments: Any) -> None:
+        """Run `work` in the tracking thread, so that the engine is fed meanwhile; count the time it takes."""
+
+        def timed() -> None:
+            begun = time.perf_counter()
+            try:
+                work(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - begun
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, timed)
+
+    def _start(self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool) -> None:
+        self._client = open_client(self._uri)
+        self._experiment_id = self._find_experiment()
+        parents = self._search(f"tags.`{STUDY}` = '{self._study}' and tags.`{KIND}` = 'study'")
+        found = [run for run in parents if REPLACED not in run.data.tags]
+        if fresh:
+            for run in found:
+                self._client.set_tag(run.info.run_id, REPLACED, "true")
+            found = []
+        if found:
+            self.parent_id = found[0].info.run_id
+            self._client.update_run(self.parent_id, status="RUNNING")
+            children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
+            self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
+        else:
+            tags = {KIND: "study", STUDY: self._study, "mlflow.note.content": description}
+            self.parent_id = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
+            self._log_parameters(self.parent_id, parameters)
+        for name, text in files.items():
+            self._client.log_text(self.parent_id, text, name)
+
+    def _find_experiment(self) -> str:
+        existing = self._client.get_experiment_by_name(self._experiment)
+        if existing is not None:
+            return str(existing.experiment_id)
+        location = None if self._artifacts is None else (self._artifacts / self._experiment).as_uri()
+        return str(self._client.create_experiment(self._experiment, artifact_location=location))
+
+    def _search(self, condition: str) -> "list[Run]":
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _log_trial(
+        self, trial: "PlannedTrial", summary: Summary, turns: list[JudgedTurn], state: str, started: float
+    ) -> None:
+        run_id = self._children.get(trial.number)
+        if run_id is None:
+            tags = {
+                PARENT: self.parent_id,
+                KIND: "trial",
+                STUDY: self._study,
+                TRIAL: str(trial.number),
+                "ablations.role": trial.point.role,
+                "ablations.condition_id": trial.condition.condition_id,
+            }
+            run = self._client.create_run(
+                self._experiment_id, start_time=int(started * 1000), tags=tags, run_name=trial.label
+            )
+            run_id = self._children[trial.number] = run.info.run_id
+        parameters = trial.condition.values() | {"role": trial.point.role, "replicate": trial.point.replicate}
+        self._log_parameters(run_id, parameters)
+        self._log_metrics(run_id, trial_metrics(summary, time.time() - started))
+        self._log_tables(run_id, {"completions.json": completions_table(turns)})
+        self._client.set_terminated(run_id, "FINISHED" if state == "complete" else "FAILED")
+
+    def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        texts = {name: format_value(value) for name, value in parameters.items()}
+        self._client.log_batch(run_id, params=[Param(name, text[:_PARAMETER_LIMIT]) for name, text in texts.items()])
+
+    def _log_metrics(self, run_id: str, metrics: Mapping[str, float | None]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        known = {name: value for name, value in metrics.items() if value is not None}
+        self._client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in known.items()])
+
+    def _log_tables(self, run_id: str, tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        """Log tables as MLflow's own `log_table` does, which would append to what an interrupted run left."""
+        for path, columns in tables.items():
+            rows = [list(row) for row in zip(*columns.values(), strict=True)]
+            text = json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False)
+            self._client.log_text(run_id, text, path)
+        shown = json.dumps([{"path": path, "type": "table"} for path in tables])
+        self._client.set_tag(run_id, "mlflow.loggedArtifacts", shown)
+
+    def _log_findings(
+        self,
+        metrics: Mapping[str, float | None],
+        description: str,
+        tables: Mapping[str, Any],
+        figures: Mapping[str, Any],
+    ) -> None:
+        self._log_metrics(self.parent_id, metrics)
+        self._client.set_tag(self.parent_id, "mlflow.note.content", description)
+        self._log_tables(self.parent_id, {f"tables/{name}.json": table for name, table in tables.items()})
+        for name, figure in figures.items():
+            self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
+
+
+def trial_metrics(summary: Summary, seconds: float) -> dict[str, float | None]:
+    """Return a trial's numbers under their documented names; None where there is none."""
+    metrics: dict[str, float | None] = {
+        "score": summary.mean,
+        "score_low": summary.low,
+        "score_high": summary.high,
+        "coverage": summary.coverage,
+        "n_scored": summary.n_scored,
+        "mean_tokens": summary.mean_tokens,
+        "truncation_rate": summary.truncation_rate,
+        "repetition": summary.repetition,
+        "empty_rate": summary.empty_rate,
+        "prompt_tokens": summary.prompt_tokens,
+        "completion_tokens": summary.completion_tokens,
+        "seconds": seconds,
+        "tokens_per_second": summary.completion_tokens / seconds if seconds > 0 else None,
+    }
+    metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
+    metrics |= {f"score_category/{name}": value for name, value in summary.by_category.items()}
+    return metrics | {f"unscored/{reason}": count for reason, count in summary.unscored.items()}
+
+
+def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
+    """Return completions and judgments of a trial as columns."""
+    rows = [
+        {
+            "query_id": turn.query.id,
+            "category": turn.query.category,
+            "turn": turn.turn,
+            "query": turn.query.turns[turn.turn - 1],
+            "answer": turn.completion.answer,
+            "score": turn.judgment.score.value,
+            "unscored": turn.judgment.score.reason,
+            "judge": turn.judgment.judge,
+            "judge_reply": turn.judgment.raw,
+            "tokens": turn.completion.completion_tokens,
+            "finish_reason": turn.completion.finish_reason,
+            "raw_completion": turn.completion.text,
+        }
+        for turn in turns
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def open_client(tracking_uri: str) -> "MlflowClient":
+    """Return a client; MLflow is imported here, since that takes seconds.
+
+    Raises:
+        StorageError: the database cannot be opened.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    import logging
+
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        client = MlflowClient(tracking_uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise StorageError(
+            f"MLflow's tracking store {tracking_uri} cannot be used: {str(error).splitlines()[0]}; "
+            "check --tracking-uri, or move a damaged mlflow.db away"
+        ) from error
+    return client
+
+
+def ui_command(tracking_uri: str, artifacts: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Return the command and environment of a light MLflow UI: two processes instead of fifteen."""
+    import sys
+
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
+    command += ["--default-artifact-root", artifacts.as_uri(), "--host", host, "--port", str(port), "--workers", "1"]
+    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return command, {**os.environ, **light}

@@ -1,0 +1,1 @@
+"""Analysis: reads the results of a study; numbers first, pictures second."""

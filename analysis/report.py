@@ -1,0 +1,123 @@
+"""The findings of one finished study: numbers, a headline, tables and figures.
+
+Puts the other modules of `analysis` together; knows neither the terminal nor MLflow.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.effects import baseline_trial, best_trial, noise_floor, one_factor_effects, paired_difference
+from analysis.frames import trial_table, varied_parameters
+from analysis.importance import fanova_importances
+from analysis.intervals import Interval
+from analysis.plots import draw_importances, draw_parameter, new_figure
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        headline: one sentence with its interval, or why there is none.
+        best_against_baseline: paired difference of the best condition, None without both.
+        trials, effects, noise, importances: the frames of `frames.trial_table`,
+            `effects.one_factor_effects`, `effects.noise_floor` and `importance.fanova_importances`.
+        no_importance: why there are no importances, or None.
+        figures: by file name without ending.
+    """
+
+    headline: str
+    best_against_baseline: Interval | None
+    best_label: str | None
+    trials: pl.DataFrame
+    effects: pl.DataFrame
+    noise: pl.DataFrame
+    importances: pl.DataFrame
+    no_importance: str | None
+    figures: dict[str, Figure] = field(compare=False)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the numbers for the parent run, by documented name."""
+        best = self.best_against_baseline
+        metrics: dict[str, float | None] = {}
+        if best is not None:
+            metrics |= {
+                "best_minus_baseline": best.value,
+                "best_minus_baseline_low": best.low,
+                "best_minus_baseline_high": best.high,
+            }
+        for index, row in enumerate(self.noise.iter_rows(named=True)):
+            metrics[f"noise_floor/{index}"] = row["difference"]
+        for row in self.importances.iter_rows(named=True):
+            metrics[f"importance/{row['parameter']}"] = row["importance"]
+            metrics[f"importance_low/{row['parameter']}"] = row["low"]
+            metrics[f"importance_high/{row['parameter']}"] = row["high"]
+        return metrics
+
+    def tables(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the tables as columns, by name; empty ones are left out."""
+        named = {
+            "trials": self.trials,
+            "effects": self.effects,
+            "noise_floor": self.noise,
+            "importance": self.importances,
+        }
+        return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
+
+
+def find(results: pl.DataFrame) -> Findings:
+    """Return the findings of a study from its results frame; the frame must not be empty."""
+    trials = trial_table(results)
+    baseline, best = baseline_trial(results), best_trial(results)
+    against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
+    labels = dict(trials.select("trial", "label").iter_rows())
+    effects = one_factor_effects(results)
+    importances, no_importance = fanova_importances(results)
+    judge = str(results.get_column("judge")[0])
+    return Findings(
+        headline=_headline(against, best, baseline, labels, len(trials), judge),
+        best_against_baseline=against,
+        best_label=None if best is None else labels[best],
+        trials=trials,
+        effects=effects,
+        noise=noise_floor(results),
+        importances=importances,
+        no_importance=no_importance,
+        figures=_figures(results, trials, effects, importances, judge),
+    )
+
+
+def _headline(
+    against: Interval | None, best: int | None, baseline: int | None, labels: dict[int, str], n_trials: int, judge: str
+) -> str:
+    if against is None or best is None or baseline is None:
+        return "No headline: the baseline or every other condition lacks enough scores."
+    if best == baseline:
+        return (
+            f"No condition scored above the baseline ({labels[baseline]}) in {n_trials} trials, by the {judge} judge."
+        )
+    verdict = "above" if against.excludes_zero else "not clearly above"
+    return (
+        f"The best of {n_trials} trials ({labels[best]}) scores {against} points {verdict} the baseline "
+        f"({labels[baseline]}), paired over {against.n} queries, by the {judge} judge. Picked as the best of many, "
+        "it is flattered: confirm it on fresh queries."
+    )
+
+
+def _figures(
+    results: pl.DataFrame, trials: pl.DataFrame, effects: pl.DataFrame, importances: pl.DataFrame, judge: str
+) -> dict[str, Figure]:
+    figures = {}
+    if len(importances):
+        n_conditions = len(trials.filter((pl.col("replicate") == 0) & (pl.col("state") == "complete")))
+        with new_figure(height=1.4 + 0.4 * len(importances)) as (figure, axes):
+            draw_importances(importances, axes, n_conditions, int(trials.get_column("n_queries").max() or 0))  # type: ignore[arg-type]
+            figures["importance"] = figure
+    for parameter in varied_parameters(results):
+        with new_figure() as (figure, axes):
+            draw_parameter(parameter, effects, trials, axes, judge)
+            figures[f"parameter_{parameter}"] = figure
+    return figures
