@@ -239,7 +239,7 @@ def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConditionError(f"{name} = {value!r} is not a finite number; give a number")
     # Steps of 0.1 accumulate rounding error; ten digits are far below any effect on decoding.
-    return round(float(value), 10)
+    return round(float(value), 10) + 0.0  # never -0.0
 
 
 def _integer(name: str, value: object) -> int:

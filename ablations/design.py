@@ -7,6 +7,7 @@ settings that fill the space; a smaller number of trials is always the beginning
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scipy.stats import qmc
 
@@ -98,26 +99,19 @@ def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
     anchors: list[DesignPoint] = []
     series: list[list[DesignPoint]] = []
     for parameter in plan.space.parameters:
-        around = dict(baseline)
-        if not parameter.active(around):
-            anchor = _anchor(plan, parameter, baseline)
-            if anchor is None:
-                continue
-            around = anchor
-            for point in (
-                DesignPoint(anchor, ANCHOR, varied=_moved(anchor, baseline), reference=baseline),
-                DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor),
-            ):
-                if point not in anchors:
-                    anchors.append(point)
-        series.append(_levels(plan, parameter, around))
-    taken = {_identity(plan, DesignPoint(baseline, BASELINE))} | {_identity(plan, point) for point in anchors}
+        steps = _steps_to(plan, parameter, dict(baseline))
+        for reference, anchor in pairwise(steps):
+            anchors.append(DesignPoint(anchor, ANCHOR, varied=_moved(anchor, reference), reference=reference))
+            anchors.append(DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor))
+        if steps:
+            series.append(_levels(plan, parameter, steps[-1]))
+    taken = {_identity(plan, DesignPoint(baseline, role, number)) for number, role in enumerate((BASELINE, REPLICATE))}
     points = []
-    for point in _round_robin(series):
+    for point in (*anchors, *_round_robin(series)):
         if (identity := _identity(plan, point)) not in taken:
             taken.add(identity)
             points.append(point)
-    return anchors + points
+    return points
 
 
 def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:
@@ -127,16 +121,23 @@ def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value])
     return [DesignPoint(point, ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
 
 
-def _anchor(plan: DesignPlan, parameter: Parameter, baseline: Values) -> dict[str, Value] | None:
-    """Return the baseline moved just so far that `parameter` has an effect, or None if nothing does that."""
+def _steps_to(plan: DesignPlan, parameter: Parameter, start: dict[str, Value]) -> list[dict[str, Value]]:
+    """Return `start` and the anchors that lead from it to where `parameter` has an effect; empty if none does.
+
+    Each step moves one parameter; there are several where the required parameter has a requirement itself.
+    """
     requirement = parameter.requires
-    if requirement is None:
-        return None
+    if requirement is None or parameter.active(start):
+        return [start]
     parent = plan.space[requirement.parameter]
+    steps = _steps_to(plan, parent, start)
+    if steps and parameter.active(steps[-1]):
+        return steps
     fitting = [value for value in parent.domain.spread(plan.levels) if requirement.holds({parent.name: value})]
-    if not fitting:
-        return None
-    return plan.space.active({**plan.baseline, **baseline, parent.name: fitting[(len(fitting) - 1) // 2]})
+    if not steps or not fitting:
+        return []
+    middle = fitting[(len(fitting) - 1) // 2]
+    return [*steps, plan.space.active({**plan.baseline, **steps[-1], parent.name: middle})]
 
 
 def _moved(anchor: Values, baseline: Values) -> str:

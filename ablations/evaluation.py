@@ -212,6 +212,7 @@ def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], quer
                     raise PromptError(
                         f"query {query.id!r} turn {turn}: the prompt takes {tokens + (turn - 1) * limit} tokens and "
                         f"the answer up to {limit}, but the context holds {length}; at most "
-                        f"{(length - tokens) // turn} tokens a turn would fit: lower max_tokens, use fewer demonstrations, or raise "
+                        f"{(length - tokens) // turn} tokens a turn would fit: lower max_tokens, "
+                        "use fewer demonstrations, or raise "
                         "--engine max_model_len if the model allows"
                     )

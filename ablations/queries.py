@@ -92,7 +92,7 @@ def _rows(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if text.lstrip().startswith("["):
         yield from _json_list(text, name)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
         if line.strip():
             where = f"{name} line {number}"
             yield where, _object(line, where)
@@ -151,7 +151,7 @@ def _reference_answers(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise QueryError(f"--reference-answers {path} is not a file; give FastChat's reference_answer JSONL")
     answers: dict[str, list[str]] = {}
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+    for number, line in enumerate(_read(path).split("\n"), start=1):
         if not line.strip():
             continue
         row = _object(line, f"{path} line {number}")

@@ -92,6 +92,8 @@ class Range:
         """Whether `value` lies in the range and on its grid."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
+        if self.integer and value != int(value):
+            return False
         return self.step is None or self._divides(value)
 
     def values(self) -> tuple[Value, ...]:
@@ -128,7 +130,7 @@ class Range:
         return self._typed(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
 
     def _typed(self, value: float) -> Value:
-        return round(value) if self.integer else round(value, 10)
+        return round(value) if self.integer else round(value, 10) + 0.0  # never -0.0
 
     def describe(self) -> str:
         """Return the range in a few words."""
@@ -194,7 +196,7 @@ class Requirement:
     @classmethod
     def parse(cls, text: str) -> "Requirement":
         """Read `"temperature > 0"`; raise `SearchSpaceError` for anything else."""
-        match = _REQUIRES.match(text)
+        match = _REQUIRES.match(text) if isinstance(text, str) else None
         if match is None:
             raise SearchSpaceError(f'requires = {text!r} is not a comparison; write for example "temperature > 0"')
         name, comparison, raw = match.groups()
@@ -250,6 +252,8 @@ class SearchSpace:
                 check_parameter_name(parameter.name)
             except ConditionError as error:
                 raise SearchSpaceError(str(error)) from error
+            if parameter.name in seen:
+                raise SearchSpaceError(f"{parameter.name} is given twice; drop one of the two")
             if parameter.requires and parameter.requires.parameter not in seen:
                 raise SearchSpaceError(
                     f"{parameter.name} requires {parameter.requires}, but {parameter.requires.parameter} is not varied "

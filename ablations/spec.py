@@ -68,8 +68,11 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         for name in ("trials", "levels", "concurrency"):
-            if getattr(self, name) < (2 if name == "levels" else 1):
-                raise UsageError(f"--{name} {getattr(self, name)} leaves nothing to do; give at least 1")
+            lowest = 2 if name == "levels" else 1
+            if getattr(self, name) < lowest:
+                raise UsageError(f"--{name} {getattr(self, name)} leaves nothing to do; give at least {lowest}")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
         check_choice("--sampler", self.sampler, SAMPLERS)
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(

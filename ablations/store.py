@@ -5,6 +5,7 @@ Optuna's and MLflow's databases are views that can be made anew from it.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -100,7 +101,9 @@ class Store:
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            _METADATA.create_all(self._engine)
+            with self._engine.begin() as connection:  # create_all would fail where two processes open a new file
+                for table in _METADATA.sorted_tables:
+                    connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def close(self) -> None:
         """Give back the connections."""
@@ -226,13 +229,20 @@ def _storage_errors(url: str) -> Iterator[None]:
         yield
     except sa.exc.IntegrityError:
         raise
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
-        shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
+    except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:  # ValueError: a port that is no number
         cause = getattr(error, "orig", None) or error
         raise StorageError(
-            f"the store {shown} cannot be used: {cause}; check the address and the file's permissions, "
+            f"the store {_shown(url)} cannot be used: {cause}; check the address and the file's permissions, "
             "move a damaged file away, or name another with --store"
         ) from error
+
+
+def _shown(url: str) -> str:
+    """Return an address as errors show it: without its password, also where it cannot be read as an address."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):
+        return re.sub(r":.*@", ":***@", url)
 
 
 def _now() -> str:

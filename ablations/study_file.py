@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.conditions import INTEGER_PARAMETERS, PARAMETERS, Value, format_value
-from ablations.errors import AblationError, SearchSpaceError, nearest
+from ablations.conditions import (
+    DECODING_PARAMETERS,
+    INTEGER_PARAMETERS,
+    PARAMETERS,
+    DecodingParams,
+    Value,
+    format_value,
+    neutral_value,
+)
+from ablations.errors import AblationError, ConditionError, SearchSpaceError, nearest
+from ablations.prompts import build_parts
 from ablations.search_space import Choices, Parameter, Range, Requirement, SearchSpace, typed_value
 
 SEARCH_SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
@@ -47,7 +56,7 @@ class StudyFile:
         path: where it lies.
         text: its whole text, for the record.
         space: the varied parameters.
-        baseline: parameter values of the baseline; those left out are neutral.
+        baseline: parameter values of the baseline; those left out are neutral. Every varied one has a value.
         engine: the `[engine]` table.
         options: the remaining keys of `[study]`, checked for type.
     """
@@ -101,7 +110,7 @@ def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile
             expected = getattr(_STUDY_KEYS[key], "__name__", "value")
             raise SearchSpaceError(f"study.{key} = {value!r} is of the wrong type; give a {expected}")
     parameters = _table(document, "parameters")
-    space = SearchSpace(tuple(_parameter(name, _table(parameters, name)) for name in parameters))
+    space = SearchSpace(tuple(_parameter(name, _table(parameters, name, "parameters.")) for name in parameters))
     baseline = _baseline(_table(study, "baseline"), space)
     options = {key: value for key, value in study.items() if key != "baseline"}
     check_choice("study.mode", options.get("mode", MODES[0]), MODES)
@@ -123,8 +132,16 @@ def _parameter(name: str, table: Mapping[str, Any]) -> Parameter:
     _known_keys(table, _PARAMETER_KEYS, f"[parameters.{name}]")
     try:
         requires = Requirement.parse(table["requires"]) if "requires" in table else None
-        return Parameter(name, _domain(name, table), requires)
-    except SearchSpaceError as error:
+        domain = _domain(name, table)
+        for value in domain.spread(2):  # a range's ends, or all choices
+            _check_value(name, value)
+        if name == "temperature" and isinstance(domain, Range) and domain.low == 0 and (domain.step or 0) < 0.01:
+            raise SearchSpaceError(
+                "the range holds temperatures between 0 and 0.01, which engines would change; "
+                "give low = 0.01, or a step of at least 0.01"
+            )
+        return Parameter(name, domain, requires)
+    except (SearchSpaceError, ConditionError) as error:
         raise SearchSpaceError(f"parameters.{name}: {error}") from error
 
 
@@ -154,19 +171,36 @@ def _domain(name: str, table: Mapping[str, Any]) -> Range | Choices:
     )
 
 
+def _check_value(name: str, value: Any) -> None:
+    """Raise `ConditionError` unless a condition can hold `value`."""
+    if name in DECODING_PARAMETERS:
+        DecodingParams(**{name: value})
+    elif name != "demonstrations" and not isinstance(value, str):
+        raise ConditionError(f"{name} = {value!r} is not a name; give a text")
+    else:
+        build_parts(**{name: value})
+
+
 def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:
     _known_keys(table, PARAMETERS, "[study.baseline]")
     baseline = {name: typed_value(name, value) for name, value in table.items()}
+    for name, value in baseline.items():
+        try:
+            _check_value(name, value)
+        except ConditionError as error:
+            raise SearchSpaceError(f"study.baseline.{error}") from error
     for parameter in space.parameters:
         name = parameter.name
-        if not parameter.active(space.active(baseline)) and name not in baseline:
-            continue
+        if name not in baseline and not parameter.active(space.active(baseline)) and name in DECODING_PARAMETERS:
+            # Without effect here, but the design switches it on: the value it has then must be known and in the space.
+            neutral = neutral_value(name)
+            baseline |= {name: neutral} if parameter.domain.contains(neutral) else {}
         if name not in baseline:
             raise SearchSpaceError(
                 f"study.baseline does not set {name}, which is varied; add {name} = ... "
                 f"(within {parameter.domain.describe()})"
             )
-        if parameter.active(space.active(baseline)) and not parameter.domain.contains(baseline[name]):
+        if not parameter.domain.contains(baseline[name]):
             raise SearchSpaceError(
                 f"study.baseline.{name} = {format_value(baseline[name])} lies outside parameters.{name} "
                 f"({parameter.domain.describe()}); choose a value inside, or widen the parameter"
@@ -174,10 +208,10 @@ def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:
     return baseline
 
 
-def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _table(document: Mapping[str, Any], name: str, prefix: str = "") -> Mapping[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        raise SearchSpaceError(f"{name} = {table!r} is not a table; write [{name}] and its keys below")
+        raise SearchSpaceError(f"{prefix}{name} = {table!r} is not a table; write [{prefix}{name}] and its keys below")
     return table
 
 

@@ -80,7 +80,8 @@ def progress_display(console: Console, spec: StudySpec, study: Study, evaluation
         )
         running = ",".join(map(str, sorted(study.running))) or "-"
         done = evaluation.turns_done
-        left = f"{(total - done) * seconds / done:.0f} s left" if done else "time left unknown"
+        # The first turns wait for the whole first batch, so their rate says nothing.
+        left = f"{(total - done) * seconds / done:.0f} s left" if done > spec.turns else "time left unknown"
         return (
             f"trials {len(study.finished)}/{spec.total_trials} (running {running}) · "
             f"{evaluation.completion_tokens / seconds:.0f} tokens/s · {left} · {shown}"

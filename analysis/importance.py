@@ -45,6 +45,7 @@ def fanova_importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0)
     scores = matrix.select([str(trial) for trial in table.get_column("trial")]).to_numpy().astype(np.float64)
     if np.nanstd(np.nanmean(scores, axis=0)) == 0:
         return empty, "all conditions scored the same"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     point = _importances(settings, np.nanmean(scores, axis=0), seed)
     resampled = _resampled(settings, scores, draws, seed)
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)

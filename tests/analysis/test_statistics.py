@@ -1,0 +1,183 @@
+"""Paired effects, the noise floor and importances on results with a known truth."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import ttest_rel
+
+from analysis.effects import baseline_trial, best_trial, noise_floor, one_factor_effects, paired_difference
+from analysis.frames import score_matrix, trial_table, varied_parameters
+from analysis.importance import fanova_importances
+from analysis.intervals import paired_interval
+from analysis.report import find
+
+TEMPERATURES = (0.0, 0.5, 1.0)
+
+
+def make_results(
+    effect: float = 1.0, queries: int = 12, trials: int = 24, role: str = "fill", seed: int = 0
+) -> pl.DataFrame:
+    """A study in which temperature alone matters: each step costs `effect`; top_p has none."""
+    generator = np.random.default_rng(seed)
+    difficulty = generator.normal(5, 2, queries)
+    rows = []
+    for trial in range(trials):
+        temperature = TEMPERATURES[trial % 3]
+        top_p = 1.0 if temperature == 0 else float(generator.choice([0.5, 0.75, 1.0]))
+        replicate = int(trial == 1)
+        if trial <= 1:
+            temperature, top_p = 0.0, 1.0
+        roles = {0: "baseline", 1: "replicate", 2: "one-factor"}
+        for query in range(queries):
+            for turn in (1, 2):
+                score = difficulty[query] - effect * temperature * 2 + generator.normal(0, 0.3)
+                rows.append(
+                    {
+                        "study": "s",
+                        "trial": trial,
+                        "condition_id": f"c{trial}",
+                        "role": roles.get(trial, role),
+                        "replicate": replicate,
+                        "varied": "temperature" if trial == 2 else None,
+                        "reference": "temperature=0" if trial in (1, 2) else None,
+                        "label": "temperature=0" if trial == 0 else f"trial {trial}",
+                        "state": "complete",
+                        "active": ["temperature"] if temperature == 0 else ["temperature", "top_p"],
+                        "param.temperature": temperature,
+                        "param.top_p": top_p if temperature > 0 else 0.5,
+                        "param.top_k": 0,
+                        "param.min_p": 0.0,
+                        "query_id": f"q{query}",
+                        "category": "math",
+                        "turn": turn,
+                        "judge": "fake",
+                        "score": score,
+                        "completion_tokens": 10,
+                        "truncated": False,
+                        "repetition": 0.0,
+                    }
+                )
+    return pl.DataFrame(rows)
+
+
+def test_a_paired_difference_finds_the_planted_effect() -> None:
+    interval = paired_difference(make_results(), trial=2, reference=0)
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low <= -2.0 <= interval.high
+    assert interval.excludes_zero
+
+
+def test_pairing_is_narrower_than_the_spread_between_queries() -> None:
+    results = make_results()
+    interval = paired_difference(results, trial=2, reference=0)
+    spread = score_matrix(results).get_column("0").std()
+    assert interval.low is not None
+    assert interval.high is not None
+    assert isinstance(spread, float)
+    assert interval.high - interval.low < spread / 2
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_intervals_cover_the_truth_about_95_times_in_100(n: int) -> None:
+    generator = np.random.default_rng(1)
+    covered = 0
+    for repetition in range(1000):
+        first, second = generator.normal(0.3, 1, n), generator.normal(0, 1, n)
+        interval = paired_interval(first, second, seed=repetition, draws=400)
+        assert interval.low is not None
+        assert interval.high is not None
+        covered += interval.low <= 0.3 <= interval.high
+    print(f"n = {n}: covered {covered / 10:.1f} %")
+    assert 930 <= covered <= 970
+
+
+def test_intervals_agree_with_students_t_on_normal_data() -> None:
+    generator = np.random.default_rng(2)
+    first, second = generator.normal(1, 1, 200), generator.normal(0, 1, 200)
+    theirs = ttest_rel(first, second).confidence_interval(0.95)
+    ours = paired_interval(first, second)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+
+
+def test_unscored_queries_are_left_out_of_the_pair() -> None:
+    interval = paired_interval(np.array([1.0, np.nan, 3.0]), np.array([0.0, 0.0, 1.0]))
+    assert (interval.value, interval.n) == (1.5, 2)
+
+
+def test_equal_scores_have_no_spread_and_one_query_no_interval() -> None:
+    same = paired_interval(np.ones(5), np.zeros(5))
+    assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0)
+    single = paired_interval(np.ones(1), np.zeros(1))
+    assert (single.low, single.high) == (None, None)
+    with pytest.raises(ValueError, match="no query"):
+        paired_interval(np.array([np.nan]), np.ones(1))
+
+
+def test_the_noise_floor_compares_the_replicate_with_its_twin() -> None:
+    (row,) = noise_floor(make_results()).to_dicts()
+    assert (row["trial"], row["reference_trial"]) == (1, 0)
+    assert row["low"] <= 0 <= row["high"]
+
+
+def test_one_factor_effects_name_parameter_value_and_what_they_are_against() -> None:
+    (row,) = one_factor_effects(make_results()).to_dicts()
+    assert (row["parameter"], row["value"], row["against"]) == ("temperature", "1.0", "0.0")
+    assert row["difference"] == pytest.approx(-2.0, abs=0.3)
+
+
+def test_importance_finds_what_matters_and_keeps_the_conditional_parameter() -> None:
+    importances, reason = fanova_importances(make_results())
+    assert reason is None
+    by_name = {row["parameter"]: row for row in importances.to_dicts()}
+    assert set(by_name) == {"temperature", "top_p"}
+    assert by_name["temperature"]["importance"] > 0.6
+    assert by_name["temperature"]["low"] > by_name["top_p"]["importance"]
+    assert all(row["low"] <= row["high"] for row in by_name.values())
+
+
+def test_importances_of_an_optimisers_trials_are_withheld() -> None:
+    importances, reason = fanova_importances(make_results(role="sampled"))
+    assert importances.is_empty()
+    assert reason is not None
+    assert "optimiser" in reason
+
+
+def test_importances_of_few_trials_are_withheld() -> None:
+    _, reason = fanova_importances(make_results(trials=6))
+    assert reason == "5 conditions are too few; at least 10 are needed"
+
+
+def test_a_parameter_without_effect_has_its_neutral_value() -> None:
+    table = trial_table(make_results())
+    assert set(table.filter(pl.col("param.temperature") == 0).get_column("param.top_p")) == {1.0}
+    assert varied_parameters(make_results()) == ["temperature", "top_p"]
+
+
+def test_a_failed_trial_neither_wins_nor_counts() -> None:
+    failed = pl.when(pl.col("trial") == 3).then(pl.lit("failed")).otherwise(pl.col("state")).alias("state")
+    results = make_results().with_columns(
+        failed, score=pl.when(pl.col("trial") == 3).then(10.0).otherwise(pl.col("score"))
+    )
+    assert best_trial(results) != 3
+    assert baseline_trial(results) == 0
+
+
+def test_findings_hold_a_headline_with_interval_and_a_figure_per_parameter() -> None:
+    findings = find(make_results())
+    assert "paired over 12 queries" in findings.headline
+    assert set(findings.figures) == {"importance", "parameter_temperature", "parameter_top_p"}
+    assert findings.metrics()["importance/temperature"] == pytest.approx(
+        findings.importances.filter(pl.col("parameter") == "temperature").get_column("importance")[0]
+    )
+
+
+def test_a_figure_shows_the_numbers_of_its_frame() -> None:
+    findings = find(make_results())
+    axes = findings.figures["importance"].axes[0]
+    widths = sorted(bar.get_width() for bar in axes.patches)  # type: ignore[attr-defined]
+    assert widths == pytest.approx(sorted(findings.importances.get_column("importance")))
+    assert "23 conditions, 12 queries" in axes.get_title(loc="left")
+    drawn = findings.figures["parameter_temperature"].axes[0]
+    assert "temperature" in drawn.get_xlabel()
+    assert "fake judge" in drawn.get_ylabel()

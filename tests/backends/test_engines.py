@@ -1,0 +1,131 @@
+"""Both backends on real engines: vLLM in this process, and vLLM's own server through the openai client."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablations.backends import Backend
+from ablations.backends.openai_api import OpenAIBackend, probe_server
+from ablations.backends.vllm_engine import VllmBackend, check_settings
+from ablations.errors import UsageError
+from ablations.models import leading_bos, resolve_model
+from ablations.prompts import build_parts, render_prompt
+from ablations.queries import load_queries
+from ablations.records import Completion, Prompt
+from tests.backends.contract import TEXTS, BackendContract, settings
+from tests.servers import CONTEXT, MODEL, SERVED, Loop
+
+pytestmark = pytest.mark.slow
+ENGINE = {"max_model_len": CONTEXT}
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def engine(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmBackend]:
+    log = tmp_path_factory.mktemp("engine") / "vllm.log"
+    backend = VllmBackend(resolve_model(MODEL), ENGINE, log)
+    loop.run(backend.start())
+    yield backend
+    loop.run(backend.close())
+
+
+@pytest.fixture(scope="module")
+def server_backend(loop: Loop, server: str) -> Iterator[OpenAIBackend]:
+    async def connect() -> OpenAIBackend:
+        model, is_vllm, length = await probe_server(server, None)
+        return OpenAIBackend(model, server, is_vllm, length)
+
+    backend: OpenAIBackend = loop.run(connect())
+    yield backend
+    loop.run(backend.close())
+
+
+class TestVllmEngine(BackendContract):
+    @pytest.fixture(name="backend")
+    def _backend(self, engine: VllmBackend) -> Backend:
+        return engine
+
+    def test_the_context_is_what_was_asked_for(self, engine: VllmBackend) -> None:
+        assert engine.context_length == CONTEXT
+
+    def test_what_vllm_prints_goes_to_the_log(self, engine: VllmBackend) -> None:
+        assert "KV cache" in engine._log_file.read_text()
+
+
+class TestServerThroughOpenAI(BackendContract):
+    @pytest.fixture(name="backend")
+    def _backend(self, server_backend: OpenAIBackend) -> Backend:
+        return server_backend
+
+    def test_the_server_tells_that_it_is_vllm_and_its_context(self, server_backend: OpenAIBackend) -> None:
+        assert "repetition_penalty" in server_backend.honours
+        assert server_backend.context_length == CONTEXT
+        assert server_backend.identity.model == SERVED
+
+
+def complete(loop: Loop, backend: Backend, prompts: list[Prompt], **values: object) -> list[Completion]:
+    async def together() -> list[Completion]:
+        return await asyncio.gather(*(backend.generate(prompt, settings(**values), 3) for prompt in prompts))
+
+    return list(loop.run(together()))
+
+
+@pytest.mark.parametrize("values", [{}, {"repetition_penalty": 1.15}, {"stop": ("# Query", "# User")}])
+def test_greedy_outputs_of_both_backends_are_equal(
+    loop: Loop, engine: VllmBackend, server_backend: OpenAIBackend, values: dict[str, object]
+) -> None:
+    prompts = [Prompt(f"t{number}", 1, text) for number, text in enumerate(TEXTS)]
+    prompts += [render_prompt(query, build_parts()) for query in load_queries("instructions")[:4]]
+    first = complete(loop, engine, prompts, max_tokens=24, **values)
+    second = complete(loop, server_backend, prompts, max_tokens=24, **values)
+    assert [c.text for c in first] == [c.text for c in second]
+    assert [c.prompt_tokens for c in first] == [c.prompt_tokens for c in second]
+
+
+def test_an_unknown_model_of_a_server_is_refused_with_what_it_serves(loop: Loop, server: str) -> None:
+    with pytest.raises(UsageError, match=f"serves: {SERVED}"):
+        loop.run(probe_server(server, "gpt-17"))
+
+
+def test_an_unreachable_server_is_refused(loop: Loop) -> None:
+    with pytest.raises(UsageError, match="no completions server answers"):
+        loop.run(probe_server("http://127.0.0.1:9/v1", None))
+
+
+def test_unknown_engine_settings_are_refused_with_the_nearest_known_one() -> None:
+    with pytest.raises(UsageError, match="did you mean tensor_parallel_size"):
+        check_settings({"tensor_paralel_size": 2})
+    with pytest.raises(UsageError, match="set by the toolkit"):
+        check_settings({"model": "x"})
+    check_settings({"tensor_parallel_size": 2, "quantization": "fp8", "gpu_memory_utilization": 0.5})
+
+
+def test_the_base_model_continues_fluently_from_exactly_one_bos(loop: Loop, tmp_path: Path) -> None:
+    backend = VllmBackend(resolve_model("gemma-3-270m"), {"max_model_len": 512}, tmp_path / "gemma.log")
+    loop.run(backend.start())
+    try:
+        ids = backend._token_ids("The capital of France is")
+        assert leading_bos(ids, 2) == 1
+        (completion,) = complete(loop, backend, [Prompt("france", 1, "The capital of France is")], max_tokens=8)
+        assert "Paris" in completion.text
+        assert completion.prompt_tokens == len(ids) == 6
+    finally:
+        loop.run(backend.close())
+
+
+def test_importing_the_command_line_does_not_import_an_engine() -> None:
+    import subprocess
+
+    code = "import ablations.commands, json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"vllm", "torch", "mlflow", "transformers"} & set(json.loads(done.stdout))

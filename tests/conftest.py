@@ -1,0 +1,27 @@
+"""Fixtures that several test modules share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import vllm_server
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real files of the field beside the project, or a skip where they are absent."""
+    folder = Path(os.environ.get("ABLATIONS_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent; set ABLATIONS_DATA to the folder with icl_alignment/, mt_bench/ and urial/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of vLLM's own server with smollm2, started once for all tests that need it."""
+    with vllm_server(tmp_path_factory.mktemp("server") / "server.log") as address:
+        yield address

@@ -1,0 +1,107 @@
+"""A backend and a judge without a model, for tests of everything around them."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablations.backends import BackendIdentity
+from ablations.conditions import DECODING_PARAMETERS, DecodingParams
+from ablations.errors import BackendError, JudgeError
+from ablations.records import Completion, Judgment, Prompt, Query, Score
+
+
+class FakeBackend:
+    """Answers with a text that depends on everything a real engine's output depends on."""
+
+    name = "fake"
+    honours = frozenset(DECODING_PARAMETERS)
+
+    def __init__(self, fail_after: int | None = None, context_length: int | None = None) -> None:
+        self.requests: list[tuple[str, DecodingParams, int]] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.closed = False
+        self._fail_after = fail_after
+        self._context_length = context_length
+
+    @property
+    def identity(self) -> BackendIdentity:
+        return BackendIdentity(self.name, "fake-model", {})
+
+    async def start(self) -> None:
+        pass
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    @property
+    def context_length(self) -> int | None:
+        return self._context_length
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        if self._fail_after is not None and len(self.requests) >= self._fail_after:
+            raise BackendError("the fake engine is out of order")
+        self.requests.append((prompt.text, decoding, seed))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(0.001)
+        self.in_flight -= 1
+        digest = hashlib.sha256(repr((prompt.text, decoding, seed)).encode()).hexdigest()
+        words = [digest[start : start + 4] for start in range(0, 40, 4)]
+        return Completion(
+            text=" ".join(words[: decoding.max_tokens]) + "\n```",
+            prompt_tokens=len(prompt.text.split()),
+            completion_tokens=min(10, decoding.max_tokens),
+            finish_reason="length" if decoding.max_tokens < 10 else "stop",
+            seed=seed,
+        )
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeJudge:
+    """Prefers low temperatures; some noise comes from the answer."""
+
+    name = "fake"
+    scale = (1.0, 10.0)
+
+    def __init__(self, unscored: Sequence[str] = (), broken: bool = False) -> None:
+        self.judged = 0
+        self._unscored = unscored
+        self._broken = broken
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"judge": self.name}
+
+    def check(self, queries: Sequence[Query]) -> None:
+        pass
+
+    async def start(self) -> None:
+        pass
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        if self._broken:
+            raise JudgeError("the fake judge is out of order")
+        self.judged += 1
+        if query.id in self._unscored:
+            return Judgment(self.name, Score(None, "no rating"), raw="hm")
+        noise = int(hashlib.sha256(completions[-1].text.encode()).hexdigest()[:4], 16) / 65535
+        return Judgment(self.name, Score(1 + 9 * noise), raw=f"Rating: {noise}")
+
+    async def close(self) -> None:
+        pass
+
+
+def make_queries(count: int = 4, turns: int = 2) -> tuple[Query, ...]:
+    return tuple(
+        Query(
+            id=f"q{number}",
+            category="math" if number % 2 else "writing",
+            turns=tuple(f"question {number} turn {turn}" for turn in range(turns)),
+            references=tuple(f"reference {number} {turn}" for turn in range(turns)),
+        )
+        for number in range(count)
+    )

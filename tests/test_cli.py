@@ -1,0 +1,154 @@
+"""The commands as a person calls them: one message and exit code 2 for bad input, nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RUN = [sys.executable, str(ROOT / "ablations" / "run.py")]
+MODULE = [sys.executable, "-m", "ablations"]
+
+
+def call(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment}
+    )
+
+
+def write_space(folder: Path, text: str) -> str:
+    path = folder / "space.toml"
+    path.write_text(text)
+    return str(path)
+
+
+BAD = {
+    "unknown study": (["--study", "decodign"], "did you mean decoding?"),
+    "nothing to study": ([], "--study NAME"),
+    "unknown judge": (["--study", "decoding", "--judge", "referense"], "did you mean reference?"),
+    "unknown sampler": (["--study", "decoding", "--sampler", "tpee"], "did you mean tpe?"),
+    "adaptive sampler in an ablation": (["--study", "decoding", "--sampler", "tpe"], "--mode search"),
+    "unknown model": (["--study", "decoding", "--model", "gemma-3-270"], "did you mean gemma-3-270m?"),
+    "no such model folder": (["--study", "decoding", "--model", "./nowhere"], "no such directory"),
+    "no trial": (["--study", "decoding", "--trials", "0"], "--trials 0"),
+    "negative limit": (["--study", "decoding", "--limit", "-3"], "--limit -3"),
+    "no number": (["--study", "decoding", "--trials", "many"], "--trials"),
+    "unknown flag": (["--study", "decoding", "--temprature", "1"], "--temprature"),
+    "missing search space": (["--search-space", "nowhere.toml"], "nowhere.toml cannot be read"),
+    "missing queries": (["--study", "decoding", "--queries", "nowhere.jsonl"], "nowhere.jsonl"),
+    "missing prompt file": (["--study", "decoding", "--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "unknown backend": (["--study", "decoding", "--backend", "vlm"], "did you mean vllm?"),
+    "server without address": (["--study", "decoding", "--backend", "openai"], "--base-url"),
+    "unreachable server": (["--study", "decoding", "--base-url", "http://127.0.0.1:9/v1"], "no completions server"),
+    "malformed engine setting": (["--study", "decoding", "--engine", "dtype"], "KEY=VALUE"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_message_with_exit_code_2_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    done = call([*RUN, *arguments, "--mlruns", "results"], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert expected in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_engine_setting_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    done = call([*RUN, "--study", "decoding", "--engine", "tensor_paralel_size=2", "--mlruns", "results"], tmp_path)
+    assert done.returncode == 2
+    assert "did you mean tensor_parallel_size?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[study\n", "space.toml is not valid TOML"),
+        ("[study]\nmod = 'ablation'\n", "unknown key 'mod' in [study]; did you mean mode?"),
+        (
+            "[parameters.temperature]\nlow = 1\nhigh = 0\n",
+            "the range low = 1, high = 0 is empty",
+        ),
+    ],
+)
+def test_a_broken_study_file_is_named_with_key_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
+    path = write_space(tmp_path, text)
+    done = call([*RUN, "--search-space", path, "--mlruns", "results"], tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_broken_query_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "queries.jsonl").write_text('{"turns": ["a"], "references": ["b"]}\n{"turns": \n')
+    done = call([*RUN, "--study", "decoding", "--queries", "queries.jsonl", "--mlruns", "results"], tmp_path)
+    assert done.returncode == 2
+    assert "queries.jsonl line 2" in done.stderr
+
+
+@pytest.mark.parametrize("database", ["store.db", "optuna.db", "mlflow.db"])
+def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, server: str, database: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / database).write_bytes(b"no database" * 1000)
+    done = call([*RUN, "--study", "decoding", "--base-url", server, "--mlruns", "results"], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert database in done.stderr
+    assert "move a damaged file away" in done.stderr
+    assert (tmp_path / "results" / database).read_bytes() == b"no database" * 1000
+
+
+def test_a_results_folder_that_cannot_be_made_is_named(tmp_path: Path, server: str) -> None:
+    (tmp_path / "results").write_text("a file")
+    done = call([*RUN, "--study", "decoding", "--base-url", server, "--mlruns", "results"], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "results cannot be written" in done.stderr
+
+
+def test_dry_run_shows_conditions_requests_and_tokens_and_writes_nothing(tmp_path: Path) -> None:
+    done = call([*RUN, "--study", "decoding", "--dry-run", "--mlruns", "results"], tmp_path)
+    assert done.returncode == 0
+    for expected in ("baseline", "replicate", "one-factor", "completions", "new tokens", "gemma-3-270m"):
+        assert expected in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_names_the_studies_with_what_they_answer(tmp_path: Path) -> None:
+    done = call([*RUN, "--list"], tmp_path)
+    assert done.returncode == 0
+    assert "decoding_grid" in done.stdout
+
+
+def test_help_shows_examples_and_exit_codes(tmp_path: Path) -> None:
+    done = call([*RUN, "--help"], tmp_path)
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert "130 interrupted" in done.stdout
+
+
+def test_prompt_prints_the_prompt_and_nothing_else(tmp_path: Path) -> None:
+    prompt_file = tmp_path / "mine.txt"
+    prompt_file.write_text("Rules.\n")
+    done = call([*MODULE, "prompt", "--study", "decoding", "--query", "Why?", "--prompt-file", str(prompt_file)], ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Rules.\n\n# Query:\n```\nWhy?\n```\n\n# Answer:\n```\n"
+
+
+def test_prompt_prints_the_second_turn_with_the_first_query_and_answer(tmp_path: Path) -> None:
+    prompt_file = tmp_path / "mine.txt"
+    prompt_file.write_text("")
+    second = ["--turn-1-answer", "Because.", "--turn-2-query", "Really?", "--prompt-file", str(prompt_file)]
+    done = call([*MODULE, "prompt", "--query", "Why?", *second], ROOT)
+    assert done.stdout == (
+        "\n# Query:\n```\nWhy?\n```\n\n# Answer:\n```\nBecause.\n```\n\n# Query:\n```\nReally?\n```\n\n# Answer:\n```\n"
+    )
+
+
+def test_ui_without_results_says_what_to_do(tmp_path: Path) -> None:
+    done = call([*MODULE, "ui", "--mlruns", str(tmp_path / "none")], ROOT)
+    assert done.returncode == 2
+    assert "make decoding" in done.stderr

@@ -1,0 +1,215 @@
+"""Claims about the store: nothing is lost, nothing is paid for twice, and no password is shown."""
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.conditions import DecodingParams
+from ablations.errors import StorageError
+from ablations.records import Completion, Judgment, Prompt, Query, Score
+from ablations.store import Store, StoredResult, completion_key, judgment_key
+
+COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
+JUDGMENT = Judgment("reference", Score(6.5), "raw", {"similarity": 0.25})
+PROMPT = Prompt("q1", 1, "# Query:\nCapital?")
+QUERY = Query("q1", "stem", ("Capital?", "And Italy?"), ("Paris.", None))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+def fill(store: Store, study: str = "s") -> None:
+    store.add_study(study, {"model": "m", "levels": 3})
+    store.add_trial(study, 0, {"condition_id": "abc", "values": {"stop": ["a"]}})
+    store.add_completion("c", {"prompt": "p"}, COMPLETION)
+    store.add_judgment("j", JUDGMENT)
+    store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
+
+
+def test_records_come_back_as_they_were_stored(store: Store) -> None:
+    fill(store)
+    assert store.find_completion("c") == COMPLETION
+    assert store.find_judgment("j") == JUDGMENT
+    assert store.find_study("s") == {"model": "m", "levels": 3}
+    assert store.trials("s") == {0: {"condition_id": "abc", "values": {"stop": ["a"]}}}
+    assert store.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
+
+
+def test_what_was_never_stored_is_none_or_empty(store: Store) -> None:
+    assert (store.find_completion("c"), store.find_judgment("j"), store.find_study("s")) == (None, None, None)
+    assert (store.results("s"), store.trials("s")) == ([], {})
+
+
+def test_the_first_write_under_a_key_stays(store: Store) -> None:
+    fill(store)
+    store.add_completion("c", {}, replace(COMPLETION, text="other"))
+    store.add_judgment("j", replace(JUDGMENT, raw="other"))
+    store.add_study("s", {"model": "other"})
+    store.add_trial("s", 0, {})
+    store.add_result("s", 0, "q1", 1, "reference", ("x", "y"))
+    assert store.find_completion("c") == COMPLETION
+    assert store.find_judgment("j") == JUDGMENT
+    assert store.find_study("s") == {"model": "m", "levels": 3}
+    assert store.trials("s")[0]["condition_id"] == "abc"
+    assert len(store.results("s")) == 1
+
+
+def test_results_are_ordered_by_trial_query_and_turn_and_belong_to_one_study(store: Store) -> None:
+    fill(store)
+    fill(store, "other")
+    for trial, query_id, turn in [(10, "q1", 1), (2, "q2", 1), (2, "q1", 2), (2, "q1", 1)]:
+        store.add_result("s", trial, query_id, turn, "reference", ("c", "j"))
+    found = [(result.trial, result.query_id, result.turn) for result in store.results("s")]
+    assert found == [(0, "q1", 1), (2, "q1", 1), (2, "q1", 2), (2, "q2", 1), (10, "q1", 1)]
+
+
+def test_everything_survives_closing_and_opening(store: Store, url: str) -> None:
+    fill(store)
+    before = store.counts()
+    store.close()
+    again = Store(url)
+    assert again.counts() == before == dict.fromkeys(("completions", "judgments", "studies", "results", "trials"), 1)
+    assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
+    again.close()
+
+
+def test_forgetting_a_study_keeps_what_was_paid_for_and_other_studies(store: Store) -> None:
+    fill(store)
+    fill(store, "other")
+    store.forget_study("s")
+    assert (store.find_study("s"), store.trials("s"), store.results("s")) == (None, {}, [])
+    assert (store.find_completion("c"), store.find_judgment("j")) == (COMPLETION, JUDGMENT)
+    assert len(store.results("other")) == len(store.trials("other")) == 1
+
+
+BASE: dict[str, Any] = {"model": "m@1", "prompt": PROMPT, "decoding": DecodingParams(temperature=0.5), "seed": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "m@2"},
+        {"prompt": replace(PROMPT, text="# Query:\nCapital? ")},
+        {"seed": 2},
+        *[
+            {"decoding": replace(BASE["decoding"], **{name: value})}
+            for name, value in {
+                "temperature": 0.6,
+                "top_p": 0.9,
+                "top_k": 5,
+                "min_p": 0.1,
+                "repetition_penalty": 1.1,
+                "presence_penalty": 0.1,
+                "frequency_penalty": 0.1,
+                "max_tokens": 9,
+                "stop": ("x",),
+            }.items()
+        ],
+    ],
+)
+def test_the_key_of_a_completion_differs_when_an_ingredient_does(change: dict[str, Any]) -> None:
+    assert completion_key(**(BASE | change)) != completion_key(**BASE)
+
+
+def test_the_key_of_a_completion_knows_the_text_and_not_whose_query_it_is() -> None:
+    same_text = replace(PROMPT, query_id="other", turn=2)
+    assert completion_key(**(BASE | {"prompt": same_text})) == completion_key(**BASE)
+
+
+@pytest.mark.parametrize(
+    ("judge", "query", "completions"),
+    [
+        ("reference@2", QUERY, [COMPLETION]),
+        ("reference@1", replace(QUERY, turns=("Capital?", "And Spain?")), [COMPLETION]),
+        ("reference@1", replace(QUERY, references=("Paris!", None)), [COMPLETION]),
+        ("reference@1", replace(QUERY, category="math"), [COMPLETION]),
+        ("reference@1", QUERY, [replace(COMPLETION, text="Rome.")]),
+        ("reference@1", QUERY, [replace(COMPLETION, finish_reason="length")]),
+        ("reference@1", QUERY, [COMPLETION, COMPLETION]),
+    ],
+)
+def test_the_key_of_a_judgment_differs_when_an_ingredient_does(
+    judge: str, query: Query, completions: list[Completion]
+) -> None:
+    assert judgment_key(judge, query, completions) != judgment_key("reference@1", QUERY, [COMPLETION])
+
+
+def test_the_key_of_a_judgment_is_shared_by_equal_answers_of_different_seeds() -> None:
+    other_seed = replace(COMPLETION, seed=8, prompt_tokens=99)
+    assert judgment_key("j", QUERY, [other_seed]) == judgment_key("j", QUERY, [COMPLETION])
+
+
+def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageError, match=r"store\.db cannot be used: .*not a database.*move a damaged file away"):
+        Store(f"sqlite:///{path}")
+
+
+def test_a_record_that_is_damaged_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    database = tmp_path / "store.db"
+    damaged = bytes(database.read_bytes())
+    store.close()
+    database.write_bytes(damaged[:100] + b"\xff" * (len(damaged) - 100))
+    with pytest.raises(StorageError, match="move a damaged file away, or name another with --store"):
+        store.counts()
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"absent/store\.db cannot be used"):
+        Store(f"sqlite:///{tmp_path / 'absent' / 'store.db'}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://user:secret@localhost:1/x",
+        "postgresql://user:secret@localhost:port/x",
+        "nosuchdialect://user:secret@localhost/x",
+        "no-such-dialect://user:secret@localhost/x",
+        "postgresql:user:secret@localhost/x",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_shown_without_its_password(address: str) -> None:
+    with pytest.raises(StorageError, match=r"localhost.* cannot be used") as caught:
+        Store(address)
+    assert "secret" not in str(caught.value)
+
+
+def write_from_another_process(url: str, name: str, barrier: Any, seen: Any) -> None:
+    barrier.wait()
+    store = Store(url)
+    for number in range(20):
+        store.add_completion(f"key-{number}", {}, replace(COMPLETION, text=name))
+    seen.put([found.text for number in range(20) if (found := store.find_completion(f"key-{number}"))])
+    store.close()
+
+
+def test_processes_that_open_a_new_store_and_write_the_same_keys_agree(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, seen = context.Barrier(3), context.Queue()
+    names = ("one", "two", "three")
+    writers = [context.Process(target=write_from_another_process, args=(url, name, barrier, seen)) for name in names]
+    for writer in writers:
+        writer.start()
+    texts = [seen.get(timeout=60) for _ in writers]
+    for writer in writers:
+        writer.join(timeout=60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert texts[0] == texts[1] == texts[2]
+    assert len(texts[0]) == 20
+    assert set(texts[0]) <= set(names)

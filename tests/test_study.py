@@ -1,0 +1,228 @@
+"""Ask and tell, concurrency, resumption and the MLflow view, around a backend without a model."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from ablations.errors import BackendError, StudyMismatchError, UsageError
+from ablations.evaluation import Evaluator
+from ablations.results import results_frame
+from ablations.spec import StudySpec, check_same_study
+from ablations.store import Store
+from ablations.study import Study
+from ablations.study_file import read_study_file
+from ablations.tracking import Tracker, open_client
+from tests.fakes import FakeBackend, FakeJudge, make_queries
+
+SPACE = """
+[study.baseline]
+temperature = 0.0
+top_p = 1.0
+repetition_penalty = 1.1
+stop = "headings"
+[parameters.temperature]
+low = 0.0
+high = 1.0
+step = 0.25
+[parameters.top_p]
+low = 0.5
+high = 1.0
+step = 0.25
+requires = "temperature > 0"
+[parameters.repetition_penalty]
+low = 1.0
+high = 1.2
+step = 0.1
+[parameters.stop]
+choices = ["headings", "none", ["\\n\\n", "###"]]
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> StudySpec:
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return StudySpec(
+        name="test",
+        file=read_study_file(path),
+        mode="ablation",
+        sampler="qmc",
+        trials=16,
+        levels=3,
+        seed=0,
+        concurrency=3,
+        queries=make_queries(),
+    )
+
+
+class World:
+    """One folder of results, and studies run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.storage = f"sqlite:///{folder / 'optuna.db'}"
+        self.tracking = f"sqlite:///{folder / 'mlflow.db'}"
+        self.store = Store(f"sqlite:///{folder / 'store.db'}")
+
+    def run(self, spec: StudySpec, backend: FakeBackend, judge: FakeJudge | None = None) -> Study:
+        return asyncio.run(self._run(spec, backend, judge or FakeJudge()))
+
+    async def _run(self, spec: StudySpec, backend: FakeBackend, judge: FakeJudge) -> Study:
+        tracker = Tracker(self.tracking, self.folder / "artifacts", "experiment", spec.name)
+        await tracker.start("a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
+        try:
+            evaluator = Evaluator(backend, judge, self.store, spec.seed)
+            study = Study(spec, self.storage, evaluator, self.store, tracker)
+            study.restore_finished({query.id: query for query in spec.queries})
+            await study.run()
+        finally:
+            await tracker.finish("FINISHED")
+        return study
+
+    def optuna_trials(self, name: str = "test") -> list[optuna.trial.FrozenTrial]:
+        return optuna.load_study(study_name=name, storage=self.storage).trials
+
+    def runs(self) -> list[Any]:
+        client = open_client(self.tracking)
+        experiment = client.get_experiment_by_name("experiment")
+        assert experiment is not None
+        return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: World, spec: StudySpec) -> None:
+    backend = FakeBackend()
+    study = world.run(spec, backend)
+    assert len(study.finished) == len(spec.design) == 16
+    assert len(set(backend.requests)) == len(backend.requests)
+    frame = results_frame(world.store, "test", spec.queries)
+    assert frame.height == 16 * 4 * 2
+    assert [trial.state.name for trial in world.optuna_trials()] == ["COMPLETE"] * 16
+
+
+def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: StudySpec) -> None:
+    backend = FakeBackend()
+    world.run(replace(spec, concurrency=3), backend)
+    assert 4 < backend.most_in_flight <= 3 * 4
+
+
+def test_a_finished_study_run_again_asks_for_nothing(world: World, spec: StudySpec) -> None:
+    world.run(spec, FakeBackend())
+    again = FakeBackend()
+    study = world.run(spec, again)
+    assert again.requests == []
+    assert len(study.finished) == 16
+
+
+def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: World, spec: StudySpec) -> None:
+    broken, whole = FakeBackend(fail_after=40), FakeBackend()
+    with pytest.raises(BackendError):
+        world.run(spec, broken)
+    assert any(trial.state.name == "RUNNING" for trial in world.optuna_trials())
+    world.run(spec, whole)
+    assert not set(broken.requests) & set(whole.requests)
+    trials = world.optuna_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 16
+    undisturbed = FakeBackend()
+    other = World(world.folder / "other")
+    assert results_frame(world.store, "test", spec.queries).equals(
+        results_frame(_finished(other, spec, undisturbed), "test", spec.queries)
+    )
+    assert len(broken.requests) + len(whole.requests) == len(undisturbed.requests)
+
+
+def _finished(world: World, spec: StudySpec, backend: FakeBackend) -> Store:
+    world.run(spec, backend)
+    return world.store
+
+
+def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: StudySpec) -> None:
+    with pytest.raises(BackendError):
+        world.run(spec, FakeBackend(fail_after=40))
+    world.run(spec, FakeBackend())
+    runs = world.runs()
+    numbers = sorted(int(run.data.tags["ablations.trial"]) for run in runs if "ablations.trial" in run.data.tags)
+    assert numbers == list(range(16))
+    assert len([run for run in runs if run.data.tags["ablations.kind"] == "study"]) == 1
+
+
+def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World, spec: StudySpec) -> None:
+    world.run(spec, FakeBackend())
+    client = open_client(world.tracking)
+    run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
+    assert run.data.params["temperature"] == "0"
+    assert run.data.params["role"] == "baseline"
+    needed = {"score", "score_low", "score_high", "score_turn_1", "score_turn_2", "score_category/math", "coverage"}
+    needed |= {"mean_tokens", "truncation_rate", "repetition", "tokens_per_second", "completion_tokens"}
+    assert needed <= set(run.data.metrics)
+    path = client.download_artifacts(run.info.run_id, "completions.json")
+    table = json.loads(Path(path).read_text())
+    assert len(table["data"]) == 8
+    assert {"query", "answer", "score", "judge_reply"} <= set(table["columns"])
+
+
+def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: StudySpec) -> None:
+    world.run(replace(spec, trials=14), FakeBackend())
+    first = [trial.params for trial in world.optuna_trials()]
+    more = FakeBackend()
+    world.run(spec, more)
+    assert [trial.params for trial in world.optuna_trials()][:14] == first
+    assert len(world.optuna_trials()) == 16
+    assert len(more.requests) <= 2 * 8
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "grid", "brute"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, spec: StudySpec, sampler: str) -> None:
+    study = world.run(replace(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
+    trials = world.optuna_trials()
+    assert len(trials) == 9
+    assert trials[0].params["temperature"] == 0
+    assert "top_p" not in trials[0].params
+    assert study.best is not None
+
+
+def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
+    search = replace(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
+    with pytest.raises(BackendError):
+        world.run(search, FakeBackend(fail_after=45))
+    world.run(search, FakeBackend())
+    assert [trial.state.name for trial in world.optuna_trials()] == ["COMPLETE"] * 10
+
+
+def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: StudySpec) -> None:
+    study = world.run(replace(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
+    assert [finished.state for finished in study.finished] == ["failed", "failed"]
+    assert study.finished[0].summary.unscored == {"no rating": 2}
+    assert study.best is None
+    assert {trial.state.name for trial in world.optuna_trials()} == {"FAIL"}
+
+
+def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
+    with pytest.raises(UsageError, match="--mode search"):
+        replace(spec, sampler="tpe")
+
+
+def test_changed_ingredients_are_refused_with_the_difference(spec: StudySpec) -> None:
+    backend, judge = FakeBackend().identity.to_dict(), FakeJudge().identity
+    before = spec.identity(backend, judge)
+    after = replace(spec, seed=1).identity(backend, {"judge": "other"})
+    with pytest.raises(StudyMismatchError, match=r"(?s)judge.judge: was 'fake', now 'other'.*seed: was 0, now 1"):
+        check_same_study("test", before, after)
+    check_same_study("test", before, replace(spec, trials=20, concurrency=1).identity(backend, judge))
+
+
+def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
+    backend = FakeBackend()
+    world.run(spec, backend)
+    assert ("\n\n", "###") in {decoding.stop for _, decoding, _ in backend.requests}
