@@ -30,10 +30,13 @@ class Encoder:
 
     def load(self) -> None:
         """Load the model, some seconds."""
+        import torch
         from sentence_transformers import SentenceTransformer
 
         with self._lock:
             if self._model is None:
+                # The engine's threads need the cores more than a 22M encoder does.
+                torch.set_num_threads(1)
                 self._model = SentenceTransformer(str(embedding_model_dir(self.alias)), device="cpu")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
