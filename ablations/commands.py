@@ -8,7 +8,6 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,23 +16,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablations.backends import BACKENDS, Backend, refuse_unsupported
+from ablations.backends import BACKENDS, Backend
 from ablations.backends.openai_api import OpenAIBackend, probe_server
-from ablations.conditions import neutral_value
-from ablations.errors import AblationError, PartFailedError, StorageError, UnsupportedError, UsageError, nearest
-from ablations.evaluation import Evaluator, check_prompt_lengths
-from ablations.judges import Judge, make_judge
+from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
+from ablations.judges import make_judge
 from ablations.places import Places
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
-from ablations.results import results_frame, write_results
-from ablations.spec import DEFAULTS, StudySpec, check_same_study
-from ablations.store import Store
-from ablations.study import Study, delete_optuna_study
+from ablations.session import Session
+from ablations.spec import DEFAULTS, StudySpec
 from ablations.study_file import SEARCH_SPACES, StudyFile, find_study_file, read_study_file
-from ablations.terminal import make_console, progress_display, show_findings, show_plan, show_studies
-from ablations.tracking import Tracker, ui_command
+from ablations.terminal import make_console, show_plan, show_studies
+from ablations.tracking import ui_command
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -47,115 +42,17 @@ def run(flags: argparse.Namespace) -> int:
     judge = make_judge(options["judge"])
     spec = _spec(flags, file, options)
     judge.check(spec.queries)
-    conditions = [spec.to_condition(point.values) for point in spec.design]
     if flags.dry_run:
         _check_model(options)
-    show_plan(
-        console, spec, options["model"] or f"what {flags.base_url} serves", judge.name, list_conditions=flags.dry_run
-    )
+    model = options["model"] or f"what {flags.base_url} serves"
+    show_plan(console, spec, model, judge.name, list_conditions=flags.dry_run)
     if flags.dry_run:
         return 0
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
     backend = _backend(flags, file, options, places.engine_log(spec.name), console)
-    refuse_unsupported(backend.name, backend.honours, [condition.effective for condition in conditions])
-    for name in spec.space.names:
-        if hasattr(spec.baseline.decoding, name) and name not in backend.honours:
-            raise UnsupportedError(
-                f"the study varies {name}, which the backend {backend.name!r} is not known to honour; "
-                f"leave it at {neutral_value(name)!r}, or use the vllm backend"
-            )
-    places.prepare()
-    lock = places.lock(spec.name)
-    try:
-        return asyncio.run(_run_study(console, spec, options, places, backend, judge, fresh=flags.fresh))
-    finally:
-        lock.release()
-
-
-async def _run_study(
-    console: Console,
-    spec: StudySpec,
-    options: Mapping[str, Any],
-    places: Places,
-    backend: Backend,
-    judge: Judge,
-    *,
-    fresh: bool,
-) -> int:
-    store = Store(places.store)
-    identity = spec.identity(backend.identity.to_dict(), judge.identity)
-    experiment = spec.file.name
-    if fresh:
-        store.forget_study(spec.name)
-        delete_optuna_study(spec.name, places.storage)
-    stored = store.find_study(spec.name)
-    if stored is not None:
-        check_same_study(spec.name, stored, identity)
-    tracker = Tracker(places.tracking_uri, places.artifacts, experiment, spec.name)
-    status = "FAILED"
-    begun = time.monotonic()
-    try:
-        console.print(f"starting the {backend.name} backend; the engine's log is {places.engine_log(spec.name)}")
-        parameters = {**options, "name": spec.name, "engine": identity["engine"], "queries_hash": identity["queries"]}
-        files = {"search_space.toml": spec.file.text}
-        await asyncio.gather(
-            backend.start(),
-            judge.start(),
-            tracker.start(spec.file.options.get("description", ""), parameters, files, fresh),
-        )
-        ready = time.monotonic()
-        console.print(f"ready after {ready - begun:.0f} s")
-        conditions = [spec.to_condition(point.values) for point in spec.design]
-        check_prompt_lengths(backend, conditions, spec.queries)
-        if stored is None:
-            store.add_study(spec.name, identity)
-        evaluator = Evaluator(backend, judge, store, spec.seed)
-        study = Study(spec, places.storage, evaluator, store, tracker)
-        if restored := study.restore_finished({query.id: query for query in spec.queries}):
-            console.print(f"{restored} trials are finished already; going on with the rest")
-        with progress_display(console, spec, study, evaluator.progress):
-            await study.run()
-        seconds = time.monotonic() - ready
-        done = evaluator.progress
-        console.print(
-            f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
-            f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s)"
-        )
-        await _close_study(console, spec, places, store, tracker)
-        status = "FINISHED"
-    except asyncio.CancelledError:
-        status = "KILLED"
-        raise
-    finally:
-        await _close_all(tracker, status, backend, judge, store)
+    session = Session(spec, options | {"name": spec.name}, backend, judge, places, console, fresh=flags.fresh)
+    asyncio.run(session.run())
     return 0
-
-
-async def _close_study(console: Console, spec: StudySpec, places: Places, store: Store, tracker: Tracker) -> None:
-    """Export the results of record, compute what the study found, show and log it."""
-    from analysis.report import find
-
-    frame = results_frame(store, spec.name, spec.queries)
-    path = places.results(spec.name)
-    write_results(frame, path)
-    findings = await asyncio.to_thread(find, frame)
-    show_findings(console, findings)
-    await tracker.log_findings(findings.metrics(), findings.headline, findings.tables(), findings.figures)
-    await tracker.log_files([path])
-    console.print(f"results: {path}")
-    console.print(
-        f"MLflow: {places.tracking_uri}, experiment {spec.file.name!r}, run {spec.name!r}; browse it with: make ui"
-    )
-
-
-async def _close_all(tracker: Tracker, status: str, backend: Backend, judge: Judge, store: Store) -> None:
-    """Give everything back, whatever state it is in."""
-    try:
-        await tracker.finish(status)
-    finally:
-        await backend.close()
-        await judge.close()
-        store.close()
 
 
 def _study_file(flags: argparse.Namespace) -> StudyFile:
@@ -223,6 +120,7 @@ def _backend(
     from ablations.backends.vllm_engine import VllmBackend, check_settings
     from ablations.models import resolve_model
 
+    console.print("checking model and engine settings")
     check_settings(settings)
     resolved = resolve_model(
         options["model"],

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from ablations.backends.base import Backend
@@ -49,10 +50,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class TurnKeys:
-    """Where a judged turn is stored."""
+    """Where a judged turn is stored, and whether its completion was there before."""
 
     completion: str
     judgment: str
+    reused: bool
 
 
 class Evaluator:
@@ -99,14 +101,16 @@ class Evaluator:
         judging: list[asyncio.Task[JudgedTurn]] = []
         async with _TaskGroup() as group:
             for _ in query.turns:
-                completion, key = await self._complete(condition, query, completions, replicate)
+                completion, key, reused = await self._complete(condition, query, completions, replicate)
                 completions.append(completion)
-                judging.append(group.start(self._judge_turn(query, tuple(completions), key, on_turn)))
+                keep = partial(_keep, on_turn, key, reused)
+                judging.append(group.start(self._judge_turn(query, tuple(completions), keep)))
         return [task.result() for task in judging]
 
     async def _complete(
         self, condition: Condition, query: Query, earlier: Sequence[Completion], replicate: int
-    ) -> tuple[Completion, str]:
+    ) -> tuple[Completion, str, bool]:
+        """Return the next turn's completion, its key, and whether it was there before."""
         prompt = render_prompt(query, condition.prompt, [completion.answer for completion in earlier])
         decoding = condition.effective
         # A greedy request has no use for a seed; its replicates are told apart all the same.
@@ -115,7 +119,7 @@ class Evaluator:
         stored = self._store.find_completion(key)
         if stored is not None:
             self.progress.reused += 1
-            return stored, key
+            return stored, key, True
 
         async def generate() -> Completion:
             completion = await self._backend.generate(prompt, decoding, seed)
@@ -126,14 +130,14 @@ class Evaluator:
             self.progress.prompt_tokens += completion.prompt_tokens
             return completion
 
-        return await self._once(key, generate), key
+        shared = key in self._in_flight
+        return await self._once(key, generate), key, shared
 
     async def _judge_turn(
         self,
         query: Query,
         completions: tuple[Completion, ...],
-        completion_id: str,
-        on_turn: Callable[[JudgedTurn, TurnKeys], None],
+        keep: Callable[[JudgedTurn, str], None],
     ) -> JudgedTurn:
         key = judgment_key(self._judge_hash, query, completions)
         judgment = self._store.find_judgment(key)
@@ -148,7 +152,7 @@ class Evaluator:
             judgment = await self._once(key, ask)
         turn = JudgedTurn(query=query, turn=len(completions), completion=completions[-1], judgment=judgment)
         self.progress.turns_done += 1
-        on_turn(turn, TurnKeys(completion_id, key))
+        keep(turn, key)
         self.progress.announce()
         return turn
 
@@ -161,6 +165,16 @@ class Evaluator:
             running.add_done_callback(lambda _: self._in_flight.pop(key, None))
         # Shielded: a cancelled trial must not take away the result another trial waits for.
         return await asyncio.shield(running)  # type: ignore[arg-type]
+
+
+def _keep(
+    on_turn: Callable[[JudgedTurn, TurnKeys], None],
+    completion_id: str,
+    reused: bool,
+    turn: JudgedTurn,
+    judgment_id: str,
+) -> None:
+    on_turn(turn, TurnKeys(completion_id, judgment_id, reused))
 
 
 class _TaskGroup(asyncio.TaskGroup):
@@ -189,7 +203,7 @@ def request_seed(study_seed: int, query_id: str, turn: int, replicate: int) -> i
     return int.from_bytes(digest[:4], "big") % 2**31
 
 
-def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], queries: Sequence[Query]) -> None:
+async def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], queries: Sequence[Query]) -> None:
     """Raise `PromptError` if a prompt and its answer may not fit the context; checked before anything is generated.
 
     The second turn is taken at its longest: turn 1 answered with `max_tokens` tokens.
@@ -207,7 +221,7 @@ def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], quer
         for query in queries:
             for turn in range(1, len(query.turns) + 1):
                 text = render_prompt(query, condition.prompt, [""] * (turn - 1)).text
-                tokens = backend.count_tokens(text)
+                tokens = await backend.count_tokens(text)
                 if tokens is not None and tokens + turn * limit > length:
                     raise PromptError(
                         f"query {query.id!r} turn {turn}: the prompt takes {tokens + (turn - 1) * limit} tokens and "

@@ -120,6 +120,19 @@ class StudySpec:
         """The planned trials: all of them, or where the sampler adapts to results those before its own."""
         return make_design(self.plan)
 
+    @cached_property
+    def boundary_conditions(self) -> list[Condition]:
+        """Conditions that show what all trials need of a backend.
+
+        These are the design's and, where the sampler adapts to results, the baseline with each varied parameter
+        at both ends of its domain.
+        """
+        conditions = [self.to_condition(point.values) for point in self.design]
+        if self.sampler in ADAPTIVE_SAMPLERS:
+            for parameter in self.space.parameters:
+                conditions += [self.to_condition({parameter.name: value}) for value in parameter.domain.spread(2)]
+        return conditions
+
     @property
     def left_out(self) -> int:
         """How many trials of the design's fixed part `trials` leaves out."""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ablations.conditions import Condition, Value, format_value
 from ablations.design import SAMPLED, DesignPoint
 from ablations.errors import StorageError
-from ablations.evaluation import Evaluator, first_error
+from ablations.evaluation import Evaluator, TurnKeys, first_error
 from ablations.records import Query
 from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
@@ -146,8 +146,10 @@ class Study:
     async def _evaluate(self, trial: PlannedTrial) -> None:
         self.running[trial.number] = trial
         started = time.time()
+        reused: list[bool] = []
 
-        def keep(turn: JudgedTurn, keys: Any) -> None:
+        def keep(turn: JudgedTurn, keys: TurnKeys) -> None:
+            reused.append(keys.reused)
             self._store.add_result(
                 self._spec.name,
                 trial.number,
@@ -161,7 +163,9 @@ class Study:
         summary = summarise(turns)
         state = "complete" if summary.mean is not None and summary.coverage >= MIN_COVERAGE else "failed"
         self._store.add_trial(self._spec.name, trial.number, trial.record(state, summary, time.time() - started))
-        await self._tracker.log_trial(trial, summary, turns, state, started)
+        # A trial that found answers in the store says nothing about the engine's speed.
+        seconds = None if any(reused) else time.time() - started
+        await self._tracker.log_trial(trial, summary, turns, state, started, seconds)
         self._tell(trial, summary, state)
         del self.running[trial.number]
         self.finished.append(Finished(trial, summary, state))

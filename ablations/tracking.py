@@ -66,10 +66,19 @@ class Tracker:
         await self._call(self._start, description, parameters, files, fresh)
 
     async def log_trial(
-        self, trial: "PlannedTrial", summary: Summary, turns: Sequence[JudgedTurn], state: str, started: float
+        self,
+        trial: "PlannedTrial",
+        summary: Summary,
+        turns: Sequence[JudgedTurn],
+        state: str,
+        started: float,
+        seconds: float | None,
     ) -> None:
-        """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead."""
-        await self._call(self._log_trial, trial, summary, list(turns), state, started)
+        """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead.
+
+        `started` is in seconds since the epoch; `seconds` is None where answers came from the store.
+        """
+        await self._call(self._log_trial, trial, summary, list(turns), state, started, seconds)
 
     async def log_findings(
         self,
@@ -142,7 +151,13 @@ class Tracker:
                 return runs
 
     def _log_trial(
-        self, trial: "PlannedTrial", summary: Summary, turns: list[JudgedTurn], state: str, started: float
+        self,
+        trial: "PlannedTrial",
+        summary: Summary,
+        turns: list[JudgedTurn],
+        state: str,
+        started: float,
+        seconds: float | None,
     ) -> None:
         run_id = self._children.get(trial.number)
         if run_id is None:
@@ -160,7 +175,7 @@ class Tracker:
             run_id = self._children[trial.number] = run.info.run_id
         parameters = trial.condition.values() | {"role": trial.point.role, "replicate": trial.point.replicate}
         self._log_parameters(run_id, parameters)
-        self._log_metrics(run_id, trial_metrics(summary, time.time() - started))
+        self._log_metrics(run_id, trial_metrics(summary, seconds))
         self._log_tables(run_id, {"completions.json": completions_table(turns)})
         self._client.set_terminated(run_id, "FINISHED" if state == "complete" else "FAILED")
 
@@ -200,7 +215,7 @@ class Tracker:
             self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
 
 
-def trial_metrics(summary: Summary, seconds: float) -> dict[str, float | None]:
+def trial_metrics(summary: Summary, seconds: float | None) -> dict[str, float | None]:
     """Return a trial's numbers under their documented names; None where there is none."""
     metrics: dict[str, float | None] = {
         "score": summary.mean,
@@ -215,7 +230,7 @@ def trial_metrics(summary: Summary, seconds: float) -> dict[str, float | None]:
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
         "seconds": seconds,
-        "tokens_per_second": summary.completion_tokens / seconds if seconds > 0 else None,
+        "tokens_per_second": summary.completion_tokens / seconds if seconds else None,
     }
     metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
     metrics |= {f"score_category/{name}": value for name, value in summary.by_category.items()}

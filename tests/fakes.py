@@ -32,7 +32,7 @@ class FakeBackend:
     async def start(self) -> None:
         pass
 
-    def count_tokens(self, text: str) -> int:
+    async def count_tokens(self, text: str) -> int:
         return len(text.split())
 
     @property

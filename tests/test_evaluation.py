@@ -124,8 +124,8 @@ def test_a_failing_judge_raises_its_own_error_and_keeps_the_completions(store: S
 def test_a_prompt_that_may_not_fit_is_refused_with_what_fits() -> None:
     backend = FakeBackend(context_length=400)
     with pytest.raises(PromptError, match=r"query 'q0' turn 2: the prompt takes \d+ tokens .* context holds 400"):
-        check_prompt_lengths(backend, [Condition(DecodingParams(max_tokens=60), PARTS)], make_queries())
+        asyncio.run(check_prompt_lengths(backend, [Condition(DecodingParams(max_tokens=60), PARTS)], make_queries()))
 
 
 def test_prompts_that_fit_pass() -> None:
-    check_prompt_lengths(FakeBackend(context_length=2000), [SAMPLED, GREEDY], make_queries())
+    asyncio.run(check_prompt_lengths(FakeBackend(context_length=2000), [SAMPLED, GREEDY], make_queries()))

@@ -26,6 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "tracking",
         "study",
         "terminal",
+        "session",
         "commands",
         "cli",
         "run __main__",

@@ -50,13 +50,13 @@ class Backend(Protocol):
         """Load the model or reach the server; raise `BackendError` or `UserError` where that fails."""
         ...
 
-    def count_tokens(self, text: str) -> int | None:
-        """Return the number of prompt tokens of `text`, or None where the backend cannot know."""
+    async def count_tokens(self, text: str) -> int | None:
+        """Return the number of prompt tokens of `text`, or None where the backend cannot know; before `start`."""
         ...
 
     @property
     def context_length(self) -> int | None:
-        """The most tokens that prompt and completion may have together, or None where unknown."""
+        """The most tokens that prompt and completion may have together, or None where unknown; known before `start`."""
         ...
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:

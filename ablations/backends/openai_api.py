@@ -54,9 +54,16 @@ class OpenAIBackend:
     async def start(self) -> None:
         """Nothing is loaded here: the server was asked for its models when the backend was made."""
 
-    def count_tokens(self, text: str) -> None:
-        """The tokenizer is the server's."""
-        del text
+    async def count_tokens(self, text: str) -> int | None:
+        """Return the server's own count where it is vLLM; no other server tells."""
+        if not self._is_vllm:
+            return None
+        address = str(self._client.base_url.join("/tokenize"))
+        try:
+            reply = await self._client.post(address, body={"model": self._model, "prompt": text}, cast_to=object)
+        except openai.OpenAIError as error:
+            raise BackendError(f"the server {self._base_url} could not count a prompt's tokens: {error}") from error
+        return int(reply["count"]) if isinstance(reply, dict) and "count" in reply else None
 
     @property
     def context_length(self) -> int | None:

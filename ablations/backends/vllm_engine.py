@@ -9,10 +9,10 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ class VllmBackend:
         self._given = dict(settings)
         self._settings = _platform_settings(self._given) | self._given
         self._engine: Any = None
-        self._tokenizer: Any = None
         self._requests = itertools.count()
 
     @property
@@ -80,11 +79,11 @@ class VllmBackend:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        settings = self._settings | ({"revision": self._model.revision} if self._model.revision else {})
         arguments = AsyncEngineArgs(
-            model=self._model.location, generation_config="vllm", disable_log_stats=True, **self._settings
+            model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings
         )
         self._engine = AsyncLLM.from_engine_args(arguments)
-        self._tokenizer = self._engine.get_tokenizer()
 
     def _token_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=True).input_ids
@@ -95,14 +94,34 @@ class VllmBackend:
             )
         return ids
 
-    def count_tokens(self, text: str) -> int:
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
+        )
+
+    @property
+    def _trusted(self) -> bool:
+        return bool(self._settings.get("trust_remote_code", False))
+
+    async def count_tokens(self, text: str) -> int:
         """Return the number of prompt tokens, the beginning-of-text token included."""
         return len(self._token_ids(text))
 
-    @property
-    def context_length(self) -> int:
-        """The engine's `max_model_len`."""
-        return int(self._engine.model_config.max_model_len)
+    @cached_property
+    def context_length(self) -> int | None:
+        """The `max_model_len` that was set, or else what the model's configuration says."""
+        if "max_model_len" in self._settings:
+            return int(self._settings["max_model_len"])
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(
+            self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
+        )
+        length = getattr(config.get_text_config(), "max_position_embeddings", None)
+        return None if length is None else int(length)
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         """Return the completion; the request joins the engine's running batch."""
@@ -235,7 +254,7 @@ def _prepare_environment(log_file: Path | None) -> None:
 
 
 def _logging_config(log_file: Path) -> str:
-    """Write a logging configuration that sends vLLM's log to `log_file`, and return its path."""
+    """Write, beside `log_file`, a logging configuration that sends vLLM's log there, and return its path."""
     config = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -243,9 +262,9 @@ def _logging_config(log_file: Path) -> str:
         "handlers": {"file": {"class": "logging.FileHandler", "filename": str(log_file), "formatter": "plain"}},
         "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="vllm-logging-", delete=False) as file:
-        json.dump(config, file)
-    return file.name
+    path = log_file.with_suffix(".logging.json")
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return str(path)
 
 
 @contextmanager

@@ -1,0 +1,136 @@
+"""One session of a study: check everything, start the parts, evaluate, close the books, give everything back.
+
+Knows every part and does the work of none. Nothing is written before all input has been checked.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from ablations.backends import Backend, refuse_unsupported
+from ablations.evaluation import Evaluator, check_prompt_lengths
+from ablations.judges import Judge
+from ablations.places import Places
+from ablations.results import results_frame, write_results
+from ablations.spec import StudySpec, check_same_study
+from ablations.store import Store
+from ablations.study import Study, delete_optuna_study
+from ablations.terminal import progress_display, show_findings
+from ablations.tracking import Tracker
+
+
+@dataclass
+class Session:
+    """What one call of `run` works with.
+
+    Attributes:
+        spec: what to evaluate.
+        options: what was in force, for the record.
+        backend, judge: not started yet.
+        places: where results go.
+        console: where the user looks.
+        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+    """
+
+    spec: StudySpec
+    options: Mapping[str, Any]
+    backend: Backend
+    judge: Judge
+    places: Places
+    console: Console
+    fresh: bool = False
+
+    async def run(self) -> None:
+        """Run the study to its end.
+
+        Raises:
+            UserError: something the user gave cannot be; nothing was written.
+            PartFailedError: a part failed; finished work is kept.
+        """
+        await self._check()
+        self.places.prepare()
+        lock = self.places.lock(self.spec.name)
+        store = Store(self.places.store)
+        try:
+            await self._run_with(store)
+        finally:
+            await self.backend.close()
+            await self.judge.close()
+            store.close()
+            lock.release()
+
+    async def _check(self) -> None:
+        """Check what can be checked without the engine."""
+        settings = self.spec.boundary_conditions
+        refuse_unsupported(self.backend.name, self.backend.honours, [condition.effective for condition in settings])
+        await check_prompt_lengths(self.backend, settings, self.spec.queries)
+
+    async def _run_with(self, store: Store) -> None:
+        spec, console = self.spec, self.console
+        identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
+        if self.fresh:
+            store.forget_study(spec.name)
+            delete_optuna_study(spec.name, self.places.storage)
+        stored = store.find_study(spec.name)
+        if stored is not None:
+            check_same_study(spec.name, stored, identity)
+        begun = time.monotonic()
+        console.print(f"starting the {self.backend.name} backend; its log is {self.places.engine_log(spec.name)}")
+        await asyncio.gather(self.backend.start(), self.judge.start())
+        console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
+        if stored is None:
+            store.add_study(spec.name, identity)
+        tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
+        parameters = {**self.options, "engine": identity["engine"], "queries_hash": identity["queries"]}
+        description = str(spec.file.options.get("description", ""))
+        await tracker.start(description, parameters, {"search_space.toml": spec.file.text}, self.fresh)
+        status = "FAILED"
+        try:
+            await self._evaluate(store, tracker)
+            await self._close_books(store, tracker)
+            status = "FINISHED"
+        except asyncio.CancelledError:
+            status = "KILLED"
+            raise
+        finally:
+            await tracker.finish(status)
+
+    async def _evaluate(self, store: Store, tracker: Tracker) -> None:
+        """Evaluate what is not finished yet, and say how fast that was."""
+        spec, console = self.spec, self.console
+        evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
+        study = Study(spec, self.places.storage, evaluator, store, tracker)
+        if restored := study.restore_finished({query.id: query for query in spec.queries}):
+            console.print(f"{restored} trials are finished already; going on with the rest")
+        begun = time.monotonic()
+        with progress_display(console, spec, study, evaluator.progress):
+            await study.run()
+        seconds = time.monotonic() - begun
+        done = evaluator.progress
+        console.print(
+            f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
+            f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
+            f"logging to MLflow took {tracker.seconds:.1f} s beside it"
+        )
+
+    async def _close_books(self, store: Store, tracker: Tracker) -> None:
+        """Export the results of record, compute what the study found, show and log it."""
+        # Imported late: figures and forests take seconds that a refused command should not cost.
+        from analysis.report import find
+
+        spec, console, places = self.spec, self.console, self.places
+        frame = results_frame(store, spec.name, spec.queries)
+        path = places.results(spec.name)
+        write_results(frame, path)
+        findings = await asyncio.to_thread(find, frame)
+        show_findings(console, findings)
+        await tracker.log_findings(findings.metrics(), findings.headline, findings.tables(), findings.figures)
+        await tracker.log_files([path])
+        console.print(f"results: {path}")
+        console.print(
+            f"MLflow: {places.tracking_uri}, experiment {spec.file.name!r}, run {spec.name!r}; browse it with: make ui"
+        )
