@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ablations.backends import BACKENDS, Backend
-from ablations.backends.openai_api import OpenAIBackend, probe_server
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
 from ablations.judges import make_judge
 from ablations.places import Places
@@ -115,6 +114,8 @@ def _backend(
     if options["backend"] == "openai":
         if settings and flags.engine:
             raise UsageError("--engine sets arguments of the engine in this process; a server has its own")
+        from ablations.backends.openai_api import OpenAIBackend, probe_server
+
         model, is_vllm, length = asyncio.run(probe_server(flags.base_url, options["model"]))
         return OpenAIBackend(model, flags.base_url, is_vllm, length)
     from ablations.backends.vllm_engine import VllmBackend, check_settings

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scipy.stats import qmc
-
 from ablations.conditions import Condition, Value
 from ablations.search_space import Parameter, SearchSpace, Values
 
@@ -161,6 +159,9 @@ def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
         for _ in range(_FILL_ATTEMPTS):
             yield plan.space.at_quantiles({name: generator.random() for name in plan.space.names})
     elif plan.sampler == "qmc":
+        # Imported here: scipy.stats takes seconds, which a refused command should not cost.
+        from scipy.stats import qmc
+
         # Scrambled Sobol points (Owen 1998) cover every projection evenly, whatever number is used.
         sequence = qmc.Sobol(d=len(plan.space.names), scramble=True, rng=plan.seed)
         for point in sequence.random_base2(m=10):

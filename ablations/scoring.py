@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from ablations.records import Completion, Judgment, Query
 
@@ -111,7 +111,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float |
     mean = fmean(values)
     if len(values) < 2:
         return mean, None, None
-    half = float(student_t.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * stdev(values) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
 

@@ -12,7 +12,7 @@ from scipy.stats import t as student_t
 
 Floats = NDArray[np.float64]
 DRAWS = 2_000
-FEW_QUERIES = 8
+FEW_QUERIES = 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = D
 
     The percentiles are those of Hesterberg's expanded percentile interval (2015, The American Statistician
     69:4): plain percentile intervals are too narrow at the few queries of a small study, and a
-    studentised bootstrap is wild where most differences are 0. Below eight queries, where resampling cannot
+    studentised bootstrap is wild where most differences are 0. Below twelve queries, where resampling cannot
     cover, Student's t takes its place.
     """
     differences = first - second

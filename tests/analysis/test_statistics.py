@@ -78,7 +78,7 @@ def test_pairing_is_narrower_than_the_spread_between_queries() -> None:
     assert interval.high - interval.low < spread / 2
 
 
-@pytest.mark.parametrize("n", [8, 30])
+@pytest.mark.parametrize("n", [8, 12, 30])
 def test_intervals_cover_the_truth_about_95_times_in_100(n: int) -> None:
     generator = np.random.default_rng(1)
     covered = 0
