@@ -19,6 +19,7 @@ from rich.table import Table
 from ablations.backends import BACKENDS, Backend
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
 from ablations.judges import make_judge
+from ablations.models import ResolvedModel
 from ablations.places import Places
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
 from ablations.queries import choose_subset, load_queries
@@ -41,8 +42,7 @@ def run(flags: argparse.Namespace) -> int:
     judge = make_judge(options["judge"])
     spec = _spec(flags, file, options)
     judge.check(spec.queries)
-    if flags.dry_run:
-        _check_model(options)
+    _check_model(options, file.engine | _engine_settings(flags.engine))
     model = options["model"] or f"what {flags.base_url} serves"
     show_plan(console, spec, model, judge.name, list_conditions=flags.dry_run)
     if flags.dry_run:
@@ -98,12 +98,19 @@ def _spec(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]
     )
 
 
-def _check_model(options: Mapping[str, Any]) -> None:
+def _check_model(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raise `ModelError` for a model that cannot be, without converting one."""
-    from ablations.models import GENERATING, resolve_model
+    from ablations.models import GENERATING
 
     if options["backend"] == "vllm" and options["model"] not in GENERATING:
-        resolve_model(options["model"], trust_remote_code=True)
+        _resolved(options["model"], settings, say=lambda _: None)
+
+
+def _resolved(model: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> ResolvedModel:
+    from ablations.models import resolve_model
+
+    trusted = bool(settings.get("trust_remote_code", False))
+    return resolve_model(model, trust_remote_code=trusted, revision=settings.get("revision"), say=say)
 
 
 def _backend(
@@ -119,17 +126,10 @@ def _backend(
         model, is_vllm, length = asyncio.run(probe_server(flags.base_url, options["model"]))
         return OpenAIBackend(model, flags.base_url, is_vllm, length)
     from ablations.backends.vllm_engine import VllmBackend, check_settings
-    from ablations.models import resolve_model
 
     console.print("checking model and engine settings")
     check_settings(settings)
-    resolved = resolve_model(
-        options["model"],
-        trust_remote_code=bool(settings.get("trust_remote_code", False)),
-        revision=settings.get("revision"),
-        say=console.print,
-    )
-    return VllmBackend(resolved, settings, log_file)
+    return VllmBackend(_resolved(options["model"], settings, say=console.print), settings, log_file)
 
 
 def _engine_settings(pairs: list[str]) -> dict[str, Any]:

@@ -140,8 +140,8 @@ def test_ui_serves_the_right_store_on_loopback(killed: tuple[Path, int, str]) ->
     folder, port = killed[0], free_port()
     ui = [sys.executable, "-m", "ablations", "ui", "--mlruns", str(folder / "results"), "--port", str(port)]
     process = subprocess.Popen(ui, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=decoding"
@@ -158,3 +158,4 @@ def test_ui_serves_the_right_store_on_loopback(killed: tuple[Path, int, str]) ->
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
+        process.stdout.close()
