@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace) -> int:
     judge = make_judge(options["judge"])
     spec = _spec(flags, file, options)
     judge.check(spec.queries)
-    _check_model(options, file.engine | _engine_settings(flags.engine))
+    _check_model(options, {**file.engine, **_engine_settings(flags.engine)})
     model = options["model"] or f"what {flags.base_url} serves"
     show_plan(console, spec, model, judge.name, list_conditions=flags.dry_run)
     if flags.dry_run:
