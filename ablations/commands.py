@@ -20,7 +20,7 @@ from ablations.backends import BACKENDS, Backend
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
 from ablations.judges import make_judge
 from ablations.models import ResolvedModel
-from ablations.places import Places
+from ablations.places import Places, redacted
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
@@ -201,8 +201,12 @@ def ui(flags: argparse.Namespace) -> int:
         if not path.exists():
             raise StorageError(f"{path} does not exist, so there is nothing to show; run a study first: make decoding")
         _check_sqlite(path)
+    if places.artifacts is None:
+        raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
     command, environment = ui_command(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port)
-    print(f"MLflow shows {places.tracking_uri} at http://127.0.0.1:{flags.port} (stop with Ctrl-C)", flush=True)
+    print(
+        f"MLflow shows {redacted(places.tracking_uri)} at http://127.0.0.1:{flags.port} (stop with Ctrl-C)", flush=True
+    )
     if code := subprocess.run(command, env=environment, check=False).returncode:
         raise PartFailedError(
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"

@@ -97,7 +97,6 @@ class DecodingParams:
 
 DECODING_PARAMETERS = tuple(field.name for field in dataclasses.fields(DecodingParams))
 INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations"})
-GREEDY_IGNORES = ("top_p", "top_k", "min_p")
 
 
 @dataclass(frozen=True)

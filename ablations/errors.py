@@ -15,7 +15,8 @@ Knows nothing of the rest of the package.
     │   └── StorageError          `mlruns` cannot be read or written
     └── PartFailedError           exit 3: a part failed; finished work is kept
         ├── BackendError          the engine or the model's server
-        └── JudgeError            the judge
+        ├── JudgeError            the judge
+        └── TrackingError         MLflow, in the middle of a study
 
 Each also inherits the standard exception a caller would catch. A message says what is wrong, which
 value, where it stands, and what to do.
@@ -83,6 +84,10 @@ class BackendError(PartFailedError):
 
 class JudgeError(PartFailedError):
     """The judge failed."""
+
+
+class TrackingError(PartFailedError):
+    """MLflow failed in the middle of a study."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 Knows addresses and whether they can be written, not what is in them.
 """
 
+import re
 import sqlite3
 import tempfile
 from dataclasses import dataclass
@@ -43,9 +44,9 @@ class Places:
         )
 
     @property
-    def artifacts(self) -> Path:
-        """Where MLflow keeps files."""
-        return self.folder / "artifacts"
+    def artifacts(self) -> Path | None:
+        """Where MLflow keeps files, or None where its server decides that."""
+        return None if self.tracking_uri.startswith("http") else self.folder / "artifacts"
 
     def results(self, study: str) -> Path:
         """Where a study's results of record are exported to."""
@@ -89,6 +90,15 @@ class Places:
                 f"the study {study!r} is being run by another process; wait for it, or use --name for a second study"
             ) from error
         return lock
+
+
+def redacted(address: str) -> str:
+    """Return an address without its password.
+
+    >>> redacted("postgresql://me:secret@host/db"), redacted("sqlite:///mlruns/store.db")
+    ('postgresql://me:***@host/db', 'sqlite:///mlruns/store.db')
+    """
+    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", address)
 
 
 def _check_database(path: Path) -> None:

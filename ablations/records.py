@@ -62,6 +62,11 @@ class Query(Record):
             )
         if not all(isinstance(text, str) and text.strip() for text in self.turns):
             raise QueryError(f"query {self.id!r} has an empty turn; give every turn a text")
+        for text in (*self.turns, *(reference for reference in self.references if reference)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise QueryError(f"query {self.id!r} holds a lone surrogate, which is no character; mend it") from error
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from scipy.special import stdtrit
 from ablations.records import Completion, Judgment, Query
 
 REPEATED_NGRAM = 4
+MIN_COVERAGE = 0.9
+"""Below this share of scored completions a trial fails instead of winning or losing."""
 _Key = TypeVar("_Key", str, int)
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from ablations.backends import Backend, refuse_unsupported
+from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.evaluation import Evaluator, check_prompt_lengths
 from ablations.judges import Judge
-from ablations.places import Places
+from ablations.places import Places, redacted
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
-from ablations.study import Study, delete_optuna_study
+from ablations.study import Study, delete_optuna_study, open_optuna_study
 from ablations.terminal import progress_display, show_findings
 from ablations.tracking import Tracker
 
@@ -66,6 +66,7 @@ class Session:
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
         settings = self.spec.boundary_conditions
+        refuse_varied(self.backend.name, self.backend.honours, self.spec.space.names)
         refuse_unsupported(self.backend.name, self.backend.honours, [condition.effective for condition in settings])
         await check_prompt_lengths(self.backend, settings, self.spec.queries)
 
@@ -73,19 +74,28 @@ class Session:
         spec, console = self.spec, self.console
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
         if self.fresh:
-            store.forget_study(spec.name)
             delete_optuna_study(spec.name, self.places.storage)
+            store.forget_study(spec.name)
         stored = store.find_study(spec.name)
         if stored is not None:
             check_same_study(spec.name, stored, identity)
+        tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
+        await tracker.connect()
+        open_optuna_study(spec, self.places.storage)
         begun = time.monotonic()
         console.print(f"starting the {self.backend.name} backend; its log is {self.places.engine_log(spec.name)}")
-        await asyncio.gather(self.backend.start(), self.judge.start())
+        # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
+        await self.judge.start()
+        await self.backend.start()
         console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
         if stored is None:
             store.add_study(spec.name, identity)
-        tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
-        parameters = {**self.options, "engine": identity["engine"], "queries_hash": identity["queries"]}
+        parameters = {
+            **self.options,
+            "model": identity["model"],
+            "engine": identity["engine"],
+            "queries_hash": identity["queries"],
+        }
         description = str(spec.file.options.get("description", ""))
         await tracker.start(description, parameters, {"search_space.toml": spec.file.text}, self.fresh)
         status = "FAILED"
@@ -104,7 +114,7 @@ class Session:
         spec, console = self.spec, self.console
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
         study = Study(spec, self.places.storage, evaluator, store, tracker)
-        if restored := study.restore_finished({query.id: query for query in spec.queries}):
+        if restored := await study.restore_finished({query.id: query for query in spec.queries}):
             console.print(f"{restored} trials are finished already; going on with the rest")
         begun = time.monotonic()
         with progress_display(console, spec, study, evaluator.progress):
@@ -132,5 +142,6 @@ class Session:
         await tracker.log_files([path])
         console.print(f"results: {path}")
         console.print(
-            f"MLflow: {places.tracking_uri}, experiment {spec.file.name!r}, run {spec.name!r}; browse it with: make ui"
+            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
+            "browse it with: make ui"
         )

@@ -4,6 +4,7 @@ Knows neither Optuna nor MLflow nor how conditions are evaluated. Flags override
 study file overrides the defaults here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +68,8 @@ class StudySpec:
     fixed_parts: PromptParts | None = None
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
+            raise UsageError(f"--name {self.name!r} has other characters than letters, digits, '_', '-' and '.'")
         for name in ("trials", "levels", "concurrency"):
             lowest = 2 if name == "levels" else 1
             if getattr(self, name) < lowest:
@@ -131,6 +134,8 @@ class StudySpec:
         if self.sampler in ADAPTIVE_SAMPLERS:
             for parameter in self.space.parameters:
                 conditions += [self.to_condition({parameter.name: value}) for value in parameter.domain.spread(2)]
+            longest = {name for name in ("max_tokens", "demonstrations") if name in self.space.names}
+            conditions.append(self.to_condition({name: max(self.space[name].domain.values()) for name in longest}))
         return conditions
 
     @property

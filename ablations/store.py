@@ -98,7 +98,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = url
         with _storage_errors(url):
-            self._engine = sa.create_engine(url)
+            self._engine = sa.create_engine(url, pool_pre_ping=True)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
             with self._engine.begin() as connection:  # create_all would fail where two processes open a new file

@@ -8,7 +8,7 @@ import asyncio
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -17,17 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Condition, Value, format_value
 from ablations.design import SAMPLED, DesignPoint
-from ablations.errors import StorageError
+from ablations.errors import StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys, first_error
 from ablations.records import Query
-from ablations.scoring import JudgedTurn, Summary, summarise
+from ablations.scoring import MIN_COVERAGE, JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.tracking import Tracker
 
-MIN_COVERAGE = 0.9
-"""Below this share of scored completions a trial fails instead of winning or losing."""
+_OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,7 @@ class Study:
         self._store = store
         self._tracker = tracker
         self._optuna = open_optuna_study(spec, optuna_storage)
+        self._design = self._known_design()
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
 
@@ -108,6 +108,11 @@ class Study:
                     group.create_task(self._work(queue))
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
+
+    def _known_design(self) -> list[DesignPoint]:
+        """Return the design, as long as the longest that any run of this study asked for."""
+        indices = [trial.user_attrs.get("design", -1) for trial in self._optuna.get_trials(deepcopy=False)]
+        return replace(self._spec, trials=max([self._spec.trials, *(index + 1 for index in indices)])).design
 
     @property
     def best(self) -> Finished | None:
@@ -140,7 +145,7 @@ class Study:
     def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
         values = self._spec.space.suggest(trial)
         index = trial.user_attrs.get("design")
-        point = DesignPoint(values, SAMPLED) if index is None else self._spec.design[index]
+        point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
         return PlannedTrial(trial.number, self._spec.to_condition(values), point)
 
     async def _evaluate(self, trial: PlannedTrial) -> None:
@@ -176,8 +181,14 @@ class Study:
         else:
             self._optuna.tell(trial.number, state=TrialState.FAIL)
 
-    def restore_finished(self, queries: dict[str, Query]) -> int:
-        """Take up what earlier runs finished, so that the best so far is known; return their number."""
+    async def restore_finished(self, queries: dict[str, Query]) -> int:
+        """Take up what earlier runs finished, so that the best so far is known; return their number.
+
+        A trial that MLflow does not have, because its database was moved away, is logged again.
+
+        Raises:
+            StudyMismatchError: Optuna and the store do not know the same trials.
+        """
         told = {t.number for t in self._optuna.get_trials(deepcopy=False) if t.state.is_finished()}
         turns: dict[int, list[JudgedTurn]] = {}
         for result in self._store.results(self._spec.name):
@@ -185,17 +196,32 @@ class Study:
                 turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
                 turns.setdefault(result.trial, []).append(turn)
         records = self._store.trials(self._spec.name)
-        for number in sorted(told & set(records) & set(turns)):
-            frozen = self._optuna.get_trials(deepcopy=False)[number]
-            trial = self._restored(frozen)
-            self.finished.append(Finished(trial, summarise(turns[number]), records[number]["state"]))
+        frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
+        # A trial in the store that Optuna still calls running was killed before it could be told.
+        for number in sorted(told | (set(records) - set(frozen))):
+            trial = self._restored(frozen[number]) if number in frozen else None
+            if trial is None or number not in records or number not in turns or not _same(trial, records[number]):
+                raise StudyMismatchError(
+                    f"the store and Optuna's database do not hold the same trial {number} of the study "
+                    f"{self._spec.name!r}: one of them was moved or replaced; put it back, or use --fresh to start the "
+                    "study anew (stored completions are reused)"
+                )
+            summary, state = summarise(turns[number]), str(records[number]["state"])
+            if not self._tracker.knows(number):
+                await self._tracker.log_trial(trial, summary, turns[number], state, time.time(), None)
+            self.finished.append(Finished(trial, summary, state))
         return len(self.finished)
 
     def _restored(self, frozen: FrozenTrial) -> PlannedTrial:
         values = _from_optuna(self._spec.space, frozen.params)
         index = frozen.user_attrs.get("design")
-        point = DesignPoint(values, SAMPLED) if index is None else self._spec.design[index]
+        point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
         return PlannedTrial(frozen.number, self._spec.to_condition(values), point)
+
+
+def _same(trial: PlannedTrial, record: dict[str, Any]) -> bool:
+    evaluated = (trial.condition.condition_id, trial.point.replicate)
+    return evaluated == (record["condition_id"], record["replicate"])
 
 
 def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
@@ -208,7 +234,7 @@ def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
         return study
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
+    except _OPTUNA_ERRORS as error:
         raise StorageError(
             f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
             "check --storage, or move a damaged file away"
@@ -218,7 +244,10 @@ def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
 def delete_optuna_study(name: str, storage_url: str) -> None:
     """Drop the Optuna study of this name if it exists."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(storage_url)
+    try:
+        storage = optuna.storages.RDBStorage(storage_url)
+    except _OPTUNA_ERRORS as error:
+        raise StorageError(f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; check --storage") from error
     if name in {study.study_name for study in storage.get_all_studies()}:
         optuna.delete_study(study_name=name, storage=storage)
 

@@ -7,6 +7,7 @@ never reads its own state from MLflow, except which runs already exist.
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.conditions import format_value
-from ablations.errors import StorageError
+from ablations.errors import StorageError, TrackingError
+from ablations.places import redacted
 from ablations.scoring import JudgedTurn, Summary
 
 if TYPE_CHECKING:
@@ -47,16 +49,24 @@ class Tracker:
         self._experiment = experiment
         self._study = study
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
-        self._client: MlflowClient
+        self._client: Any = None
         self._experiment_id = ""
         self._children: dict[int, str] = {}
         self.parent_id = ""
         self.seconds = 0.0
 
+    async def connect(self) -> None:
+        """Open MLflow's store without writing a run.
+
+        Raises:
+            StorageError: it cannot be used.
+        """
+        await self._call(self._connect)
+
     async def start(
         self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool = False
     ) -> None:
-        """Open or make the parent run and log what the study is made from.
+        """Open or make the parent run and log what the study is made from; connects first if need be.
 
         A fresh study gets a parent run of its own; the earlier one stays, under the tag `ablations.replaced`.
 
@@ -95,10 +105,19 @@ class Tracker:
         for path in paths:
             await self._call(lambda path=path: self._client.log_artifact(self.parent_id, str(path)))
 
+    def knows(self, trial: int) -> bool:
+        """Whether a child run of the trial exists."""
+        return trial in self._children
+
     async def finish(self, status: str) -> None:
-        """End the parent run as FINISHED, FAILED or KILLED."""
-        await self._call(lambda: self._client.set_terminated(self.parent_id, status))
-        self._thread.shutdown(wait=True)
+        """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
+        try:
+            await self._call(lambda: self._client.set_terminated(self.parent_id, status))
+        except TrackingError:
+            if status == "FINISHED":
+                raise
+        finally:
+            self._thread.shutdown(wait=True)
 
     async def _call(self, work: Any, *arguments: Any) -> None:
         """Run `work` in the tracking thread, so that the engine is fed meanwhile; count the time it takes."""
@@ -107,13 +126,17 @@ class Tracker:
             begun = time.perf_counter()
             try:
                 work(*arguments)
+            except _failures() as error:
+                raise TrackingError(
+                    f"MLflow failed: {str(error).splitlines()[0]}; finished work is kept, run the same command again"
+                ) from error
             finally:
                 self.seconds += time.perf_counter() - begun
 
         await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
     def _start(self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool) -> None:
-        self._client = open_client(self._uri)
+        self._connect()
         self._experiment_id = self._find_experiment()
         parents = self._search(f"tags.`{STUDY}` = '{self._study}' and tags.`{KIND}` = 'study'")
         found = [run for run in parents if REPLACED not in run.data.tags]
@@ -132,6 +155,10 @@ class Tracker:
             self._log_parameters(self.parent_id, parameters)
         for name, text in files.items():
             self._client.log_text(self.parent_id, text, name)
+
+    def _connect(self) -> None:
+        if self._client is None:
+            self._client = open_client(self._uri)
 
     def _find_experiment(self) -> str:
         existing = self._client.get_experiment_by_name(self._experiment)
@@ -233,8 +260,24 @@ def trial_metrics(summary: Summary, seconds: float | None) -> dict[str, float | 
         "tokens_per_second": summary.completion_tokens / seconds if seconds else None,
     }
     metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
-    metrics |= {f"score_category/{name}": value for name, value in summary.by_category.items()}
-    return metrics | {f"unscored/{reason}": count for reason, count in summary.unscored.items()}
+    metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
+    return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
+
+
+def metric_name(text: str) -> str:
+    """Return a text as part of a metric's name, in which MLflow takes few characters.
+
+    >>> metric_name("C++ (hard)")
+    'C__ _hard_'
+    """
+    return re.sub(r"[^\w\- :]", "_", text)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
 
 
 def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
@@ -280,7 +323,7 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         raise StorageError(
-            f"MLflow's tracking store {tracking_uri} cannot be used: {str(error).splitlines()[0]}; "
+            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {str(error).splitlines()[0]}; "
             "check --tracking-uri, or move a damaged mlflow.db away"
         ) from error
     return client

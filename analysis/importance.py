@@ -19,7 +19,7 @@ from analysis.frames import PARAMETER_PREFIX, score_matrix, trial_table, varied_
 
 MIN_TRIALS = 10
 """Below this number of different conditions no importance is given."""
-DRAWS = 40
+DRAWS = 100
 _TREES = 32
 _DESIGNED = ("baseline", "anchor", "one-factor", "fill")
 
@@ -48,7 +48,7 @@ def fanova_importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     point = _importances(settings, np.nanmean(scores, axis=0), seed)
     resampled = _resampled(settings, scores, draws, seed)
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
     frame = pl.DataFrame({"parameter": names, "importance": point, "low": low, "high": high})
     return frame.sort("importance", descending=True), None
 
@@ -84,8 +84,8 @@ def _importances(settings: list[dict[str, Any]], means: Any, seed: int) -> list[
     try:
         found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=free)
     except (RuntimeError, ValueError):
-        # A draw in which all trials scored the same has no variance to share out.
-        return [0.0] * len(names)
+        # A draw in which all trials scored the same has no variance to share out; it is left out.
+        return [float("nan")] * len(names)
     return [float(found.get(name, 0.0)) for name in names]
 
 

@@ -79,7 +79,7 @@ class World:
         try:
             evaluator = Evaluator(backend, judge, self.store, spec.seed)
             study = Study(spec, self.storage, evaluator, self.store, tracker)
-            study.restore_finished({query.id: query for query in spec.queries})
+            await study.restore_finished({query.id: query for query in spec.queries})
             await study.run()
         finally:
             await tracker.finish("FINISHED")
@@ -226,3 +226,36 @@ def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
     backend = FakeBackend()
     world.run(spec, backend)
     assert ("\n\n", "###") in {decoding.stop for _, decoding, _ in backend.requests}
+
+
+@pytest.mark.parametrize("lost", ["store.db", "optuna.db"])
+def test_a_lost_database_is_named_instead_of_mixing_trials(world: World, spec: StudySpec, lost: str) -> None:
+    world.run(replace(spec, trials=3), FakeBackend())
+    world.store.close()
+    for path in world.folder.glob(f"{lost}*"):
+        path.unlink()
+    with pytest.raises(StudyMismatchError, match="--fresh"):
+        World(world.folder).run(replace(spec, trials=3), FakeBackend())
+
+
+def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -> None:
+    world.run(replace(spec, trials=3), FakeBackend())
+    world.tracking = f"sqlite:///{world.folder / 'another.db'}"
+    backend = FakeBackend()
+    world.run(replace(spec, trials=3), backend)
+    assert backend.requests == []
+    assert sorted(run.data.tags.get("ablations.trial", "study") for run in world.runs()) == ["0", "1", "2", "study"]
+
+
+def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: StudySpec) -> None:
+    world.run(spec, FakeBackend())
+    backend = FakeBackend()
+    study = world.run(replace(spec, trials=4), backend)
+    assert (len(study.finished), backend.requests) == (16, [])
+
+
+def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: StudySpec) -> None:
+    odd = tuple(replace(query, category="C++ (hard) & more") for query in spec.queries)
+    world.run(replace(spec, trials=2, queries=odd), FakeBackend())
+    run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
+    assert "score_category/C__ _hard_ _ more" in run.data.metrics

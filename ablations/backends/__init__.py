@@ -1,7 +1,7 @@
 """Backends: what generates the completions of a study."""
 
-from ablations.backends.base import Backend, BackendIdentity, refuse_unsupported
+from ablations.backends.base import Backend, BackendIdentity, refuse_unsupported, refuse_varied
 
 BACKENDS = ("vllm", "openai")
 
-__all__ = ["BACKENDS", "Backend", "BackendIdentity", "refuse_unsupported"]
+__all__ = ["BACKENDS", "Backend", "BackendIdentity", "refuse_unsupported", "refuse_varied"]

@@ -82,3 +82,13 @@ def refuse_unsupported(backend_name: str, honours: frozenset[str], settings: Ite
                     f"{name} = {format_value(value)} would have no effect: the backend {backend_name!r} is not known "
                     f"to honour {name}; leave it at {format_value(neutral_value(name))}, or use the vllm backend"
                 )
+
+
+def refuse_varied(backend_name: str, honours: frozenset[str], varied: Iterable[str]) -> None:
+    """Raise `UnsupportedError` if a study varies a decoding parameter that the backend does not honour."""
+    for name in varied:
+        if name in DECODING_PARAMETERS and name not in honours:
+            raise UnsupportedError(
+                f"the study varies {name}, which the backend {backend_name!r} is not known to honour; "
+                "take it out of the search space, or use the vllm backend"
+            )

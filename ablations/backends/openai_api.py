@@ -3,6 +3,7 @@
 Knows models only by the name the server gives them. Base models are asked through completions, not chat.
 """
 
+import asyncio
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from ablations.backends.base import BackendIdentity
 from ablations.conditions import DecodingParams
 from ablations.errors import BackendError, UsageError
+from ablations.places import redacted
 from ablations.records import Completion, Prompt
 
 STANDARD = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop"})
@@ -20,7 +22,9 @@ VLLM_EXTRAS = frozenset({"top_k", "min_p", "repetition_penalty"})
 """What vLLM's server reads from the request's extra body. It accepts unknown fields without a word."""
 
 TIMEOUT_SECONDS = 600.0
-ATTEMPTS = 5
+ATTEMPTS = 8
+IN_FLIGHT = 64
+"""Requests at once; more would only wait in the server's queue and run into their time limit."""
 _TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 _MAX_STOPS = 4
 
@@ -45,6 +49,7 @@ class OpenAIBackend:
         self.honours = STANDARD | (VLLM_EXTRAS if is_vllm else frozenset())
         # Retries are tenacity's, so that they are counted once.
         self._client = _client(base_url, TIMEOUT_SECONDS)
+        self._places = asyncio.Semaphore(IN_FLIGHT)
 
     @property
     def identity(self) -> BackendIdentity:
@@ -62,7 +67,9 @@ class OpenAIBackend:
         try:
             reply = await self._client.post(address, body={"model": self._model, "prompt": text}, cast_to=object)
         except openai.OpenAIError as error:
-            raise BackendError(f"the server {self._base_url} could not count a prompt's tokens: {error}") from error
+            raise BackendError(
+                f"the server {redacted(self._base_url)} could not count a prompt's tokens: {error}"
+            ) from error
         return int(reply["count"]) if isinstance(reply, dict) and "count" in reply else None
 
     @property
@@ -76,15 +83,21 @@ class OpenAIBackend:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_TRANSIENT),
-                wait=wait_random_exponential(multiplier=0.5, max=30),
+                wait=wait_random_exponential(multiplier=1, max=60),
                 stop=stop_after_attempt(ATTEMPTS),
             ):
                 with attempt:
-                    reply = await self._client.completions.create(**request)
+                    async with self._places:
+                        reply = await self._client.completions.create(**request)
+        except openai.APIStatusError as error:
+            raise UsageError(
+                f"the server {redacted(self._base_url)} refuses the request for query {prompt.query_id!r}: {error}; "
+                "check OPENAI_API_KEY, the model and the parameters"
+            ) from error
         except (RetryError, openai.OpenAIError) as error:
             cause = error.last_attempt.exception() if isinstance(error, RetryError) else error
             raise BackendError(
-                f"the server {self._base_url} failed on query {prompt.query_id!r} turn {prompt.turn}: {cause}; "
+                f"the server {redacted(self._base_url)} failed on query {prompt.query_id!r}: {cause}; "
                 "run the same command again when it is well: finished work is kept"
             ) from error
         return _completion(reply, seed, self._base_url)
@@ -104,22 +117,27 @@ async def probe_server(base_url: str, model: str | None) -> tuple[str, bool, int
     Raises:
         UsageError: the server cannot be reached, or does not serve the model.
     """
-    client = _client(base_url, 20.0)
+    try:
+        client = _client(base_url, 20.0)
+    except Exception as error:
+        raise UsageError(
+            f"--base-url {redacted(base_url)} is no address ({error}); give one such as http://host:8000/v1"
+        ) from error
     try:
         served = (await client.models.list()).data
         version = await _vllm_version(client)
-    except openai.OpenAIError as error:
+        names = [entry.id for entry in served]
+    except Exception as error:  # a page that is no server makes the client raise anything
         raise UsageError(
-            f"--base-url {base_url}: no completions server answers there ({error}); "
+            f"--base-url {redacted(base_url)}: no completions server answers there ({error}); "
             "check the address (it usually ends in /v1), the server, and OPENAI_API_KEY"
         ) from error
     finally:
         await client.close()
-    names = [entry.id for entry in served]
     if model is None and len(names) == 1:
         model = names[0]
     if model not in names:
-        raise UsageError(f"--model {model!r} is not served by {base_url}; it serves: {', '.join(names)}")
+        raise UsageError(f"--model {model!r} is not served by {redacted(base_url)}; it serves: {', '.join(names)}")
     length = next((getattr(entry, "max_model_len", None) for entry in served if entry.id == model), None)
     return model, version is not None, length
 
@@ -161,13 +179,15 @@ async def _vllm_version(client: openai.AsyncOpenAI) -> str | None:
 def _completion(reply: Any, seed: int, base_url: str) -> Completion:
     if not reply.choices or reply.usage is None or reply.choices[0].text is None:
         raise BackendError(
-            f"the server {base_url} answered without text or token counts; is it a completions endpoint?"
+            f"the server {redacted(base_url)} answered without text or token counts; is it a completions endpoint?"
         )
     choice = reply.choices[0]
+    if choice.finish_reason not in ("stop", "length"):
+        raise BackendError(f"the server {redacted(base_url)} broke off an answer ({choice.finish_reason})")
     return Completion(
         text=choice.text,
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        finish_reason=choice.finish_reason,
         seed=seed,
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from ablations.backends.base import BackendIdentity
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
-from ablations.errors import BackendError, UsageError, nearest
+from ablations.errors import BackendError, ModelError, UsageError, nearest
 from ablations.models import ResolvedModel, leading_bos
 from ablations.records import Completion, Prompt
 
@@ -48,7 +48,7 @@ class VllmBackend:
         self._model = model
         self._log_file = log_file
         self._given = dict(settings)
-        self._settings = _platform_settings(self._given) | self._given
+        self._settings = _platform_settings(self._given, self._model_length()) | self._given
         self._engine: Any = None
         self._requests = itertools.count()
 
@@ -98,13 +98,14 @@ class VllmBackend:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(
-            self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
-        )
+        with self._readable():
+            return AutoTokenizer.from_pretrained(
+                self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
+            )
 
     @property
     def _trusted(self) -> bool:
-        return bool(self._settings.get("trust_remote_code", False))
+        return bool(self._given.get("trust_remote_code", False))
 
     async def count_tokens(self, text: str) -> int:
         """Return the number of prompt tokens, the beginning-of-text token included."""
@@ -113,15 +114,28 @@ class VllmBackend:
     @cached_property
     def context_length(self) -> int | None:
         """The `max_model_len` that was set, or else what the model's configuration says."""
-        if "max_model_len" in self._settings:
-            return int(self._settings["max_model_len"])
+        return int(self._settings["max_model_len"]) if "max_model_len" in self._settings else self._model_length()
+
+    def _model_length(self) -> int | None:
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(
-            self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
-        )
-        length = getattr(config.get_text_config(), "max_position_embeddings", None)
-        return None if length is None else int(length)
+        with self._readable():
+            config = AutoConfig.from_pretrained(
+                self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
+            )
+            length = getattr(config.get_text_config(), "max_position_embeddings", None)
+            return None if length is None else int(length)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn whatever a damaged model folder makes the loaders raise into one message."""
+        try:
+            yield
+        except Exception as error:
+            raise ModelError(
+                f"the configuration or tokenizer of the model {self._model.name!r} cannot be read: "
+                f"{_first_line(error)}; check the model's files, or download it again"
+            ) from error
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         """Return the completion; the request joins the engine's running batch."""
@@ -141,6 +155,11 @@ class VllmBackend:
         if final is None:
             raise BackendError(f"vLLM returned nothing for query {prompt.query_id!r}; read {self._log_file}")
         chosen = final.outputs[0]
+        if chosen.finish_reason not in ("stop", "length"):
+            raise BackendError(
+                f"vLLM broke off query {prompt.query_id!r} turn {prompt.turn} ({chosen.finish_reason}); "
+                f"read {self._log_file}, then run the same command again: finished work is kept"
+            )
         return Completion(
             text=chosen.text,
             prompt_tokens=len(final.prompt_token_ids),
@@ -162,7 +181,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if not settings:
         return
     known = {field.name for field in fields(_engine_args())}
-    for name in settings:
+    for name, value in settings.items():
+        if name == "hf_token":
+            raise UsageError("engine setting 'hf_token' would stand in every record; set HF_TOKEN in the environment")
+        if name == "max_model_len" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"engine setting max_model_len = {value!r} is not a number of tokens; give a whole number")
         if name in OWN_SETTINGS:
             raise UsageError(f"engine setting {name!r} is set by the toolkit itself; use --model for the model")
         if name not in known:
@@ -181,7 +204,7 @@ def _engine_args() -> Any:
     return AsyncEngineArgs
 
 
-def _platform_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+def _platform_settings(given: Mapping[str, Any], model_length: int | None) -> dict[str, Any]:
     """Return the settings that the platform needs.
 
     On the CPU: bfloat16 is slow without instructions for it, and in float32 a request's output does not
@@ -191,7 +214,7 @@ def _platform_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not on_cpu():
         return {}
-    length = int(given.get("max_model_len", CPU_CONTEXT_LENGTH))
+    length = given.get("max_model_len", min(CPU_CONTEXT_LENGTH, model_length or CPU_CONTEXT_LENGTH))
     return {
         "dtype": "float32",
         "enforce_eager": True,

@@ -27,6 +27,7 @@ from ablations.errors import QueryError
 from ablations.judges.embedding import Encoder
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
 from ablations.records import Completion, Judgment, Query, Score
+from ablations.scoring import MIN_COVERAGE
 
 NO_REFERENCE = "no reference answer"
 
@@ -74,11 +75,14 @@ class ReferenceJudge:
         return {"judge": self.name, "version": 1, "weights": asdict(self._weights), "encoder": self._encoder.alias}
 
     def check(self, queries: Sequence[Query]) -> None:
-        """Raise `QueryError` if no query has a reference answer."""
-        if not any(text for query in queries for text in query.references):
+        """Raise `QueryError` if too few turns have a reference answer for a trial to count."""
+        references = [text for query in queries for text in query.references]
+        known = sum(bool(text) for text in references)
+        if known < MIN_COVERAGE * len(references):
             raise QueryError(
-                "the reference judge compares with reference answers, and none of these queries has one; give "
-                "--reference-answers FILE, queries with references, or another judge"
+                f"the reference judge compares with reference answers: {known} of {len(references)} turns have one, "
+                f"and at least {MIN_COVERAGE:.0%} are needed; give --reference-answers FILE, queries with references, "
+                "or another judge"
             )
 
     async def start(self) -> None:

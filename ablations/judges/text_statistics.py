@@ -41,8 +41,9 @@ def own_share(text: str) -> float:
     >>> own_share("Paris.\n\n# Query:\nAnd Italy?") < 0.3
     True
     """
-    match = _RUN_ON.search(text)
-    return 1.0 if match is None or not text else match.start() / len(text)
+    # A heading before any text of its own is how some answers begin ("Answer: 42.").
+    starts = (match.start() for match in _RUN_ON.finditer(text))
+    return next((start / len(text) for start in starts if text[:start].strip()), 1.0)
 
 
 def ends_closed(text: str) -> bool:

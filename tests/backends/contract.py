@@ -52,6 +52,14 @@ class BackendContract:
         (completion,) = self.complete(loop, backend, [(TEXTS[0], moved, 1)])
         assert completion.completion_tokens <= moved.max_tokens
 
+    @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"min_p": 1.0}, {"top_p": 1e-6}, {"temperature": 0.01}])
+    def test_what_leaves_one_token_gives_the_greedy_text(
+        self, loop: Loop, backend: Backend, narrow: dict[str, Any]
+    ) -> None:
+        hot = settings(**({"temperature": 1.8, "max_tokens": 16} | narrow))
+        greedy, narrowed = self.complete(loop, backend, [(TEXTS[1], settings(max_tokens=16), 0), (TEXTS[1], hot, 5)])
+        assert narrowed.text == greedy.text
+
     def test_max_tokens_cuts_and_says_so(self, loop: Loop, backend: Backend) -> None:
         (completion,) = self.complete(loop, backend, [(TEXTS[1], settings(max_tokens=5), 0)])
         assert (completion.completion_tokens, completion.finish_reason) == (5, "length")
@@ -82,12 +90,10 @@ class BackendContract:
         alone = [self.complete(loop, backend, [request])[0] for request in requests]
         assert [completion.text for completion in together] == [completion.text for completion in alone]
 
-    def test_penalties_change_a_greedy_text(self, loop: Loop, backend: Backend) -> None:
-        plain, penalised = self.complete(
-            loop,
-            backend,
-            [(TEXTS[1], settings(max_tokens=40, frequency_penalty=penalty), 0) for penalty in (0.0, 2.0)],
-        )
+    @pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty", "repetition_penalty"])
+    def test_a_strong_penalty_changes_a_greedy_text(self, loop: Loop, backend: Backend, penalty: str) -> None:
+        kinds = (settings(max_tokens=40), settings(max_tokens=40, **{penalty: 2.0}))
+        plain, penalised = self.complete(loop, backend, [(TEXTS[1], kind, 0) for kind in kinds])
         assert plain.text != penalised.text
 
     def test_token_counts_are_the_models(self, loop: Loop, backend: Backend) -> None:

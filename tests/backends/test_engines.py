@@ -108,6 +108,10 @@ def test_unknown_engine_settings_are_refused_with_the_nearest_known_one() -> Non
         check_settings({"tensor_paralel_size": 2})
     with pytest.raises(UsageError, match="set by the toolkit"):
         check_settings({"model": "x"})
+    with pytest.raises(UsageError, match="HF_TOKEN"):
+        check_settings({"hf_token": "hf_secret"})
+    with pytest.raises(UsageError, match="max_model_len = '8k'"):
+        check_settings({"max_model_len": "8k"})
     check_settings({"tensor_parallel_size": 2, "quantization": "fp8", "gpu_memory_utilization": 0.5})
 
 

@@ -46,7 +46,7 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
     judge = make_judge("reference")
     begun = time.perf_counter()
     await asyncio.gather(backend.start(), judge.start())
-    figures = {"engine start, s": time.perf_counter() - begun}
+    figures: dict[str, float] = {"engine start, s": time.perf_counter() - begun}
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
     rounds: dict[str, list[float]] = {"study": [], "call": []}
     shares = []

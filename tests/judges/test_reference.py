@@ -42,7 +42,9 @@ class TestReferenceJudge(JudgeContract):
     def test_queries_without_any_reference_are_refused_beforehand(self, judge: ReferenceJudge) -> None:
         with pytest.raises(QueryError, match="--reference-answers"):
             judge.check([Query("x", "", ("Why?",))])
-        judge.check([Query("x", "", ("Why?",)), QUERY])
+        with pytest.raises(QueryError, match="2 of 3 turns"):
+            judge.check([Query("x", "", ("Why?",)), QUERY])
+        judge.check([QUERY])
 
 
 def test_the_formula_is_the_documented_one() -> None:
@@ -72,7 +74,7 @@ def test_text_statistics_see_loops_cuts_and_run_ons() -> None:
     assert freshness("one two three one two three one two three") < 0.5 < freshness("one two three four five")
     assert length_share("a b", "a b c d") == 0.5
     assert own_share("Yes.\n\nUser: and then?") == pytest.approx(0.24, abs=0.1)
-    assert own_share("The question: answered in a line.") == 1.0
+    assert own_share("The question: answered in a line.") == own_share("Answer: 42.") == own_share("") == 1.0
     assert [ends_closed(text) for text in ("Done.", "and then the", "`x = 1`")] == [True, False, True]
     assert split_sentences("") == []
 
