@@ -71,7 +71,7 @@ class Session:
         await check_prompt_lengths(self.backend, settings, self.spec.queries)
 
     async def _run_with(self, store: Store) -> None:
-        spec, console = self.spec, self.console
+        spec = self.spec
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
         if self.fresh:
             delete_optuna_study(spec.name, self.places.storage)
@@ -81,13 +81,9 @@ class Session:
             check_same_study(spec.name, stored, identity)
         tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
         await tracker.connect()
-        open_optuna_study(spec, self.places.storage)
-        begun = time.monotonic()
-        console.print(f"starting the {self.backend.name} backend; its log is {self.places.engine_log(spec.name)}")
-        # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
-        await self.judge.start()
-        await self.backend.start()
-        console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
+        trials = open_optuna_study(spec, self.places.storage).get_trials(deepcopy=False)
+        if sum(trial.state.is_finished() for trial in trials) < spec.total_trials:
+            await self._start_parts()
         if stored is None:
             store.add_study(spec.name, identity)
         parameters = {
@@ -109,13 +105,25 @@ class Session:
         finally:
             await tracker.finish(status)
 
+    async def _start_parts(self) -> None:
+        """Load the judge and the engine, which takes a minute or more."""
+        begun = time.monotonic()
+        log = self.places.engine_log(self.spec.name)
+        self.console.print(f"starting the {self.backend.name} backend; its log is {log}")
+        # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
+        await self.judge.start()
+        await self.backend.start()
+        self.console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
+
     async def _evaluate(self, store: Store, tracker: Tracker) -> None:
         """Evaluate what is not finished yet, and say how fast that was."""
         spec, console = self.spec, self.console
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
         study = Study(spec, self.places.storage, evaluator, store, tracker)
         if restored := await study.restore_finished({query.id: query for query in spec.queries}):
-            console.print(f"{restored} trials are finished already; going on with the rest")
+            console.print(f"{restored} of {spec.total_trials} trials are finished already")
+        if restored >= spec.total_trials:
+            return
         begun = time.monotonic()
         with progress_display(console, spec, study, evaluator.progress):
             await study.run()

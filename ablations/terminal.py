@@ -162,7 +162,7 @@ def show_findings(console: Console, findings: Any) -> None:
         console.print(table)
     _show_importances(console, findings)
     for row in findings.noise.iter_rows(named=True):
-        console.print(f"A/A noise floor, {row['label']}: {row['difference']:+.2f} {_interval(row)}")
+        console.print(f"A/A noise floor, {row['label']}: {_shown(row)}")
     coverage = findings.trials.get_column("coverage")
     console.print(
         f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
@@ -182,6 +182,13 @@ def _show_importances(console: Console, findings: Any) -> None:
             row["parameter"], f"{row['importance']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", "\\[")
         )
     console.print(table)
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
+    if row["difference"] == row["low"] == row["high"] == 0:
+        return "identical scores"
+    return f"{row['difference']:+.2f} {_interval(row)}"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -99,11 +99,11 @@ def _headline(
         return (
             f"No condition scored above the baseline ({labels[baseline]}) in {n_trials} trials, by the {judge} judge."
         )
-    verdict = "above" if against.excludes_zero else "not clearly above"
+    verdict = "a clear difference" if against.excludes_zero else "no clear difference"
     return (
-        f"The best of {n_trials} trials ({labels[best]}) scores {against} points {verdict} the baseline "
-        f"({labels[baseline]}), paired over {against.n} queries, by the {judge} judge. Picked as the best of many, "
-        "it is flattered: confirm it on fresh queries."
+        f"The best of {n_trials} trials ({labels[best]}) scores {against} points against the baseline "
+        f"({labels[baseline]}), paired over {against.n} queries: {verdict} by the {judge} judge. Picked as the best "
+        "of many, it is flattered: confirm it on fresh queries."
     )
 
 

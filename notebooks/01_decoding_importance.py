@@ -15,8 +15,12 @@
 # itself. Another study: set `ABLATIONS_RESULTS` to its `results.parquet` before `make notebooks`.
 
 # %%
+# %matplotlib inline
 import os
+import warnings
 from pathlib import Path
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are not shown here
 
 from IPython.display import Markdown, display
 
