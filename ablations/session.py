@@ -124,7 +124,7 @@ class Session:
             console.print(f"{restored} of {spec.total_trials} trials are finished already")
         if restored >= spec.total_trials:
             return
-        begun = time.monotonic()
+        begun, tracked = time.monotonic(), tracker.seconds
         with progress_display(console, spec, study, evaluator.progress):
             await study.run()
         seconds = time.monotonic() - begun
@@ -132,7 +132,7 @@ class Session:
         console.print(
             f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
             f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
-            f"logging to MLflow took {tracker.seconds:.1f} s beside it"
+            f"logging to MLflow took {tracker.seconds - tracked:.1f} s beside it"
         )
 
     async def _close_books(self, store: Store, tracker: Tracker) -> None:

@@ -32,7 +32,9 @@ class Encoder:
         """Load the model, some seconds."""
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         with self._lock:
             if self._model is None:
                 # The engine's threads need the cores more than a 22M encoder does.
