@@ -34,7 +34,7 @@ class Encoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         with self._lock:
             if self._model is None:
                 # The engine's threads need the cores more than a 22M encoder does.
