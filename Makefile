@@ -63,7 +63,7 @@ check: setup ## lint, format, types and the quick tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict ablations analysis
 ifeq ($(QUICK_TESTS),yes)
-	$(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 endif
 
 ui: setup ## open the results in MLflow

@@ -5,7 +5,6 @@ Knows every part and does the work of none.
 
 import argparse
 import asyncio
-import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -20,7 +19,7 @@ from ablations.backends import BACKENDS, Backend
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
 from ablations.judges import make_judge
 from ablations.models import ResolvedModel
-from ablations.places import Places, redacted
+from ablations.places import Places, check_sqlite, redacted
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
@@ -119,8 +118,10 @@ def _backend(
     """Return a backend that is not started; a wrong model, setting or address is found here."""
     settings = {**file.engine, **_engine_settings(flags.engine)}
     if options["backend"] == "openai":
-        if settings and flags.engine:
+        if flags.engine:
             raise UsageError("--engine sets arguments of the engine in this process; a server has its own")
+        if settings:
+            console.print(f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own")
         from ablations.backends.openai_api import OpenAIBackend, probe_server
 
         model, is_vllm, length = asyncio.run(probe_server(flags.base_url, options["model"]))
@@ -200,7 +201,7 @@ def ui(flags: argparse.Namespace) -> int:
         path = Path(places.tracking_uri.removeprefix("sqlite:///"))
         if not path.exists():
             raise StorageError(f"{path} does not exist, so there is nothing to show; run a study first: make decoding")
-        _check_sqlite(path)
+        check_sqlite(path)
     if places.artifacts is None:
         raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
     command, environment = ui_command(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port)
@@ -212,14 +213,6 @@ def ui(flags: argparse.Namespace) -> int:
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"
         )
     return 0
-
-
-def _check_sqlite(path: Path) -> None:
-    try:
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA schema_version")
-    except sqlite3.Error as error:
-        raise StorageError(f"{path} cannot be used: {error}; move a damaged file away") from error
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {

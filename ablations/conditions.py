@@ -91,12 +91,14 @@ class DecodingParams:
 
         Greedy decoding ignores `top_p`, `top_k` and `min_p`; the order of stop strings has no meaning.
         """
-        neutral = {"top_p": 1.0, "top_k": 0, "min_p": 0.0} if self.greedy else {}
+        neutral = {name: neutral_value(name) for name in TAIL_PARAMETERS} if self.greedy else {}
         return dataclasses.replace(self, stop=tuple(sorted(set(stop))), **neutral)  # type: ignore[arg-type]
 
 
 DECODING_PARAMETERS = tuple(field.name for field in dataclasses.fields(DecodingParams))
 INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations"})
+TAIL_PARAMETERS = ("top_p", "top_k", "min_p")
+"""They cut the tail off the distribution, which is without effect under greedy decoding."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,11 @@ class Condition:
     def values(self) -> dict[str, Value]:
         """Return every parameter by name, in the order of `PARAMETERS`, as it was asked for."""
         return {name: getattr(self.decoding, name) for name in DECODING_PARAMETERS} | self.prompt.values()
+
+
+def plain_value(value: Value) -> float | int | str | list[str]:
+    """Return a value as JSON holds it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def neutral_value(name: str) -> Value:

@@ -131,9 +131,14 @@ def _steps_to(plan: DesignPlan, parameter: Parameter, start: dict[str, Value]) -
     steps = _steps_to(plan, parent, start)
     if steps and parameter.active(steps[-1]):
         return steps
-    fitting = [value for value in parent.domain.spread(plan.levels) if requirement.holds({parent.name: value})]
-    if not steps or not fitting:
+    if not steps:
         return []
+    domain = parent.domain
+    listed = () if domain.continuous else domain.values()
+    exact = (requirement.value,) if domain.contains(requirement.value) else ()
+    levels = (domain.spread(plan.levels), listed, exact)
+    # The space has seen to it that some value fits: a level if there is one, so that the trial serves twice.
+    fitting = next(fit for values in levels if (fit := [v for v in values if requirement.holds({parent.name: v})]))
     middle = fitting[(len(fitting) - 1) // 2]
     return [*steps, plan.space.active({**plan.baseline, **steps[-1], parent.name: middle})]
 

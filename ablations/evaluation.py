@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 from ablations.backends.base import Backend
@@ -57,6 +56,19 @@ class TurnKeys:
     reused: bool
 
 
+OnTurn = Callable[[JudgedTurn, TurnKeys], None]
+"""Called with each judged turn the moment it is done."""
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """A turn's completion, its key in the store, and whether another request had made it."""
+
+    completion: Completion
+    key: str
+    reused: bool
+
+
 class Evaluator:
     """Evaluates conditions on queries with one backend, one judge and one store.
 
@@ -82,36 +94,31 @@ class Evaluator:
         condition: Condition,
         queries: Sequence[Query],
         replicate: int,
-        on_turn: Callable[[JudgedTurn, TurnKeys], None],
+        on_turn: OnTurn,
     ) -> list[JudgedTurn]:
         """Return every judged turn of the queries under `condition`, in the queries' order.
 
-        `on_turn` is called with each judged turn the moment it is done. If one request fails, the others
-        are cancelled and the error is raised; what was stored stays.
+        If one request fails, the others are cancelled and the error is raised; what was stored stays.
         """
         async with _TaskGroup() as group:
             tasks = [group.start(self._one_query(condition, query, replicate, on_turn)) for query in queries]
         return [turn for task in tasks for turn in task.result()]
 
-    async def _one_query(
-        self, condition: Condition, query: Query, replicate: int, on_turn: Callable[[JudgedTurn, TurnKeys], None]
-    ) -> list[JudgedTurn]:
+    async def _one_query(self, condition: Condition, query: Query, replicate: int, on_turn: OnTurn) -> list[JudgedTurn]:
         """Generate turn after turn; each is judged while the next one is generated."""
-        completions: list[Completion] = []
+        turns: list[_Completed] = []
         judging: list[asyncio.Task[JudgedTurn]] = []
         async with _TaskGroup() as group:
             for _ in query.turns:
-                completion, key, reused = await self._complete(condition, query, completions, replicate)
-                completions.append(completion)
-                keep = partial(_keep, on_turn, key, reused)
-                judging.append(group.start(self._judge_turn(query, tuple(completions), keep)))
+                turns.append(await self._complete(condition, query, turns, replicate))
+                judging.append(group.start(self._judge_turn(query, tuple(turns), on_turn)))
         return [task.result() for task in judging]
 
     async def _complete(
-        self, condition: Condition, query: Query, earlier: Sequence[Completion], replicate: int
-    ) -> tuple[Completion, str, bool]:
-        """Return the next turn's completion, its key, and whether it was there before."""
-        prompt = render_prompt(query, condition.prompt, [completion.answer for completion in earlier])
+        self, condition: Condition, query: Query, earlier: Sequence[_Completed], replicate: int
+    ) -> _Completed:
+        """Return the next turn's completion, from the store where it is there."""
+        prompt = render_prompt(query, condition.prompt, [turn.completion.answer for turn in earlier])
         decoding = condition.effective
         # A greedy request has no use for a seed; its replicates are told apart all the same.
         seed = replicate if decoding.greedy else request_seed(self._seed, query.id, prompt.turn, replicate)
@@ -119,7 +126,7 @@ class Evaluator:
         stored = self._store.find_completion(key)
         if stored is not None:
             self.progress.reused += 1
-            return stored, key, True
+            return _Completed(stored, key, reused=True)
 
         async def generate() -> Completion:
             completion = await self._backend.generate(prompt, decoding, seed)
@@ -131,14 +138,12 @@ class Evaluator:
             return completion
 
         shared = key in self._in_flight
-        return await self._once(key, generate), key, shared
+        self.progress.reused += shared
+        return _Completed(await self._once(key, generate), key, shared)
 
-    async def _judge_turn(
-        self,
-        query: Query,
-        completions: tuple[Completion, ...],
-        keep: Callable[[JudgedTurn, str], None],
-    ) -> JudgedTurn:
+    async def _judge_turn(self, query: Query, turns: tuple[_Completed, ...], on_turn: OnTurn) -> JudgedTurn:
+        """Judge the last of these turns."""
+        completions, last = tuple(turn.completion for turn in turns), turns[-1]
         key = judgment_key(self._judge_hash, query, completions)
         judgment = self._store.find_judgment(key)
         if judgment is None:
@@ -150,9 +155,9 @@ class Evaluator:
                 return made
 
             judgment = await self._once(key, ask)
-        turn = JudgedTurn(query=query, turn=len(completions), completion=completions[-1], judgment=judgment)
+        turn = JudgedTurn(query=query, turn=len(turns), completion=last.completion, judgment=judgment)
         self.progress.turns_done += 1
-        keep(turn, key)
+        on_turn(turn, TurnKeys(last.key, key, last.reused))
         self.progress.announce()
         return turn
 
@@ -165,16 +170,6 @@ class Evaluator:
             running.add_done_callback(lambda _: self._in_flight.pop(key, None))
         # Shielded: a cancelled trial must not take away the result another trial waits for.
         return await asyncio.shield(running)  # type: ignore[arg-type]
-
-
-def _keep(
-    on_turn: Callable[[JudgedTurn, TurnKeys], None],
-    completion_id: str,
-    reused: bool,
-    turn: JudgedTurn,
-    judgment_id: str,
-) -> None:
-    on_turn(turn, TurnKeys(completion_id, judgment_id, reused))
 
 
 class _TaskGroup(asyncio.TaskGroup):

@@ -72,7 +72,7 @@ class Places:
                 "mend its permissions, or name another with --mlruns"
             ) from error
         for name in ("store.db", "optuna.db", "mlflow.db"):
-            _check_database(self.folder / name)
+            check_sqlite(self.folder / name)
 
     def lock(self, study: str) -> Any:
         """Return a held lock on the study, given back by `release()`.
@@ -98,10 +98,12 @@ def redacted(address: str) -> str:
     >>> redacted("postgresql://me:secret@host/db"), redacted("sqlite:///mlruns/store.db")
     ('postgresql://me:***@host/db', 'sqlite:///mlruns/store.db')
     """
-    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", address)
+    # Up to the last @: a password may hold one, and hiding too much is the safe side.
+    return re.sub(r"(:(?://)?[^/:@\s]*):.*@", r"\1:***@", address)
 
 
-def _check_database(path: Path) -> None:
+def check_sqlite(path: Path) -> None:
+    """Raise `StorageError` if an SQLite file exists and cannot be read or written."""
     if not path.exists():
         return
     try:

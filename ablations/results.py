@@ -21,8 +21,8 @@ _TEXT_PARAMETERS = frozenset({"stop", "rules", "headings"})
 def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
     """Return a study's results, one row per trial × query × turn × judge.
 
-    Columns: study, trial, condition_id, role, replicate, varied, reference (label of the trial compared
-    with), label, state, active (names of the varied parameters that had an effect), one `param.NAME` per
+    Columns: study, trial, condition_id, role, replicate, varied, reference (condition_id of the
+    trial compared with), label, state, active (names of the varied parameters that had an effect), one `param.NAME` per
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
     (reason), prompt_tokens, completion_tokens, truncated, repetition, seed. Trials that did not finish
     are left out.
@@ -58,7 +58,7 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
         "role": trial["role"],
         "replicate": trial["replicate"],
         "varied": trial["varied"],
-        "reference": _reference(trial),
+        "reference": trial["reference"],
         "label": trial["label"],
         "state": trial["state"],
         "active": trial["active"],
@@ -77,13 +77,6 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
         "repetition": repeated_share(completion.answer),
         "seed": completion.seed,
     }
-
-
-def _reference(trial: dict[str, Any]) -> str | None:
-    reference = trial["reference"]
-    if reference is None:
-        return None
-    return " ".join(f"{name}={format_value(value)}" for name, value in reference.items())
 
 
 def _schema() -> dict[str, Any]:

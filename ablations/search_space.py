@@ -254,12 +254,25 @@ class SearchSpace:
                 raise SearchSpaceError(str(error)) from error
             if parameter.name in seen:
                 raise SearchSpaceError(f"{parameter.name} is given twice; drop one of the two")
-            if parameter.requires and parameter.requires.parameter not in seen:
-                raise SearchSpaceError(
-                    f"{parameter.name} requires {parameter.requires}, but {parameter.requires.parameter} is not varied "
-                    "before it; put its table first, or drop requires"
-                )
+            if parameter.requires:
+                self._check_requirement(parameter.name, parameter.requires, seen)
             seen.add(parameter.name)
+
+    def _check_requirement(self, name: str, requirement: Requirement, seen: set[str]) -> None:
+        if requirement.parameter not in seen:
+            raise SearchSpaceError(
+                f"{name} requires {requirement}, but {requirement.parameter} is not varied "
+                "before it; put its table first, or drop requires"
+            )
+        domain = self[requirement.parameter].domain
+        # A continuous range is judged by its ends, which decide every comparison but equality.
+        values = domain.spread(2) if domain.continuous else domain.values()
+        exact = requirement.comparison == "==" and domain.contains(requirement.value)
+        if not exact and not any(requirement.holds({requirement.parameter: value}) for value in values):
+            raise SearchSpaceError(
+                f"{name} requires {requirement}, but {requirement.parameter} ({domain.describe()}) is never so; "
+                "widen that parameter, or drop this one"
+            )
 
     @cached_property
     def names(self) -> tuple[str, ...]:

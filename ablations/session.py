@@ -6,13 +6,15 @@ Knows every part and does the work of none. Nothing is written before all input 
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
-from ablations.evaluation import Evaluator, check_prompt_lengths
+from ablations.errors import PartFailedError, StorageError
+from ablations.evaluation import Evaluator, Progress, check_prompt_lengths
 from ablations.judges import Judge
 from ablations.places import Places, redacted
 from ablations.results import results_frame, write_results
@@ -53,15 +55,13 @@ class Session:
         """
         await self._check()
         self.places.prepare()
-        lock = self.places.lock(self.spec.name)
-        store = Store(self.places.store)
-        try:
+        async with AsyncExitStack() as given_back:
+            given_back.callback(self.places.lock(self.spec.name).release)
+            store = Store(self.places.store)
+            given_back.callback(store.close)
+            given_back.push_async_callback(self.judge.close)
+            given_back.push_async_callback(self.backend.close)
             await self._run_with(store)
-        finally:
-            await self.backend.close()
-            await self.judge.close()
-            store.close()
-            lock.release()
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
@@ -81,8 +81,9 @@ class Session:
             check_same_study(spec.name, stored, identity)
         tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
         await tracker.connect()
-        trials = open_optuna_study(spec, self.places.storage).get_trials(deepcopy=False)
-        if sum(trial.state.is_finished() for trial in trials) < spec.total_trials:
+        evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
+        study = Study(spec, open_optuna_study(spec, self.places.storage), evaluator, store, tracker)
+        if study.remaining:
             await self._start_parts()
         if stored is None:
             store.add_study(spec.name, identity)
@@ -96,9 +97,11 @@ class Session:
         await tracker.start(description, parameters, {"search_space.toml": spec.file.text}, self.fresh)
         status = "FAILED"
         try:
-            await self._evaluate(store, tracker)
+            await self._evaluate(study, evaluator.progress, tracker)
             await self._close_books(store, tracker)
             status = "FINISHED"
+        except StorageError as error:  # the databases were usable when the study began
+            raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
         except asyncio.CancelledError:
             status = "KILLED"
             raise
@@ -115,20 +118,17 @@ class Session:
         await self.backend.start()
         self.console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
 
-    async def _evaluate(self, store: Store, tracker: Tracker) -> None:
+    async def _evaluate(self, study: Study, done: Progress, tracker: Tracker) -> None:
         """Evaluate what is not finished yet, and say how fast that was."""
         spec, console = self.spec, self.console
-        evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
-        study = Study(spec, self.places.storage, evaluator, store, tracker)
         if restored := await study.restore_finished({query.id: query for query in spec.queries}):
             console.print(f"{restored} of {spec.total_trials} trials are finished already")
-        if restored >= spec.total_trials:
+        if not study.remaining:
             return
         begun, tracked = time.monotonic(), tracker.seconds
-        with progress_display(console, spec, study, evaluator.progress):
+        with progress_display(console, spec, study, done):
             await study.run()
         seconds = time.monotonic() - begun
-        done = evaluator.progress
         console.print(
             f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
             f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "

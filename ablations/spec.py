@@ -18,9 +18,10 @@ from ablations.conditions import (
     PromptParts,
     Value,
     content_hash,
+    plain_value,
 )
 from ablations.design import DesignPlan, DesignPoint, fixed_part, make_design
-from ablations.errors import StudyMismatchError, UsageError
+from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
 from ablations.prompts import build_parts
 from ablations.records import Query
 from ablations.search_space import SearchSpace, Values
@@ -97,7 +98,10 @@ class StudySpec:
         full: dict[str, Value] = {**self.file.baseline, **values}
         decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS if name in full})  # type: ignore[arg-type]
         components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
-        return Condition(decoding, self.fixed_parts or build_parts(**components))
+        try:
+            return Condition(decoding, self.fixed_parts or build_parts(**components))
+        except ConditionError as error:
+            raise SearchSpaceError(f"{self.file.path}: the space holds a condition that cannot be: {error}") from error
 
     @cached_property
     def baseline(self) -> Condition:
@@ -170,7 +174,7 @@ class StudySpec:
                 + (f"; requires {parameter.requires}" if parameter.requires else "")
                 for parameter in self.space.parameters
             },
-            "baseline": {name: _plain(value) for name, value in self.baseline.values().items()},
+            "baseline": {name: plain_value(value) for name, value in self.baseline.values().items()},
             "prompt": content_hash(self.baseline.prompt.content()),
             "mode": self.mode,
             "sampler": self.sampler,
@@ -197,7 +201,3 @@ def _differences(prefix: str, stored: Mapping[str, Any], current: Mapping[str, A
             yield from _differences(f"{prefix}{key}.", before, now)
         elif before != now:
             yield f"{prefix}{key}: was {before!r}, now {now!r}"
-
-
-def _plain(value: Value) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -5,7 +5,6 @@ Optuna's and MLflow's databases are views that can be made anew from it.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import DecodingParams, content_hash
 from ablations.errors import StorageError
+from ablations.places import redacted
 from ablations.records import Completion, Judgment, Prompt, Query
 
 _METADATA = sa.MetaData()
@@ -232,17 +232,9 @@ def _storage_errors(url: str) -> Iterator[None]:
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:  # ValueError: a port that is no number
         cause = getattr(error, "orig", None) or error
         raise StorageError(
-            f"the store {_shown(url)} cannot be used: {cause}; check the address and the file's permissions, "
+            f"the store {redacted(url)} cannot be used: {cause}; check the address and the file's permissions, "
             "move a damaged file away, or name another with --store"
         ) from error
-
-
-def _shown(url: str) -> str:
-    """Return an address as errors show it: without its password, also where it cannot be read as an address."""
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except (SQLAlchemyError, ValueError):
-        return re.sub(r":.*@", ":***@", url)
 
 
 def _now() -> str:

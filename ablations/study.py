@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ablations.conditions import Condition, Value, format_value
+from ablations.conditions import Condition, Value, format_value, plain_value
 from ablations.design import SAMPLED, DesignPoint
 from ablations.errors import StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys, first_error
@@ -31,11 +31,19 @@ _OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, V
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial that Optuna handed out: its number, what it evaluates, and why."""
+    """A trial that Optuna handed out.
+
+    Attributes:
+        number: Optuna's number of it.
+        condition: what it evaluates.
+        point: why it is in the study.
+        reference: the condition that it is compared with, or None.
+    """
 
     number: int
     condition: Condition
     point: DesignPoint
+    reference: Condition | None
 
     @property
     def label(self) -> str:
@@ -48,12 +56,12 @@ class PlannedTrial:
         point = self.point
         return {
             "condition_id": self.condition.condition_id,
-            "values": _plain(self.condition.values()),
+            "values": {name: plain_value(value) for name, value in self.condition.values().items()},
             "active": sorted(point.values),
             "role": point.role,
             "replicate": point.replicate,
             "varied": point.varied,
-            "reference": None if point.reference is None else _plain(dict(point.reference)),
+            "reference": None if self.reference is None else self.reference.condition_id,
             "label": self.label,
             "state": state,
             "seconds": seconds,
@@ -75,21 +83,19 @@ class Study:
 
     Args:
         spec: what to evaluate.
-        optuna_storage: an SQLAlchemy URL for Optuna.
-        evaluator, store, tracker: started ones.
-
-    Raises:
-        StorageError: Optuna's database cannot be used.
+        optuna_study: from `open_optuna_study`.
+        evaluator: its parts may start after this, but before `run`.
+        store, tracker: opened ones.
     """
 
     def __init__(
-        self, spec: StudySpec, optuna_storage: str, evaluator: Evaluator, store: Store, tracker: Tracker
+        self, spec: StudySpec, optuna_study: optuna.Study, evaluator: Evaluator, store: Store, tracker: Tracker
     ) -> None:
         self._spec = spec
         self._evaluator = evaluator
         self._store = store
         self._tracker = tracker
-        self._optuna = open_optuna_study(spec, optuna_storage)
+        self._optuna = optuna_study
         self._design = self._known_design()
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
@@ -113,6 +119,12 @@ class Study:
         """Return the design, as long as the longest that any run of this study asked for."""
         indices = [trial.user_attrs.get("design", -1) for trial in self._optuna.get_trials(deepcopy=False)]
         return replace(self._spec, trials=max([self._spec.trials, *(index + 1 for index in indices)])).design
+
+    @property
+    def remaining(self) -> int:
+        """How many trials are not finished, interrupted ones included."""
+        finished = sum(trial.state.is_finished() for trial in self._optuna.get_trials(deepcopy=False))
+        return max(self._spec.total_trials - finished, 0)
 
     @property
     def best(self) -> Finished | None:
@@ -144,9 +156,13 @@ class Study:
 
     def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
         values = self._spec.space.suggest(trial)
-        index = trial.user_attrs.get("design")
+        return self._placed(trial.number, values, trial.user_attrs.get("design"))
+
+    def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
+        """Return the trial with its place in the design; None is a trial that the sampler chose."""
         point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
-        return PlannedTrial(trial.number, self._spec.to_condition(values), point)
+        reference = None if point.reference is None else self._spec.to_condition(point.reference)
+        return PlannedTrial(number, self._spec.to_condition(values), point, reference)
 
     async def _evaluate(self, trial: PlannedTrial) -> None:
         self.running[trial.number] = trial
@@ -214,9 +230,7 @@ class Study:
 
     def _restored(self, frozen: FrozenTrial) -> PlannedTrial:
         values = _from_optuna(self._spec.space, frozen.params)
-        index = frozen.user_attrs.get("design")
-        point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
-        return PlannedTrial(frozen.number, self._spec.to_condition(values), point)
+        return self._placed(frozen.number, values, frozen.user_attrs.get("design"))
 
 
 def _same(trial: PlannedTrial, record: dict[str, Any]) -> bool:
@@ -282,7 +296,3 @@ def _from_optuna(space: SearchSpace, params: dict[str, Any]) -> dict[str, Value]
                 domain.options[domain.labels.index(params[name])] if isinstance(domain, Choices) else params[name]
             )
     return values
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -19,6 +20,7 @@ from ablations.spec import StudySpec
 from ablations.study import Study
 
 PLAIN_INTERVAL_SECONDS = 15.0
+IDENTICAL = "identical scores"
 
 
 def make_console(quiet: bool) -> Console:
@@ -80,8 +82,9 @@ def progress_display(console: Console, spec: StudySpec, study: Study, evaluation
         )
         running = ",".join(map(str, sorted(study.running))) or "-"
         done = evaluation.turns_done
-        # The first turns wait for the whole first batch, so their rate says nothing.
-        left = f"{(total - done) * seconds / done:.0f} s left" if done > spec.turns else "time left unknown"
+        # The first turns wait for the whole first batch, and stored ones take no time: their rate says nothing.
+        made = evaluation.generated
+        left = f"{(total - done) * seconds / made:.0f} s left" if made > spec.turns else "time left unknown"
         return (
             f"trials {len(study.finished)}/{spec.total_trials} (running {running}) · "
             f"{evaluation.completion_tokens / seconds:.0f} tokens/s · {left} · {shown}"
@@ -136,11 +139,17 @@ def _plain(console: Console, total: int, status: Callable[[], str], evaluation: 
 def show_findings(console: Console, findings: Any) -> None:
     """Print the closing tables of `analysis.report.Findings`, with an interval beside every effect."""
     console.print()
+    for row in findings.trials.filter(pl.col("role") == "baseline").iter_rows(named=True):
+        console.print(
+            f"Baseline ({row['label']}): mean score {_mean(row)} over {row['n_queries']} queries, "
+            f"coverage {row['coverage']:.0%}"
+        )
     if len(findings.effects):
         table = Table(
             "parameter",
             "from",
             "to",
+            "around",
             "change",
             "95 % interval",
             "queries",
@@ -155,6 +164,7 @@ def show_findings(console: Console, findings: Any) -> None:
                 row["parameter"],
                 row["against"],
                 row["value"],
+                row["around"] or "the baseline",
                 f"[bold]{change}[/bold]" if clear else change,
                 _interval(row),
                 str(row["n"]),
@@ -184,14 +194,19 @@ def _show_importances(console: Console, findings: Any) -> None:
     console.print(table)
 
 
+def _mean(row: dict[str, Any]) -> str:
+    return "none" if row["mean"] is None else f"{row['mean']:.2f}"
+
+
 def _shown(row: dict[str, Any]) -> str:
     """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
-    if row["difference"] == row["low"] == row["high"] == 0:
-        return "identical scores"
-    return f"{row['difference']:+.2f} {_interval(row)}"
+    interval = _interval(row)
+    return interval if interval == IDENTICAL else f"{row['difference']:+.2f} {interval}"
 
 
 def _interval(row: dict[str, Any]) -> str:
+    if row["difference"] == row["low"] == row["high"] == 0:
+        return IDENTICAL
     return "too few queries" if row["low"] is None else f"\\[{row['low']:+.2f}, {row['high']:+.2f}]"
 
 

@@ -3,10 +3,14 @@
 Knows result frames; draws nothing.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
-from analysis.frames import score_matrix, trial_table
+from ablations.conditions import format_value
+from ablations.results import PARAMETER_PREFIX
+from analysis.frames import score_matrix, trial_table, varied_parameters
 from analysis.intervals import Interval, paired_interval
 
 
@@ -47,24 +51,42 @@ def noise_floor(results: pl.DataFrame) -> pl.DataFrame:
 def one_factor_effects(results: pl.DataFrame) -> pl.DataFrame:
     """Return the effect of each value of each parameter with all others held still.
 
-    Columns: parameter, value, against (the reference's value), label, trial, reference_trial,
+    Columns: parameter, value, against (the reference's value), around (where the reference is not the
+    baseline, what else it sets, such as temperature=0.6 for a top-p; else ""), trial, reference_trial,
     difference, low, high (points of the judge's scale), n (queries).
     """
-    moved = trial_table(results).filter(pl.col("varied").is_not_null())
-    effects = _differences(results, moved, "varied").rename({"varied": "parameter"})
-    values = {row["trial"]: row for row in trial_table(results).to_dicts()}
-    shown = [str(values[t][f"param.{p}"]) for t, p in effects.select("trial", "parameter").iter_rows()]
-    against = [str(values[r][f"param.{p}"]) for r, p in effects.select("reference_trial", "parameter").iter_rows()]
-    return effects.with_columns(value=pl.Series(shown, dtype=pl.String), against=pl.Series(against, dtype=pl.String))
+    table = trial_table(results)
+    effects = _differences(results, table.filter(pl.col("varied").is_not_null()), "varied")
+    effects = effects.rename({"varied": "parameter"})
+    rows = {row["trial"]: row for row in table.to_dicts()}
+    baseline = rows.get(baseline_trial(results))
+    texts: dict[str, list[str]] = {"value": [], "against": [], "around": []}
+    for trial, reference, parameter in effects.select("trial", "reference_trial", "parameter").iter_rows():
+        column = f"{PARAMETER_PREFIX}{parameter}"
+        texts["value"].append(format_value(rows[trial][column]))
+        texts["against"].append(format_value(rows[reference][column]))
+        texts["around"].append(_around(rows[reference], baseline, varied_parameters(results), parameter))
+    return effects.with_columns(**{name: pl.Series(shown, dtype=pl.String) for name, shown in texts.items()})
+
+
+def _around(reference: dict[str, Any], baseline: dict[str, Any] | None, varied: list[str], parameter: str) -> str:
+    """Name what the reference sets otherwise than the baseline."""
+    moved = [
+        f"{name}={format_value(reference[column])}"
+        for name in varied
+        for column in [f"{PARAMETER_PREFIX}{name}"]
+        if name != parameter and baseline is not None and reference[column] != baseline[column]
+    ]
+    return " ".join(moved)
 
 
 def _differences(results: pl.DataFrame, trials: pl.DataFrame, name: str) -> pl.DataFrame:
     """Compare each trial with the complete, unreplicated trial that its `reference` names."""
     table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    by_label = dict(table.select("label", "trial").iter_rows())
+    by_condition = dict(table.sort("trial", descending=True).select("condition_id", "trial").iter_rows())
     rows = []
     for row in trials.filter(pl.col("state") == "complete").iter_rows(named=True):
-        reference = by_label.get(row["reference"])
+        reference = by_condition.get(row["reference"])
         if reference is None:
             continue
         interval = paired_difference(results, row["trial"], reference)

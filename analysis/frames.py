@@ -7,10 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from ablations.conditions import TAIL_PARAMETERS, neutral_value, plain_value
 from ablations.errors import StorageError
-
-PARAMETER_PREFIX = "param."
-_NEUTRAL = {"param.top_p": 1.0, "param.top_k": 0, "param.min_p": 0.0}
+from ablations.results import PARAMETER_PREFIX
 
 
 def load_results(path: Path) -> pl.DataFrame:
@@ -55,7 +54,11 @@ def trial_table(results: pl.DataFrame) -> pl.DataFrame:
     )
     means = query_scores(results).group_by("trial").agg(mean=pl.col("score").mean())
     greedy = pl.col("param.temperature") == 0
-    neutral = [pl.when(greedy).then(value).otherwise(pl.col(name)).alias(name) for name, value in _NEUTRAL.items()]
+    neutral = [
+        pl.when(greedy).then(plain_value(neutral_value(name))).otherwise(pl.col(column)).alias(column)
+        for name in TAIL_PARAMETERS
+        for column in [f"{PARAMETER_PREFIX}{name}"]
+    ]
     return table.join(means, on="trial", how="left").with_columns(neutral).sort("trial")
 
 

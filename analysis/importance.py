@@ -15,7 +15,8 @@ import optuna
 import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.frames import PARAMETER_PREFIX, score_matrix, trial_table, varied_parameters
+from ablations.results import PARAMETER_PREFIX
+from analysis.frames import score_matrix, trial_table, varied_parameters
 
 MIN_TRIALS = 10
 """Below this number of different conditions no importance is given."""

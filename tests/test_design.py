@@ -188,11 +188,10 @@ def test_a_requirement_of_a_required_parameter_is_reached_in_two_steps() -> None
     assert varied.reference == anchors[1].values
 
 
-def test_a_parameter_that_nothing_switches_on_is_left_out_of_the_fixed_part() -> None:
-    never = Parameter("top_p", Choices((0.5, 1.0)), Requirement.parse("temperature > 5"))
-    points = make_design(make_plan(TEMPERATURE, never))
-    assert all("top_p" not in point.values for point in points)
-    assert {point.varied for point in points if point.role == ONE_FACTOR} == {"temperature"}
+def test_an_anchor_that_no_level_gives_is_a_value_that_fits() -> None:
+    rare = Parameter("top_p", Choices((0.5, 1.0)), Requirement.parse("temperature == 0.4"))
+    points = make_design(make_plan(Parameter("temperature", Range(0.0, 1.2, step=0.4)), rare, levels=2))
+    assert [point.values["temperature"] for point in points if point.role == ANCHOR] == [0.4]
 
 
 def test_parameters_take_turns_so_that_a_short_study_sees_all_of_them() -> None:

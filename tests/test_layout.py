@@ -34,7 +34,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 )
 """The nouns of `ablations`, lowest first. A noun imports from lower levels, and on its own level without a cycle."""
 
-ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "store", "tracking"})
+ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
 MAY_IMPORT_ANALYSIS = frozenset({"ablations.session"})
 MAY_IMPORT_MLFLOW = frozenset({"ablations.tracking"})
 

@@ -151,6 +151,10 @@ def test_a_text_cannot_be_ordered() -> None:
         ((TEMPERATURE, TEMPERATURE), "temperature is given twice"),
         ((TOP_P,), "top_p requires temperature > 0, but temperature is not varied before it; put its table first"),
         ((TOP_P, TEMPERATURE), "not varied before it"),
+        (
+            (TEMPERATURE, Parameter("top_p", TOP_P.domain, Requirement.parse("temperature > 5"))),
+            r"requires temperature > 5, but temperature \(.*\) is never so; widen",
+        ),
     ],
 )
 def test_a_contradictory_space_is_refused(parameters: tuple[Parameter, ...], message: str) -> None:

@@ -14,7 +14,7 @@ from ablations.evaluation import Evaluator
 from ablations.results import results_frame
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
-from ablations.study import Study
+from ablations.study import Study, open_optuna_study
 from ablations.study_file import read_study_file
 from ablations.tracking import Tracker, open_client
 from tests.fakes import FakeBackend, FakeJudge, make_queries
@@ -78,7 +78,7 @@ class World:
         await tracker.start("a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
         try:
             evaluator = Evaluator(backend, judge, self.store, spec.seed)
-            study = Study(spec, self.storage, evaluator, self.store, tracker)
+            study = Study(spec, open_optuna_study(spec, self.storage), evaluator, self.store, tracker)
             await study.restore_finished({query.id: query for query in spec.queries})
             await study.run()
         finally:

@@ -9,21 +9,27 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import optuna
 import polars as pl
+import psutil
 import pytest
 
-from tests.servers import free_port
+from tests.servers import MODEL, free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 TRIALS, QUERIES = 8, 4
 
 
-def command(server: str, *more: str) -> list[str]:
-    base = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "decoding", "--base-url", server]
+def study_command(*more: str) -> list[str]:
+    base = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "decoding"]
     return [*base, "--trials", str(TRIALS), "--limit", str(QUERIES), "--mlruns", "results", *more]
+
+
+def command(server: str, *more: str) -> list[str]:
+    return study_command("--base-url", server, *more)
 
 
 def run(server: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -41,16 +47,20 @@ def figure(pattern: str, output: str) -> int:
     return int(found.group(1))
 
 
+def wait_for_completions(process: subprocess.Popen[Any], folder: Path, least: int) -> None:
+    deadline = time.monotonic() + 300
+    while not (folder / "results" / "store.db").exists() or count(folder, "completions") < least:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def killed(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     """A study killed in the middle and run again: its folder, what was stored at the kill, the second output."""
     folder = tmp_path_factory.mktemp("killed")
     process = subprocess.Popen(command(server), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not (folder / "results" / "store.db").exists() or count(folder, "completions") < 20:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_completions(process, folder, 20)
     process.send_signal(signal.SIGKILL)
     process.wait()
     stored = count(folder, "completions")
@@ -120,15 +130,26 @@ def test_fresh_starts_anew_and_pays_for_nothing_twice(killed: tuple[Path, int, s
 
 def test_an_interrupt_ends_with_130_and_keeps_what_is_done(server: str, tmp_path: Path) -> None:
     process = subprocess.Popen(command(server), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "results" / "store.db").exists() or count(tmp_path, "completions") < 5:
-        assert process.poll() is None
-        time.sleep(0.1)
+    wait_for_completions(process, tmp_path, 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
     assert count(tmp_path, "completions") >= 5
+
+
+def test_kill_9_leaves_no_engine_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        study_command("--model", MODEL), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_completions(process, tmp_path, 5)
+    engine = [child for child in psutil.Process(process.pid).children(recursive=True) if "VLLM" in child.name()]
+    assert len(engine) >= 2  # the engine's core and a worker
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(engine, timeout=30)
+    assert not alive
 
 
 def test_quiet_prints_nothing(killed: tuple[Path, int, str], server: str) -> None:

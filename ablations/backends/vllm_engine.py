@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.backends.base import BackendIdentity
+from ablations.backends.engine_guard import EngineGuard
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
 from ablations.errors import BackendError, ModelError, UsageError, nearest
 from ablations.models import ResolvedModel, leading_bos
@@ -50,6 +51,7 @@ class VllmBackend:
         self._given = dict(settings)
         self._settings = _platform_settings(self._given, self._model_length()) | self._given
         self._engine: Any = None
+        self._guard = EngineGuard()
         self._requests = itertools.count()
 
     @property
@@ -76,6 +78,7 @@ class VllmBackend:
 
     def _load(self) -> None:
         _prepare_environment(self._log_file)
+        self._guard.start()
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -84,6 +87,7 @@ class VllmBackend:
             model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings
         )
         self._engine = AsyncLLM.from_engine_args(arguments)
+        self._guard.loaded()
 
     def _token_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=True).input_ids
@@ -174,6 +178,7 @@ class VllmBackend:
             with _output_to(self._log_file):
                 self._engine.shutdown()
             self._engine = None
+        self._guard.close()
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 Knows neither judges nor demonstrations. Runs on the CPU beside the engine.
 """
 
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,14 @@ from ablations.models import embedding_model_dir
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 Vectors = NDArray[np.float32]
 
+_MOST_KNOWN = 50_000
+"""Texts kept in memory, some 80 MB of vectors."""
+
 
 class Encoder:
     """Turns texts into unit vectors, shape (number of texts, 384), so that a dot product is the cosine.
 
-    Safe to call from several threads; one text is encoded once in the encoder's life.
+    Safe to call from several threads; a text is encoded once while it is among the last 50,000.
     """
 
     def __init__(self, alias: str = DEFAULT_ENCODER) -> None:
@@ -49,4 +53,7 @@ class Encoder:
             if missing:
                 vectors = self._model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
                 self._known.update(zip(missing, np.asarray(vectors, dtype=np.float32), strict=True))
-            return np.stack([self._known[text] for text in texts])
+            vectors = np.stack([self._known[text] for text in texts])
+            for text in list(itertools.islice(self._known, max(len(self._known) - _MOST_KNOWN, 0))):
+                del self._known[text]  # the oldest
+            return vectors

@@ -39,7 +39,7 @@ def make_results(
                         "role": roles.get(trial, role),
                         "replicate": replicate,
                         "varied": "temperature" if trial == 2 else None,
-                        "reference": "temperature=0" if trial in (1, 2) else None,
+                        "reference": "c0" if trial in (1, 2) else None,
                         "label": "temperature=0" if trial == 0 else f"trial {trial}",
                         "state": "complete",
                         "active": ["temperature"] if temperature == 0 else ["temperature", "top_p"],
@@ -122,7 +122,7 @@ def test_the_noise_floor_compares_the_replicate_with_its_twin() -> None:
 
 def test_one_factor_effects_name_parameter_value_and_what_they_are_against() -> None:
     (row,) = one_factor_effects(make_results()).to_dicts()
-    assert (row["parameter"], row["value"], row["against"]) == ("temperature", "1.0", "0.0")
+    assert (row["parameter"], row["value"], row["against"]) == ("temperature", "1", "0")
     assert row["difference"] == pytest.approx(-2.0, abs=0.3)
 
 

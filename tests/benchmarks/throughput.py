@@ -18,7 +18,7 @@ from ablations.queries import choose_subset, load_queries
 from ablations.records import Completion, Prompt, Query
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.study import Study
+from ablations.study import Study, open_optuna_study
 from ablations.study_file import find_study_file, read_study_file
 from ablations.tracking import Tracker
 
@@ -63,12 +63,11 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
     finally:
         await backend.close()
         await judge.close()
-    study, call = (sum(speeds) / len(speeds) for speeds in rounds.values())
+    for way, speeds in rounds.items():
+        figures |= {f"{way}, round {number}, tokens/s": speed for number, speed in enumerate(speeds, start=1)}
     return figures | {
         "requests": len(requests),
-        "study, tokens/s": study,
-        "one call, tokens/s": call,
-        "study / one call": study / call,
+        "study / one call": sum(rounds["study"]) / sum(rounds["call"]),
         "MLflow, share of the study's time": max(shares),
     }
 
@@ -83,7 +82,8 @@ async def _study(
     await tracker.start("", {}, {})
     started, tracked = time.perf_counter(), tracker.seconds
     evaluator = Evaluator(backend, judge, store, seed=0)
-    await Study(spec, f"sqlite:///{folder / 'optuna.db'}", evaluator, store, tracker).run()
+    optuna_study = open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}")
+    await Study(spec, optuna_study, evaluator, store, tracker).run()
     seconds = time.perf_counter() - started
     share = (tracker.seconds - tracked) / seconds
     await tracker.finish("FINISHED")
