@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ablations.conditions import format_value
 from ablations.evaluation import Progress as EvaluationProgress
 from ablations.spec import StudySpec
-from ablations.study import Study
+from ablations.study import PlannedTrial, Study
 
 PLAIN_INTERVAL_SECONDS = 15.0
 IDENTICAL = "identical scores"
@@ -74,12 +75,15 @@ def progress_display(console: Console, spec: StudySpec, study: Study, evaluation
     total = (spec.total_trials - len(study.finished)) * spec.turns
     started = time.monotonic()
 
+    def moved(trial: PlannedTrial) -> str:
+        values = trial.point.values.items()
+        changed = [f"{name}={format_value(value)}" for name, value in values if value != spec.file.baseline[name]]
+        return " ".join(changed) or "the baseline"
+
     def status() -> str:
         seconds = max(time.monotonic() - started, 1e-9)
         best = study.best
-        shown = (
-            f"best {best.summary.mean:.2f} ({best.trial.label})" if best and best.summary.mean else "no trial finished"
-        )
+        shown = f"best {best.summary.mean:.2f} ({moved(best.trial)})" if best else "no trial finished"
         running = ",".join(map(str, sorted(study.running))) or "-"
         done = evaluation.turns_done
         # The first turns wait for the whole first batch, and stored ones take no time: their rate says nothing.
@@ -159,7 +163,7 @@ def show_findings(console: Console, findings: Any) -> None:
         )
         for row in findings.effects.sort("parameter", "value").iter_rows(named=True):
             clear = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-            change = f"{row['difference']:+.2f}"
+            change = _signed(row["difference"])
             table.add_row(
                 row["parameter"],
                 row["against"],
@@ -201,13 +205,17 @@ def _mean(row: dict[str, Any]) -> str:
 def _shown(row: dict[str, Any]) -> str:
     """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
     interval = _interval(row)
-    return interval if interval == IDENTICAL else f"{row['difference']:+.2f} {interval}"
+    return interval if interval == IDENTICAL else f"{_signed(row['difference'])} {interval}"
 
 
 def _interval(row: dict[str, Any]) -> str:
     if row["difference"] == row["low"] == row["high"] == 0:
         return IDENTICAL
-    return "too few queries" if row["low"] is None else f"\\[{row['low']:+.2f}, {row['high']:+.2f}]"
+    return "too few queries" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def show_studies(console: Console, studies: Sequence[tuple[str, str]]) -> None:
