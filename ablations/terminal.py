@@ -28,7 +28,9 @@ def make_console(quiet: bool) -> Console:
     """Return the console that everything for the user goes to; a quiet one shows nothing but errors."""
     # A descriptor of its own: while the engine starts, everything printed to the usual one goes to its log.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    return Console(file=output, quiet=quiet, highlight=False, soft_wrap=not output.isatty())
+    # A file or a pipe has no width: tables are not squeezed into the 80 columns that would be assumed.
+    width = None if output.isatty() else 160
+    return Console(file=output, quiet=quiet, highlight=False, soft_wrap=width is not None, width=width)
 
 
 def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_conditions: bool) -> None:
