@@ -76,7 +76,7 @@ def _options(flags: argparse.Namespace, file: StudyFile) -> dict[str, Any]:
     if options["backend"] == "openai" and flags.base_url is None:
         raise UsageError("--backend openai needs the server's address; give --base-url URL")
     if options["backend"] == "openai" and flags.model is None:
-        options["model"] = None
+        options["model"] = file.options.get("model")  # the default is a packaged model, which no server has
     return options
 
 
@@ -124,13 +124,16 @@ def _backend(
             console.print(f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own")
         from ablations.backends.openai_api import OpenAIBackend, probe_server
 
-        model, is_vllm, length = asyncio.run(probe_server(flags.base_url, options["model"]))
-        return OpenAIBackend(model, flags.base_url, is_vllm, length)
+        model, server = asyncio.run(probe_server(flags.base_url, options["model"]))
+        return OpenAIBackend(model, flags.base_url, server)
     from ablations.backends.vllm_engine import VllmBackend, check_settings
 
     console.print("checking model and engine settings")
     check_settings(settings)
-    return VllmBackend(_resolved(options["model"], settings, say=console.print), settings, log_file)
+    backend = VllmBackend(_resolved(options["model"], settings, say=console.print), settings, log_file)
+    if settings:
+        backend.check_values()
+    return backend
 
 
 def _engine_settings(pairs: list[str]) -> dict[str, Any]:
@@ -141,7 +144,8 @@ def _engine_settings(pairs: list[str]) -> dict[str, Any]:
         if not separator or not key.isidentifier():
             raise UsageError(f"--engine {pair!r} is not KEY=VALUE; write for example --engine dtype=bfloat16")
         try:
-            settings[key] = tomllib.loads(f"value = {value}")["value"]
+            typed = value.lower() if value.lower() in ("true", "false") else value
+            settings[key] = tomllib.loads(f"value = {typed}")["value"]
         except tomllib.TOMLDecodeError:
             settings[key] = value
     return settings

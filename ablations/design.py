@@ -76,11 +76,21 @@ def make_design(plan: DesignPlan) -> list[DesignPoint]:
     for values in _filling(plan):
         if len(points) >= plan.trials:
             break
-        point = DesignPoint(values, FILL)
+        point = _fill(plan, values)
         if (identity := _identity(plan, point)) not in seen:
             seen.add(identity)
             points.append(point)
     return points[: plan.trials]
+
+
+def _fill(plan: DesignPlan, values: dict[str, Value]) -> DesignPoint:
+    """Return a space-filling point; one that moves a single parameter from the baseline shows its effect as well."""
+    baseline = plan.space.active(plan.baseline)
+    moved = [name for name in values if name in baseline and values[name] != baseline[name]]
+    switched_on = [name for name in values if name not in baseline]
+    if len(moved) == 1 and all(values[name] == plan.baseline.get(name) for name in switched_on):
+        return DesignPoint(values, FILL, varied=moved[0], reference=baseline)
+    return DesignPoint(values, FILL)
 
 
 def _identity(plan: DesignPlan, point: DesignPoint) -> tuple[str, int]:

@@ -81,14 +81,16 @@ class Places:
             StorageError: another process runs the study.
         """
         path = self.folder / "locks" / f"{study}.lock"
-        path.parent.mkdir(exist_ok=True)
         lock = FileLock(path)
         try:
+            path.parent.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
             raise StorageError(
                 f"the study {study!r} is being run by another process; wait for it, or use --name for a second study"
             ) from error
+        except OSError as error:
+            raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
         return lock
 
 

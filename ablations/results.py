@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ablations.conditions import DECODING_PARAMETERS, INTEGER_PARAMETERS, PROMPT_PARAMETERS, format_value
+from ablations.errors import StorageError
 from ablations.records import Query
 from ablations.scoring import repeated_share
 from ablations.store import Store, StoredResult
@@ -38,11 +39,14 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
 
 
 def write_results(frame: pl.DataFrame, path: Path) -> None:
-    """Write the frame as Parquet, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the frame as Parquet, whole or not at all; raise `StorageError` where that fails."""
     aside = path.with_suffix(".parquet.part")
-    frame.write_parquet(aside)
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(aside)
+        aside.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(f"the results {path} cannot be written: {error}; free the disk") from error
 
 
 def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) -> dict[str, Any]:

@@ -65,28 +65,29 @@ class Session:
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
-        settings = self.spec.boundary_conditions
-        refuse_varied(self.backend.name, self.backend.honours, self.spec.space.names)
-        refuse_unsupported(self.backend.name, self.backend.honours, [condition.effective for condition in settings])
-        await check_prompt_lengths(self.backend, settings, self.spec.queries)
+        backend, settings = self.backend, self.spec.boundary_conditions
+        refuse_varied(backend.name, backend.honours, self.spec.space.names)
+        decodings = [condition.effective for condition in settings]
+        refuse_unsupported(backend.name, backend.honours, backend.max_stops, decodings)
+        await check_prompt_lengths(backend, settings, self.spec.queries)
 
     async def _run_with(self, store: Store) -> None:
         spec = self.spec
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
-        if self.fresh:
-            delete_optuna_study(spec.name, self.places.storage)
-            store.forget_study(spec.name)
         stored = store.find_study(spec.name)
-        if stored is not None:
+        if stored is not None and not self.fresh:
             check_same_study(spec.name, stored, identity)
         tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
         await tracker.connect()
+        if self.fresh:
+            await self._start_parts()  # nothing is forgotten before everything is known to work
+            delete_optuna_study(spec.name, self.places.storage)
+            store.forget_study(spec.name)
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
         study = Study(spec, open_optuna_study(spec, self.places.storage), evaluator, store, tracker)
-        if study.remaining:
+        if study.remaining and not self.fresh:
             await self._start_parts()
-        if stored is None:
-            store.add_study(spec.name, identity)
+        study_id = store.add_study(spec.name, identity)
         parameters = {
             **self.options,
             "model": identity["model"],
@@ -94,7 +95,7 @@ class Session:
             "queries_hash": identity["queries"],
         }
         description = str(spec.file.options.get("description", ""))
-        await tracker.start(description, parameters, {"search_space.toml": spec.file.text}, self.fresh)
+        await tracker.start(study_id, description, parameters, {"search_space.toml": spec.file.text})
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from ablations.conditions import (
@@ -83,10 +84,18 @@ class StudySpec:
                 f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "
                 "brute or random. For a search add --mode search"
             )
-        if self.fixed_parts is not None and (varied := set(self.space.names) & {"rules", "demonstrations"}):
+        if self.fixed_parts is not None and (varied := set(self.space.names) & set(PROMPT_PARAMETERS)):
             raise UsageError(
                 f"--prompt-file replaces {' and '.join(sorted(varied))}, which this study varies; drop one"
             )
+
+        # The one pair of parameters that can contradict each other, whatever the sampler makes of them.
+        for stop, headings in product(*(self._values_of(name) for name in ("stop", "headings"))):
+            self.to_condition({**stop, **headings})
+
+    def _values_of(self, name: str) -> list[Values]:
+        """Return every value of a listed parameter, or nothing to set where it is not varied."""
+        return [{name: value} for value in self.space[name].domain.values()] if name in self.space.names else [{}]
 
     @property
     def space(self) -> SearchSpace:
@@ -174,6 +183,7 @@ class StudySpec:
                 + (f"; requires {parameter.requires}" if parameter.requires else "")
                 for parameter in self.space.parameters
             },
+            "order of parameters": list(self.space.names),
             "baseline": {name: plain_value(value) for name, value in self.baseline.values().items()},
             "prompt": content_hash(self.baseline.prompt.content()),
             "mode": self.mode,

@@ -5,6 +5,7 @@ Optuna's and MLflow's databases are views that can be made anew from it.
 """
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ _STUDIES = sa.Table(
     "studies",
     _METADATA,
     sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("id", sa.String(32), nullable=False),
     sa.Column("identity", sa.Text, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),
 )
@@ -170,9 +172,11 @@ class Store:
         record = self._scalar(sa.select(_STUDIES.c.identity).where(_STUDIES.c.name == name))
         return None if record is None else dict(json.loads(record))
 
-    def add_study(self, name: str, identity: Mapping[str, Any]) -> None:
-        """Record what a study is made from."""
-        self._insert(_STUDIES, name=name, identity=json.dumps(identity, ensure_ascii=False), created=_now())
+    def add_study(self, name: str, identity: Mapping[str, Any]) -> str:
+        """Record what a study is made from, unless that is known; return its id, which no other study has."""
+        text = json.dumps(identity, ensure_ascii=False)
+        self._insert(_STUDIES, name=name, id=uuid.uuid4().hex, identity=text, created=_now())
+        return str(self._scalar(sa.select(_STUDIES.c.id).where(_STUDIES.c.name == name)))
 
     def add_trial(self, study: str, number: int, record: Mapping[str, Any]) -> None:
         """Record what a trial evaluates."""

@@ -8,6 +8,7 @@ import asyncio
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,14 +107,15 @@ class Study:
         Raises:
             PartFailedError: a part failed; unfinished trials are taken up by the next run.
         """
-        self._enqueue_design()
-        queue = self._trials()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._spec.concurrency):
-                    group.create_task(self._work(queue))
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from None
+        with _storage_errors():
+            self._enqueue_design()
+            queue = self._trials()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._spec.concurrency):
+                        group.create_task(self._work(queue))
+            except BaseExceptionGroup as errors:
+                raise first_error(errors) from None
 
     def _known_design(self) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
@@ -123,7 +125,8 @@ class Study:
     @property
     def remaining(self) -> int:
         """How many trials are not finished, interrupted ones included."""
-        finished = sum(trial.state.is_finished() for trial in self._optuna.get_trials(deepcopy=False))
+        with _storage_errors():
+            finished = sum(trial.state.is_finished() for trial in self._optuna.get_trials(deepcopy=False))
         return max(self._spec.total_trials - finished, 0)
 
     @property
@@ -161,6 +164,12 @@ class Study:
     def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
         """Return the trial with its place in the design; None is a trial that the sampler chose."""
         point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
+        if dict(point.values) != values:
+            raise StudyMismatchError(
+                f"trial {number} of the study {self._spec.name!r} was planned with other values than today's design "
+                "gives it, because this toolkit or the search space changed; use --name for a second study, or "
+                "--fresh to start this one anew (stored completions are reused)"
+            )
         reference = None if point.reference is None else self._spec.to_condition(point.reference)
         return PlannedTrial(number, self._spec.to_condition(values), point, reference)
 
@@ -205,14 +214,15 @@ class Study:
         Raises:
             StudyMismatchError: Optuna and the store do not know the same trials.
         """
-        told = {t.number for t in self._optuna.get_trials(deepcopy=False) if t.state.is_finished()}
+        with _storage_errors():
+            frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
+        told = {number for number, trial in frozen.items() if trial.state.is_finished()}
         turns: dict[int, list[JudgedTurn]] = {}
         for result in self._store.results(self._spec.name):
             if result.trial in told and result.query_id in queries:
                 turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
                 turns.setdefault(result.trial, []).append(turn)
         records = self._store.trials(self._spec.name)
-        frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
         # A trial in the store that Optuna still calls running was killed before it could be told.
         for number in sorted(told | (set(records) - set(frozen))):
             trial = self._restored(frozen[number]) if number in frozen else None
@@ -262,8 +272,18 @@ def delete_optuna_study(name: str, storage_url: str) -> None:
         storage = optuna.storages.RDBStorage(storage_url)
     except _OPTUNA_ERRORS as error:
         raise StorageError(f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; check --storage") from error
-    if name in {study.study_name for study in storage.get_all_studies()}:
-        optuna.delete_study(study_name=name, storage=storage)
+    with _storage_errors():
+        if name in {study.study_name for study in storage.get_all_studies()}:
+            optuna.delete_study(study_name=name, storage=storage)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Turn what Optuna's database raises once it is open, a full disk or a lost server, into `StorageError`."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageError(f"Optuna's storage failed: {str(error).splitlines()[0]}; check --storage") from error
 
 
 def make_sampler(spec: StudySpec, trials_before: int) -> optuna.samplers.BaseSampler:

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_co
         ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
         ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
     ):
-        table.add_row(f"[bold]{key}[/bold]", value)
+        table.add_row(f"[bold]{key}[/bold]", escape(value))
     console.print(table)
     if spec.left_out:
         console.print(
@@ -64,8 +65,8 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_co
 def _show_design(console: Console, spec: StudySpec) -> None:
     table = Table("trial", "role", "condition", title="Conditions", title_justify="left", box=None)
     for number, point in enumerate(spec.design):
-        values = " ".join(f"{name}={value}" for name, value in point.values.items())
-        table.add_row(str(number), point.role, values + (" (A/A)" if point.replicate else ""))
+        values = " ".join(f"{name}={format_value(value)}" for name, value in point.values.items())
+        table.add_row(str(number), point.role, escape(values) + (" (A/A)" if point.replicate else ""))
     console.print(table)
     if spec.total_trials > len(spec.design):
         console.print(f"… and {spec.total_trials - len(spec.design)} trials that the {spec.sampler} sampler chooses")
@@ -108,7 +109,7 @@ def _live(console: Console, total: int, status: Callable[[], str], evaluation: E
         BarColumn(),
         TextColumn("{task.completed}/{task.total} turns"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as bar:
         task = bar.add_task("study", total=total, status="starting")
@@ -132,12 +133,12 @@ def _plain(console: Console, total: int, status: Callable[[], str], evaluation: 
         nonlocal last
         if time.monotonic() - last >= PLAIN_INTERVAL_SECONDS:
             last = time.monotonic()
-            console.print(f"{evaluation.turns_done}/{total} turns · {status()}")
+            console.print(f"{evaluation.turns_done}/{total} turns · {status()}", markup=False)
 
     evaluation.listeners.append(update)
     try:
         yield
-        console.print(f"{evaluation.turns_done}/{total} turns · {status()}")
+        console.print(f"{evaluation.turns_done}/{total} turns · {status()}", markup=False)
     finally:
         evaluation.listeners.remove(update)
 
@@ -147,7 +148,7 @@ def show_findings(console: Console, findings: Any) -> None:
     console.print()
     for row in findings.trials.filter(pl.col("role") == "baseline").iter_rows(named=True):
         console.print(
-            f"Baseline ({row['label']}): mean score {_mean(row)} over {row['n_queries']} queries, "
+            f"Baseline ({escape(row['label'])}): mean score {_mean(row)} over {row['n_queries']} queries, "
             f"coverage {row['coverage']:.0%}"
         )
     if len(findings.effects):
@@ -168,9 +169,9 @@ def show_findings(console: Console, findings: Any) -> None:
             change = _signed(row["difference"])
             table.add_row(
                 row["parameter"],
-                row["against"],
-                row["value"],
-                row["around"] or "the baseline",
+                escape(row["against"]),
+                escape(row["value"]),
+                escape(row["around"]) or "the baseline",
                 f"[bold]{change}[/bold]" if clear else change,
                 _interval(row),
                 str(row["n"]),
@@ -178,12 +179,13 @@ def show_findings(console: Console, findings: Any) -> None:
         console.print(table)
     _show_importances(console, findings)
     for row in findings.noise.iter_rows(named=True):
-        console.print(f"A/A noise floor, {row['label']}: {_shown(row)}")
+        console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
     coverage = findings.trials.get_column("coverage")
     console.print(
         f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
     )
-    console.print(f"\n[bold]{findings.headline}[/bold]")
+    console.print()
+    console.print(findings.headline, style="bold", markup=False)
 
 
 def _show_importances(console: Console, findings: Any) -> None:

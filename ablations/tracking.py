@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.conditions import format_value
-from ablations.errors import StorageError, TrackingError
+from ablations.errors import AblationError, StorageError, TrackingError
 from ablations.places import redacted
 from ablations.scoring import JudgedTurn, Summary
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KIND = "ablations.kind"
 TRIAL = "ablations.trial"
 STUDY = "ablations.study"
-REPLACED = "ablations.replaced"
+STUDY_ID = "ablations.study_id"
 PARENT = "mlflow.parentRunId"
 _PARAMETER_LIMIT = 500
 
@@ -64,16 +64,16 @@ class Tracker:
         await self._call(self._connect)
 
     async def start(
-        self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool = False
+        self, study_id: str, description: str, parameters: Mapping[str, Any], files: Mapping[str, str]
     ) -> None:
-        """Open or make the parent run and log what the study is made from; connects first if need be.
+        """Open or make the parent run of the study with this id; connects first if need be.
 
-        A fresh study gets a parent run of its own; the earlier one stays, under the tag `ablations.replaced`.
+        The id is the store's: a study of the same name from elsewhere, or from before `--fresh`, has another one.
 
         Raises:
             StorageError: MLflow's database cannot be used.
         """
-        await self._call(self._start, description, parameters, files, fresh)
+        await self._call(self._start, study_id, description, parameters, files)
 
     async def log_trial(
         self,
@@ -126,31 +126,28 @@ class Tracker:
             begun = time.perf_counter()
             try:
                 work(*arguments)
+            except AblationError:
+                raise
             except _failures() as error:
                 raise TrackingError(
-                    f"MLflow failed: {str(error).splitlines()[0]}; finished work is kept, run the same command again"
+                    f"MLflow failed: {_shown(error, self._uri)}; finished work is kept, run the same command again"
                 ) from error
             finally:
                 self.seconds += time.perf_counter() - begun
 
         await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
-    def _start(self, description: str, parameters: Mapping[str, Any], files: Mapping[str, str], fresh: bool) -> None:
+    def _start(self, study_id: str, description: str, parameters: Mapping[str, Any], files: Mapping[str, str]) -> None:
         self._connect()
         self._experiment_id = self._find_experiment()
-        parents = self._search(f"tags.`{STUDY}` = '{self._study}' and tags.`{KIND}` = 'study'")
-        found = [run for run in parents if REPLACED not in run.data.tags]
-        if fresh:
-            for run in found:
-                self._client.set_tag(run.info.run_id, REPLACED, "true")
-            found = []
+        found = self._search(f"tags.`{STUDY_ID}` = '{study_id}' and tags.`{KIND}` = 'study'")
         if found:
             self.parent_id = found[0].info.run_id
             self._client.update_run(self.parent_id, status="RUNNING")
             children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
             self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
         else:
-            tags = {KIND: "study", STUDY: self._study, "mlflow.note.content": description}
+            tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, "mlflow.note.content": description}
             self.parent_id = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
             self._log_parameters(self.parent_id, parameters)
         for name, text in files.items():
@@ -273,6 +270,11 @@ def metric_name(text: str) -> str:
     return re.sub(r"[^\w\- :]", "_", text)
 
 
+def _shown(error: Exception, uri: str) -> str:
+    """Return an error's first line without the password that the address may hold."""
+    return str(error).splitlines()[0].replace(uri, redacted(uri))
+
+
 def _failures() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -323,7 +325,7 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         raise StorageError(
-            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {str(error).splitlines()[0]}; "
+            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {_shown(error, tracking_uri)}; "
             "check --tracking-uri, or move a damaged mlflow.db away"
         ) from error
     return client

@@ -14,15 +14,16 @@ from analysis.frames import score_matrix, trial_table, varied_parameters
 from analysis.intervals import Interval, paired_interval
 
 
-def paired_difference(results: pl.DataFrame, trial: int, reference: int) -> Interval:
+def paired_difference(results: pl.DataFrame, trial: int, reference: int, level: float = 0.95) -> Interval:
     """Return the mean score of `trial` minus that of `reference` over the queries both scored.
 
-    In points of the judge's scale; see `intervals.paired_interval` for the interval.
+    In points of the judge's scale; see `intervals.paired_interval` for the interval, of `level`.
     """
     matrix = score_matrix(results)
     return paired_interval(
         matrix.get_column(str(trial)).cast(pl.Float64).to_numpy().astype(np.float64),
         matrix.get_column(str(reference)).cast(pl.Float64).to_numpy().astype(np.float64),
+        level=level,
     )
 
 
@@ -38,6 +39,20 @@ def best_trial(results: pl.DataFrame) -> int | None:
     if table.is_empty():
         return None
     return int(table.sort(["mean", "trial"], descending=[True, False]).get_column("trial")[0])
+
+
+def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:
+    """Return the best condition's mean score minus the baseline's, and the same with a corrected interval.
+
+    The best of m conditions looks better than it is, so the second interval has the level 1 - 0.05 / m
+    (Bonferroni's correction). None where the baseline or every other condition is missing, or the baseline is best.
+    """
+    baseline, best = baseline_trial(results), best_trial(results)
+    if baseline is None or best is None or best == baseline:
+        return None
+    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    level = 1 - 0.05 / (len(table) - 1)
+    return paired_difference(results, best, baseline), paired_difference(results, best, baseline, level)
 
 
 def noise_floor(results: pl.DataFrame) -> pl.DataFrame:

@@ -17,7 +17,7 @@ FEW_QUERIES = 12
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; `low` and `high` are None below two queries."""
+    """An estimate with its interval, 95 % where nothing else is said; `low` and `high` are None below two queries."""
 
     value: float
     low: float | None
@@ -35,14 +35,15 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = DRAWS) -> Interval:
-    """Return mean(first − second) with a 95 % bootstrap interval over queries.
+def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95) -> Interval:
+    """Return mean(first − second) with a bootstrap interval over queries.
 
     Args:
         first: scores of the queries, shape (queries,); NaN where a query has no score.
         second: scores of the same queries; a query without both scores is left out.
         seed: of the generator.
         draws: bootstrap draws.
+        level: of the interval, 0 to 1.
 
     The percentiles are those of Hesterberg's expanded percentile interval (2015, The American Statistician
     69:4): plain percentile intervals are too narrow at the few queries of a small study, and a
@@ -54,13 +55,13 @@ def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = D
     n = len(differences)
     if n == 0:
         raise ValueError("no query was scored under both conditions")
-    mean = float(differences.mean())
+    mean, upper = float(differences.mean()), 0.5 + level / 2
     if n < 2:
         return Interval(mean, None, None, n)
     if n < FEW_QUERIES:
-        half = float(student_t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+        half = float(student_t.ppf(upper, n - 1) * differences.std(ddof=1) / np.sqrt(n))
         return Interval(mean, mean - half, mean + half, n)
     samples = differences[np.random.default_rng(seed).integers(0, n, size=(draws, n))].mean(axis=1)
-    tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(0.975, n - 1)))
+    tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(upper, n - 1)))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), n)

@@ -1,6 +1,7 @@
 """The findings of one finished study: numbers, a headline, tables and figures.
 
-Puts the other modules of `analysis` together; knows neither the terminal nor MLflow.
+Puts the other modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
+counts as clear only where its interval corrected for the choice excludes 0 (see `effects.lead_of_best`).
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +10,14 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.effects import baseline_trial, best_trial, noise_floor, one_factor_effects, paired_difference
+from analysis.effects import (
+    baseline_trial,
+    best_trial,
+    lead_of_best,
+    noise_floor,
+    one_factor_effects,
+    paired_difference,
+)
 from analysis.frames import trial_table, varied_parameters
 from analysis.importance import fanova_importances
 from analysis.intervals import Interval
@@ -74,11 +82,12 @@ def find(results: pl.DataFrame) -> Findings:
     baseline, best = baseline_trial(results), best_trial(results)
     against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
     labels = dict(trials.select("trial", "label").iter_rows())
+    rivals = len(trials.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))) - 1
     effects = one_factor_effects(results)
     importances, no_importance = fanova_importances(results)
     judge = str(results.get_column("judge")[0])
     return Findings(
-        headline=_headline(against, best, baseline, labels, len(trials), judge),
+        headline=_headline(lead_of_best(results), best, baseline, labels, rivals, judge),
         best_against_baseline=against,
         best_label=None if best is None else labels[best],
         trials=trials,
@@ -91,19 +100,28 @@ def find(results: pl.DataFrame) -> Findings:
 
 
 def _headline(
-    against: Interval | None, best: int | None, baseline: int | None, labels: dict[int, str], n_trials: int, judge: str
+    lead: tuple[Interval, Interval] | None,
+    best: int | None,
+    baseline: int | None,
+    labels: dict[int, str],
+    rivals: int,
+    judge: str,
 ) -> str:
-    if against is None or best is None or baseline is None:
+    if best is None or baseline is None:
         return "No headline: the baseline or every other condition lacks enough scores."
-    if best == baseline:
+    if lead is None:
         return (
-            f"No condition scored above the baseline ({labels[baseline]}) in {n_trials} trials, by the {judge} judge."
+            f"None of {rivals} other conditions scored above the baseline ({labels[baseline]}), by the {judge} judge."
         )
-    verdict = "a clear difference" if against.excludes_zero else "no clear difference"
+    against, corrected = lead
+    verdict = "a clear difference" if corrected.excludes_zero else "no clear difference"
+    wide = (
+        "" if corrected.low is None else f" (corrected for the choice: {corrected.low:+.2f} to {corrected.high:+.2f})"
+    )
     return (
-        f"The best of {n_trials} trials ({labels[best]}) scores {against} points against the baseline "
-        f"({labels[baseline]}), paired over {against.n} queries: {verdict} by the {judge} judge. Picked as the best "
-        "of many, it is flattered: confirm it on fresh queries."
+        f"The best of {rivals} conditions ({labels[best]}) scores {against} points against the baseline "
+        f"({labels[baseline]}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
+        "Picked as the best of many, its lead is flattered all the same: confirm it on fresh queries."
     )
 
 

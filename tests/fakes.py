@@ -16,6 +16,7 @@ class FakeBackend:
 
     name = "fake"
     honours = frozenset(DECODING_PARAMETERS)
+    max_stops: int | None = None
 
     def __init__(self, fail_after: int | None = None, context_length: int | None = None) -> None:
         self.requests: list[tuple[str, DecodingParams, int]] = []

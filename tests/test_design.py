@@ -188,6 +188,16 @@ def test_a_requirement_of_a_required_parameter_is_reached_in_two_steps() -> None
     assert varied.reference == anchors[1].values
 
 
+def test_a_grid_point_that_moves_one_parameter_shows_its_effect() -> None:
+    points = make_design(make_plan(sampler="grid", trials=BEYOND_ALL))
+    baseline = points[0].values
+    moved = [point for point in points if point.role == FILL and point.varied is not None]
+    assert {point.varied for point in moved} >= {"temperature", "repetition_penalty", "stop"}
+    for point in moved:
+        assert point.reference == baseline
+        assert [name for name in baseline if point.values[name] != baseline[name]] == [point.varied]
+
+
 def test_an_anchor_that_no_level_gives_is_a_value_that_fits() -> None:
     rare = Parameter("top_p", Choices((0.5, 1.0)), Requirement.parse("temperature == 0.4"))
     points = make_design(make_plan(Parameter("temperature", Range(0.0, 1.2, step=0.4)), rare, levels=2))

@@ -75,7 +75,8 @@ class World:
 
     async def _run(self, spec: StudySpec, backend: FakeBackend, judge: FakeJudge) -> Study:
         tracker = Tracker(self.tracking, self.folder / "artifacts", "experiment", spec.name)
-        await tracker.start("a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
+        study_id = self.store.add_study(spec.name, {})
+        await tracker.start(study_id, "a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
         try:
             evaluator = Evaluator(backend, judge, self.store, spec.seed)
             study = Study(spec, open_optuna_study(spec, self.storage), evaluator, self.store, tracker)

@@ -40,6 +40,7 @@ class Backend(Protocol):
 
     name: str
     honours: frozenset[str]
+    max_stops: int | None
 
     @property
     def identity(self) -> BackendIdentity:
@@ -72,9 +73,16 @@ class Backend(Protocol):
         ...
 
 
-def refuse_unsupported(backend_name: str, honours: frozenset[str], settings: Iterable[DecodingParams]) -> None:
+def refuse_unsupported(
+    backend_name: str, honours: frozenset[str], max_stops: int | None, settings: Iterable[DecodingParams]
+) -> None:
     """Raise `UnsupportedError` if a setting moves a parameter that the backend does not honour."""
     for decoding in settings:
+        if max_stops is not None and len(decoding.stop) > max_stops:
+            raise UnsupportedError(
+                f"stop lists {len(decoding.stop)} strings, and the backend {backend_name!r} takes at most {max_stops}; "
+                "list fewer, or use the vllm backend"
+            )
         for name in DECODING_PARAMETERS:
             value = getattr(decoding, name)
             if name not in honours and value != neutral_value(name):

@@ -5,6 +5,7 @@ Knows models only by the name the server gives them. Base models are asked throu
 
 import asyncio
 import os
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import openai
@@ -35,33 +36,32 @@ class OpenAIBackend:
     Args:
         model: the name under which the server knows the model.
         base_url: the server's address, ending in `/v1`.
-        is_vllm: whether the server is known to be vLLM, from `probe_server`.
-        context_length: what the server says of the model, or None.
+        server: what the server says of itself and the model, from `probe_server`.
     """
 
     name = "openai"
 
-    def __init__(self, model: str, base_url: str, is_vllm: bool, context_length: int | None = None) -> None:
+    def __init__(self, model: str, base_url: str, server: "Served") -> None:
         self._model = model
         self._base_url = base_url
-        self._is_vllm = is_vllm
-        self._context_length = context_length
-        self.honours = STANDARD | (VLLM_EXTRAS if is_vllm else frozenset())
+        self._server = server
+        self.honours = STANDARD | (VLLM_EXTRAS if server.is_vllm else frozenset())
+        self.max_stops = None if server.is_vllm else _MAX_STOPS
         # Retries are tenacity's, so that they are counted once.
         self._client = _client(base_url, TIMEOUT_SECONDS)
         self._places = asyncio.Semaphore(IN_FLIGHT)
 
     @property
     def identity(self) -> BackendIdentity:
-        """The served model's name; the address is left out, so that a moved server is the same one."""
-        return BackendIdentity(self.name, self._model, {"server": "vllm" if self._is_vllm else "other"})
+        """The served model's name and what the server says of it; the address is left out, since servers move."""
+        return BackendIdentity(self.name, self._model, asdict(self._server))
 
     async def start(self) -> None:
         """Nothing is loaded here: the server was asked for its models when the backend was made."""
 
     async def count_tokens(self, text: str) -> int | None:
         """Return the server's own count where it is vLLM; no other server tells."""
-        if not self._is_vllm:
+        if not self._server.is_vllm:
             return None
         address = str(self._client.base_url.join("/tokenize"))
         try:
@@ -75,11 +75,11 @@ class OpenAIBackend:
     @property
     def context_length(self) -> int | None:
         """What the server says of the model."""
-        return self._context_length
+        return self._server.max_model_len
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         """Return the completion; transient failures are asked again with growing pauses."""
-        request = completion_request(self._model, prompt.text, decoding, seed, self._is_vllm)
+        request = completion_request(self._model, prompt.text, decoding, seed, self._server.is_vllm)
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_TRANSIENT),
@@ -107,12 +107,31 @@ class OpenAIBackend:
         await self._client.close()
 
 
-async def probe_server(base_url: str, model: str | None) -> tuple[str, bool, int | None]:
+@dataclass(frozen=True)
+class Served:
+    """What a server says of itself and of a model; None where it says nothing.
+
+    Attributes:
+        vllm: vLLM's version, where the server is vLLM.
+        root: what vLLM loaded under the served name.
+        max_model_len: the model's context length.
+    """
+
+    vllm: str | None = None
+    root: str | None = None
+    max_model_len: int | None = None
+
+    @property
+    def is_vllm(self) -> bool:
+        """Whether the server is known to be vLLM, and so to honour its extra parameters."""
+        return self.vllm is not None
+
+
+async def probe_server(base_url: str, model: str | None) -> tuple[str, Served]:
     """Ask a server what it serves.
 
     Returns:
-        The model's name (the only one where `model` is None), whether the server is vLLM, and the
-        model's context length or None.
+        The model's name (the only one where `model` is None), and what the server says.
 
     Raises:
         UsageError: the server cannot be reached, or does not serve the model.
@@ -138,14 +157,12 @@ async def probe_server(base_url: str, model: str | None) -> tuple[str, bool, int
         model = names[0]
     if model not in names:
         raise UsageError(f"--model {model!r} is not served by {redacted(base_url)}; it serves: {', '.join(names)}")
-    length = next((getattr(entry, "max_model_len", None) for entry in served if entry.id == model), None)
-    return model, version is not None, length
+    entry = next(entry for entry in served if entry.id == model)
+    return model, Served(version, getattr(entry, "root", None), getattr(entry, "max_model_len", None))
 
 
 def completion_request(model: str, prompt: str, decoding: DecodingParams, seed: int, is_vllm: bool) -> dict[str, Any]:
     """Return the request's fields; every decoding parameter is sent or was refused before."""
-    if not is_vllm and len(decoding.stop) > _MAX_STOPS:
-        raise UsageError(f"stop lists {len(decoding.stop)} strings; completions endpoints take at most {_MAX_STOPS}")
     extras = {"top_k": decoding.top_k, "min_p": decoding.min_p, "repetition_penalty": decoding.repetition_penalty}
     return {
         "model": model,

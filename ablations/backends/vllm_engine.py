@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,7 @@ class VllmBackend:
 
     name = "vllm"
     honours = frozenset(DECODING_PARAMETERS)
+    max_stops: int | None = None
 
     def __init__(self, model: ResolvedModel, settings: Mapping[str, Any], log_file: Path) -> None:
         self._model = model
@@ -51,6 +52,7 @@ class VllmBackend:
         self._given = dict(settings)
         self._settings = _platform_settings(self._given, self._model_length()) | self._given
         self._engine: Any = None
+        self._loading: asyncio.Future[None] | None = None
         self._guard = EngineGuard()
         self._requests = itertools.count()
 
@@ -61,10 +63,12 @@ class VllmBackend:
 
     async def start(self) -> None:
         """Load the model; what vLLM prints goes to the log file."""
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._log_file.parent.mkdir(parents=True, exist_ok=True)
             with _output_to(self._log_file):
-                await asyncio.to_thread(self._load)
+                # Shielded: an interrupt cannot stop the thread, so `close` must wait for what it loads.
+                self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+                await asyncio.shield(self._loading)
         except (ValueError, TypeError) as error:
             raise UsageError(
                 f"vLLM refuses the engine settings or the model {self._model.name!r}: {_first_line(error)}; "
@@ -79,15 +83,27 @@ class VllmBackend:
     def _load(self) -> None:
         _prepare_environment(self._log_file)
         self._guard.start()
-        from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        settings = self._settings | ({"revision": self._model.revision} if self._model.revision else {})
-        arguments = AsyncEngineArgs(
-            model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings
-        )
-        self._engine = AsyncLLM.from_engine_args(arguments)
+        self._engine = AsyncLLM.from_engine_args(self._arguments())
         self._guard.loaded()
+
+    def _arguments(self) -> Any:
+        from vllm import AsyncEngineArgs
+
+        settings = self._settings | ({"revision": self._model.revision} if self._model.revision else {})
+        return AsyncEngineArgs(model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings)
+
+    def check_values(self) -> None:
+        """Raise `UsageError` if vLLM refuses the settings for this model, without loading it."""
+        _prepare_environment(None)
+        try:
+            with _output_to(Path(os.devnull)):
+                self._arguments().create_engine_config()
+        except Exception as error:
+            raise UsageError(
+                f"vLLM refuses the engine settings for the model {self._model.name!r}: {_first_line(error)}"
+            ) from error
 
     def _token_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=True).input_ids
@@ -174,6 +190,9 @@ class VllmBackend:
 
     async def close(self) -> None:
         """Stop the engine and its worker processes."""
+        if self._loading is not None:
+            with suppress(Exception):  # `start` has reported it
+                await self._loading
         if self._engine is not None:
             with _output_to(self._log_file):
                 self._engine.shutdown()
@@ -185,7 +204,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a setting that vLLM's engine does not know, without starting anything."""
     if not settings:
         return
-    known = {field.name for field in fields(_engine_args())}
+    known = {field.name: field for field in fields(_engine_args())}
     for name, value in settings.items():
         if name == "hf_token":
             raise UsageError("engine setting 'hf_token' would stand in every record; set HF_TOKEN in the environment")
@@ -199,6 +218,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 f"engine setting {name!r} is not known to vLLM {_version()}; {close if 'mean' in close else ''} "
                 "see vLLM's engine arguments for all"
             )
+        if isinstance(known[name].default, bool) and not isinstance(value, bool):
+            raise UsageError(f"engine setting {name} = {value!r} is a switch; give true or false")
 
 
 def _engine_args() -> Any:

@@ -5,7 +5,14 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
-from analysis.effects import baseline_trial, best_trial, noise_floor, one_factor_effects, paired_difference
+from analysis.effects import (
+    baseline_trial,
+    best_trial,
+    lead_of_best,
+    noise_floor,
+    one_factor_effects,
+    paired_difference,
+)
 from analysis.frames import score_matrix, trial_table, varied_parameters
 from analysis.importance import fanova_importances
 from analysis.intervals import paired_interval
@@ -15,7 +22,7 @@ TEMPERATURES = (0.0, 0.5, 1.0)
 
 
 def make_results(
-    effect: float = 1.0, queries: int = 12, trials: int = 24, role: str = "fill", seed: int = 0
+    effect: float = 1.0, queries: int = 12, trials: int = 24, role: str = "fill", seed: int = 0, noise: float = 0.3
 ) -> pl.DataFrame:
     """A study in which temperature alone matters: each step costs `effect`; top_p has none."""
     generator = np.random.default_rng(seed)
@@ -30,7 +37,7 @@ def make_results(
         roles = {0: "baseline", 1: "replicate", 2: "one-factor"}
         for query in range(queries):
             for turn in (1, 2):
-                score = difficulty[query] - effect * temperature * 2 + generator.normal(0, 0.3)
+                score = difficulty[query] - effect * temperature * 2 + generator.normal(0, noise)
                 rows.append(
                     {
                         "study": "s",
@@ -181,3 +188,14 @@ def test_a_figure_shows_the_numbers_of_its_frame() -> None:
     drawn = findings.figures["parameter_temperature"].axes[0]
     assert "temperature" in drawn.get_xlabel()
     assert "fake judge" in drawn.get_ylabel()
+
+
+def test_the_best_of_many_equal_conditions_is_seldom_called_clear() -> None:
+    leads = [lead_of_best(make_results(effect=0.0, seed=seed)) for seed in range(60)]
+    plain = sum(lead is not None and lead[0].excludes_zero for lead in leads)
+    corrected = sum(lead is not None and lead[1].excludes_zero for lead in leads)
+    assert corrected <= 6 < plain
+
+
+def test_a_real_lead_is_called_clear() -> None:
+    assert ": a clear difference" in find(make_results(effect=-1.0)).headline

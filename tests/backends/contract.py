@@ -1,6 +1,7 @@
 """What every backend must do, on a real engine; each backend's tests inherit this."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -30,7 +31,11 @@ def settings(**values: Any) -> DecodingParams:
 
 
 class BackendContract:
-    """Subclasses provide the fixtures `backend` (started) and `loop` (the one it lives on)."""
+    """Subclasses provide the fixtures `backend` (started) and `loop` (the one it lives on), and `sent`."""
+
+    def sent(self, decoding: DecodingParams) -> object:
+        """Return what the backend sends to its engine for these parameters."""
+        raise NotImplementedError
 
     def complete(
         self, loop: Loop, backend: Backend, requests: list[tuple[str, DecodingParams, int]]
@@ -47,8 +52,10 @@ class BackendContract:
         moved = settings(**({name: MOVED[name]} if name == "temperature" else {"temperature": 0.9, name: MOVED[name]}))
         if name not in backend.honours:
             with pytest.raises(UnsupportedError, match=name):
-                refuse_unsupported(backend.name, backend.honours, [moved])
+                refuse_unsupported(backend.name, backend.honours, None, [moved])
             return
+        neutral = dataclasses.replace(moved, **{name: getattr(settings(), name)})
+        assert self.sent(moved) != self.sent(neutral)
         (completion,) = self.complete(loop, backend, [(TEXTS[0], moved, 1)])
         assert completion.completion_tokens <= moved.max_tokens
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ablations.backends import Backend
-from ablations.backends.openai_api import OpenAIBackend, probe_server
-from ablations.backends.vllm_engine import VllmBackend, check_settings
+from ablations.backends.openai_api import OpenAIBackend, completion_request, probe_server
+from ablations.backends.vllm_engine import VllmBackend, _sampling_params, check_settings
+from ablations.conditions import DecodingParams
 from ablations.errors import UsageError
 from ablations.judges.text_statistics import freshness
 from ablations.models import leading_bos, resolve_model
@@ -43,8 +44,8 @@ def engine(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
 @pytest.fixture(scope="module")
 def server_backend(loop: Loop, server: str) -> Iterator[OpenAIBackend]:
     async def connect() -> OpenAIBackend:
-        model, is_vllm, length = await probe_server(server, None)
-        return OpenAIBackend(model, server, is_vllm, length)
+        model, served = await probe_server(server, None)
+        return OpenAIBackend(model, server, served)
 
     backend: OpenAIBackend = loop.run(connect())
     yield backend
@@ -55,6 +56,9 @@ class TestVllmEngine(BackendContract):
     @pytest.fixture(name="backend")
     def _backend(self, engine: VllmBackend) -> Backend:
         return engine
+
+    def sent(self, decoding: DecodingParams) -> object:
+        return repr(_sampling_params(decoding, seed=1))
 
     def test_the_context_is_what_was_asked_for(self, engine: VllmBackend) -> None:
         assert engine.context_length == CONTEXT
@@ -67,6 +71,14 @@ class TestServerThroughOpenAI(BackendContract):
     @pytest.fixture(name="backend")
     def _backend(self, server_backend: OpenAIBackend) -> Backend:
         return server_backend
+
+    def sent(self, decoding: DecodingParams) -> object:
+        return completion_request(SERVED, "", decoding, seed=1, is_vllm=True)
+
+    def test_what_the_server_loaded_is_part_of_its_identity(self, server_backend: OpenAIBackend) -> None:
+        settings = server_backend.identity.settings
+        assert settings["root"].endswith(Path(resolve_model(MODEL).location).name)
+        assert settings["vllm"]
 
     def test_the_server_tells_that_it_is_vllm_and_its_context(self, server_backend: OpenAIBackend) -> None:
         assert "repetition_penalty" in server_backend.honours
@@ -112,6 +124,8 @@ def test_unknown_engine_settings_are_refused_with_the_nearest_known_one() -> Non
         check_settings({"hf_token": "hf_secret"})
     with pytest.raises(UsageError, match="max_model_len = '8k'"):
         check_settings({"max_model_len": "8k"})
+    with pytest.raises(UsageError, match="trust_remote_code = 'no' is a switch; give true or false"):
+        check_settings({"trust_remote_code": "no"})
     check_settings({"tensor_parallel_size": 2, "quantization": "fp8", "gpu_memory_utilization": 0.5})
 
 

@@ -79,7 +79,7 @@ async def _study(
     spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, 4, queries)
     store = Store(f"sqlite:///{folder / 'store.db'}")
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
-    await tracker.start("", {}, {})
+    await tracker.start("bench", "", {}, {})
     started, tracked = time.perf_counter(), tracker.seconds
     evaluator = Evaluator(backend, judge, store, seed=0)
     optuna_study = open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}")

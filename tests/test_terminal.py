@@ -1,0 +1,38 @@
+"""Claims about what the person at the terminal sees."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from ablations.terminal import show_findings, show_plan
+from analysis.report import find
+from tests.analysis.test_statistics import make_results
+from tests.test_spec import BASELINE, make_spec
+
+
+def shown(width: int = 160) -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, width=width, soft_wrap=True), text
+
+
+def test_stop_strings_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    space = BASELINE + 'stop = "headings"\n[parameters.stop]\nchoices = ["headings", ["[/INST]"], ["[end]"]]\n'
+    console, text = shown()
+    show_plan(console, make_spec(tmp_path, space), "a model", "reference", list_conditions=True)
+    assert text.getvalue().count('["[/INST]"]') >= 2
+    assert text.getvalue().count('["[end]"]') >= 2
+
+
+def test_the_closing_tables_show_effects_intervals_and_coverage() -> None:
+    console, text = shown()
+    show_findings(console, find(make_results()))
+    for expected in ("Baseline (temperature=0): mean score", "coverage 100%", "95 % interval", "the baseline"):
+        assert expected in text.getvalue()
+
+
+def test_equal_scores_are_called_identical_and_never_minus_zero() -> None:
+    console, text = shown()
+    show_findings(console, find(make_results(effect=0.0, noise=0.0)))
+    assert "identical scores" in text.getvalue()
+    assert "-0.00" not in text.getvalue()
