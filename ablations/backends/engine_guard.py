@@ -41,7 +41,7 @@ class EngineGuard:
         """Stop watching; the engine has been shut down in order."""
         if self._process is not None:
             self._say(_CLOSED)
-            self._process.wait()
+            self._process.communicate()  # closes the pipe and waits
             self._process = None
 
     def _say(self, word: bytes) -> None:
