@@ -41,8 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
     _add_prompt(commands)
-    audit = commands.add_parser("audit-judge", help="how often a judge prefers good answers to planted controls")
-    audit.add_argument("--judge", default="reference", metavar="NAME", help="the judge to audit (default: reference)")
+    _add_audit(commands)
+    winrate = commands.add_parser("winrate", help="AlpacaEval 2.0's win rates from an annotations file, as JSON")
+    winrate.add_argument("annotations", type=Path, metavar="ANNOTATIONS.json")
+    winrate.add_argument(
+        "--instruction-difficulty", type=Path, metavar="CSV", help="AlpacaEval's instruction difficulties"
+    )
+    winrate.add_argument("--gamed", type=Path, metavar="CSV", help="AlpacaEval's annotations of gamed baselines")
     ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     _add_places(ui)
@@ -70,8 +75,8 @@ def _add_run(commands: Any) -> None:
     )
     judging.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")
     judging.add_argument("--limit", type=int, metavar="N", help="a seeded subset, spread over the categories")
-    judging.add_argument("--judge", metavar="NAME", help="what scores the completions (default: reference)")
     judging.add_argument("--prompt-file", type=Path, metavar="FILE", help="its text replaces rules and demonstrations")
+    _add_judge(run)
     walk = run.add_argument_group("how to walk through the space")
     walk.add_argument("--mode", choices=("ablation", "search"), help="a fixed design, or an optimiser")
     walk.add_argument("--sampler", metavar="NAME", help="qmc, grid, brute, random; in a search also tpe, gp")
@@ -79,6 +84,7 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--levels", type=int, metavar="N", help="values per parameter, one factor at a time")
     walk.add_argument("--seed", type=int, metavar="N")
     walk.add_argument("--concurrency", type=int, metavar="N", help="trials in flight on the one engine")
+    walk.add_argument("--min-coverage", type=float, metavar="SHARE", help="scored completions a trial needs (0.9)")
     walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
     walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
     walk.add_argument("--quiet", action="store_true", help="print errors only")
@@ -93,6 +99,45 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--engine", action="append", default=[], metavar="KEY=VALUE", help="an engine argument of vLLM; may be repeated"
     )
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    judge = parser.add_argument_group("what judges")
+    judge.add_argument(
+        "--judge", metavar="NAME", help="reference (default), rubric, expected-rating, pairwise, alpaca-eval, aspects"
+    )
+    judge.add_argument("--judge-model", metavar="NAME", help="an LLM judge's model, as its server calls it")
+    judge.add_argument(
+        "--judge-base-url",
+        metavar="URL",
+        help="its server (default: OpenAI's); the key is read from JUDGE_API_KEY or OPENAI_API_KEY",
+    )
+    judge.add_argument(
+        "--judge-prompts", type=Path, metavar="FILE", help="judge prompts in FastChat's form, followed to the letter"
+    )
+    judge.add_argument(
+        "--compare-with", type=Path, metavar="FILE", help="answers that pairwise and alpaca-eval compare with"
+    )
+    judge.add_argument("--two-scores", action="store_true", help="pairwise asks for two scores, as Han (2023) does")
+    judge.add_argument("--judge-max-tokens", type=int, metavar="N", help="the longest reply (default: 2048)")
+    judge.add_argument("--max-cost", type=float, metavar="USD", help="stop before judging a study costs more")
+    judge.add_argument("--judge-prices", type=Path, metavar="FILE", help="TOML: dollars per million tokens by model")
+    judge.add_argument("--judge-in-flight", type=int, metavar="N", help="judge requests at once (default: 32)")
+    judge.add_argument("--judge-rpm", type=float, metavar="N", help="judge requests a minute at most")
+    judge.add_argument("--judge-tpm", type=float, metavar="N", help="judge tokens a minute at most")
+    judge.add_argument("--judge-timeout", type=float, metavar="S", help="seconds for one attempt (default: 120)")
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser("audit-judge", help="how often a judge prefers good answers to planted controls")
+    _add_judge(audit)
+    audit.add_argument("--queries", metavar="NAME|PATH", help="queries whose reference answers are the good ones")
+    audit.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")
+    audit.add_argument("--limit", type=int, metavar="N", help="a seeded subset of the queries")
+    audit.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="two answers and a human's or a published preference, for agreement"
+    )
+    _add_places(audit)
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:

@@ -5,29 +5,33 @@ Knows every part and does the work of none.
 
 import argparse
 import asyncio
+import json
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ablations.backends import BACKENDS, Backend
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
-from ablations.judges import make_judge
+from ablations.judges import DEFAULT_JUDGE, Judge, JudgeSettings, Limits, make_judge
 from ablations.models import ResolvedModel
 from ablations.places import Places, check_sqlite, redacted
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
-from ablations.session import Session
+from ablations.session import Session, run_audit
 from ablations.spec import DEFAULTS, StudySpec
 from ablations.study_file import SEARCH_SPACES, StudyFile, find_study_file, read_study_file
 from ablations.terminal import make_console, show_plan, show_studies
 from ablations.tracking import ui_command
+
+if TYPE_CHECKING:
+    from ablations.judges.audit import Planted
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -38,12 +42,12 @@ def run(flags: argparse.Namespace) -> int:
         return 0
     file = _study_file(flags)
     options = _options(flags, file)
-    judge = make_judge(options["judge"])
+    judge = make_judge(options["judge"], _judge_settings(flags, options["seed"]))
     spec = _spec(flags, file, options)
     judge.check(spec.queries)
     _check_model(options, {**file.engine, **_engine_settings(flags.engine)})
     model = options["model"] or f"what {flags.base_url} serves"
-    show_plan(console, spec, model, judge.name, list_conditions=flags.dry_run)
+    show_plan(console, spec, model, judge, list_conditions=flags.dry_run)
     if flags.dry_run:
         return 0
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -93,6 +97,7 @@ def _spec(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]
         seed=options["seed"],
         concurrency=options["concurrency"],
         queries=choose_subset(queries, options["limit"], options["seed"]),
+        min_coverage=options["min_coverage"],
         fixed_parts=read_prompt_file(flags.prompt_file, headings) if flags.prompt_file else None,
     )
 
@@ -178,23 +183,90 @@ def prompt(flags: argparse.Namespace) -> int:
 
 
 def audit_judge(flags: argparse.Namespace) -> int:
-    """Print how often a good answer beats each planted control."""
-    from ablations.judges.audit import audit, plant_controls
-    from ablations.judges.calibration import halves
-    from ablations.queries import second_answers
+    """Print how often a good answer beats each planted control, and keep the verdict for later studies."""
+    from ablations.judges.pairs import read_pairs
 
-    judge = make_judge(flags.judge)
-    planted = plant_controls(halves()[1], second_answers())
-    rows = asyncio.run(audit(judge, planted))
     console = make_console(quiet=False)
-    title = f"{judge.name} judge: good answers against planted controls ({len(planted)} held-back answers)"
-    table = Table(
-        "control", "good answer wins", "95 % interval (Wilson)", "unscored", title=title, title_justify="left", box=None
+    judge = make_judge(flags.judge or DEFAULT_JUDGE, _judge_settings(flags, DEFAULTS["seed"]))
+    planted = _planted(flags, judge)
+    judge.check([item.query for item in planted])
+    pairs = read_pairs(flags.pairs) if flags.pairs else []
+    if pairs:
+        judge.check([pair.query for pair in pairs])
+    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+    places.prepare()
+    asyncio.run(run_audit(judge, planted, pairs, places, console))
+    return 0
+
+
+def _planted(flags: argparse.Namespace, judge: Judge) -> "list[Planted]":
+    """Return controls around the built-in second answers, or around the references of other queries."""
+    from ablations.judges.audit import plant_controls
+    from ablations.judges.calibration import halves
+    from ablations.queries import second_answers, wrong_answers
+
+    if flags.queries is None:
+        queries = choose_subset(halves()[1], flags.limit, DEFAULTS["seed"])
+        return plant_controls(queries, second_answers(), wrong_answers())
+    if judge.name == DEFAULT_JUDGE:
+        raise UsageError(
+            "the good answers of --queries are their reference answers, which the reference judge compares with; "
+            "leave --queries out, or audit another judge"
+        )
+    queries = choose_subset(load_queries(flags.queries, flags.reference_answers), flags.limit, DEFAULTS["seed"])
+    answers = {query.id: tuple(filter(None, query.references)) for query in queries if all(query.references)}
+    if len(answers) < 2:
+        raise UsageError(
+            f"an audit needs good answers, and {len(answers)} of {len(queries)} queries have reference answers to all "
+            "turns; give --reference-answers FILE, or leave --queries out"
+        )
+    return plant_controls(queries, answers)
+
+
+def _judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
+    """Return what the flags say of the judge; raise `UsageError` for a number out of range."""
+    numbers = {
+        "--judge-in-flight": flags.judge_in_flight,
+        "--judge-rpm": flags.judge_rpm,
+        "--judge-tpm": flags.judge_tpm,
+        "--judge-timeout": flags.judge_timeout,
+        "--judge-max-tokens": flags.judge_max_tokens,
+        "--max-cost": flags.max_cost,
+    }
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < float("inf"):
+            raise UsageError(f"{name} {number:g} is out of range; give a number above 0")
+    given = {
+        "in_flight": flags.judge_in_flight,
+        "requests_per_minute": flags.judge_rpm,
+        "tokens_per_minute": flags.judge_tpm,
+        "call_seconds": flags.judge_timeout,
+    }
+    return JudgeSettings(
+        model=flags.judge_model,
+        base_url=flags.judge_base_url,
+        prompts=flags.judge_prompts,
+        prices=flags.judge_prices,
+        max_cost=flags.max_cost,
+        limits=Limits(**{name: number for name, number in given.items() if number is not None}),
+        compare_with=flags.compare_with,
+        two_scores=flags.two_scores,
+        reply_tokens=flags.judge_max_tokens or JudgeSettings().reply_tokens,
+        seed=seed,
     )
-    for row in rows:
-        share = "-" if row.share is None else f"{row.wins}/{row.pairs} = {row.share:.1%}"
-        table.add_row(row.control, share, f"{row.low:.1%} to {row.high:.1%}", str(row.unscored))
-    console.print(table)
+
+
+def winrate(flags: argparse.Namespace) -> int:
+    """Print AlpacaEval 2.0's win rates of one model as one JSON object."""
+    from analysis.annotations import read_annotations, read_difficulty, read_gamed
+    from analysis.win_rate import win_rate
+
+    difficulty = read_difficulty(flags.instruction_difficulty) if flags.instruction_difficulty else None
+    gamed = read_gamed(flags.gamed) if flags.gamed else None
+    rate = asdict(win_rate(read_annotations(flags.annotations), difficulty, gamed))
+    shown = ("win_rate", "standard_error", "length_controlled_win_rate", "reason", "n", "n_missing", "lacking")
+    counts = ("n_wins", "n_draws", "n_losses")
+    print(json.dumps({name: rate[name] for name in (*shown, *counts)}, indent=2, allow_nan=False))
     return 0
 
 
@@ -223,5 +295,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "prompt": prompt,
     "audit-judge": audit_judge,
+    "winrate": winrate,
     "ui": ui,
 }

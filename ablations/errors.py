@@ -16,6 +16,7 @@ Knows nothing of the rest of the package.
     └── PartFailedError           exit 3: a part failed; finished work is kept
         ├── BackendError          the engine or the model's server
         ├── JudgeError            the judge
+        ├── BudgetError           the money for judging is used up
         └── TrackingError         MLflow, in the middle of a study
 
 Each also inherits the standard exception a caller would catch. A message says what is wrong, which
@@ -84,6 +85,10 @@ class BackendError(PartFailedError):
 
 class JudgeError(PartFailedError):
     """The judge failed."""
+
+
+class BudgetError(PartFailedError):
+    """The next judgment could cost more than what is left of `--max-cost`."""
 
 
 class TrackingError(PartFailedError):

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ablations.backends.base import Backend
 from ablations.conditions import Condition, content_hash
 from ablations.errors import PromptError
-from ablations.judges.base import Judge
+from ablations.judges.base import NO_REPLY, Judge
 from ablations.prompts import render_prompt
 from ablations.records import Completion, Judgment, Query
 from ablations.scoring import JudgedTurn
@@ -145,12 +145,12 @@ class Evaluator:
         """Judge the last of these turns."""
         completions, last = tuple(turn.completion for turn in turns), turns[-1]
         key = judgment_key(self._judge_hash, query, completions)
-        judgment = self._store.find_judgment(key)
-        if judgment is None:
+        judgment = known = self._store.find_judgment(key)
+        if judgment is None or judgment.score.reason == NO_REPLY:
 
             async def ask() -> Judgment:
                 made = await self._judge.judge(query, completions)
-                self._store.add_judgment(key, made)
+                self._store.add_judgment(key, made, replace=known is not None)
                 self.progress.judged += 1
                 return made
 
@@ -168,6 +168,8 @@ class Evaluator:
             running = asyncio.ensure_future(work())
             self._in_flight[key] = running
             running.add_done_callback(lambda _: self._in_flight.pop(key, None))
+            # Where every waiter was cancelled, asyncio would print the error, with what the server said in it.
+            running.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Shielded: a cancelled trial must not take away the result another trial waits for.
         return await asyncio.shield(running)  # type: ignore[arg-type]
 

@@ -74,7 +74,16 @@ def second_answers() -> dict[str, tuple[str, ...]]:
 
     Audits of judges plant their controls in these.
     """
-    text = (files("ablations") / "data" / "second_answers.jsonl").read_text(encoding="utf-8")
+    return _answers("second_answers.jsonl")
+
+
+def wrong_answers() -> dict[str, tuple[str, ...]]:
+    """Return confident wrong answers to the first turn of those built-in queries that have a right one."""
+    return _answers("wrong_answers.jsonl")
+
+
+def _answers(name: str) -> dict[str, tuple[str, ...]]:
+    text = (files("ablations") / "data" / name).read_text(encoding="utf-8")
     return {row["id"]: tuple(row["answers"]) for row in map(json.loads, text.splitlines())}
 
 

@@ -121,15 +121,41 @@ class Score(Record):
 
 
 @dataclass(frozen=True)
+class Usage(Record):
+    """What was asked of a server: calls, and the tokens it read and wrote."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True)
 class Judgment(Record):
-    """What a judge said of one completion: its score, its raw reply, and named details of the score."""
+    """What a judge said of one completion.
+
+    Attributes:
+        judge: its name.
+        score: a number on the judge's scale, or None with a reason.
+        replies: every raw reply, the last one decisive; empty for a judge that writes none.
+        details: named numbers beside the score.
+        usage: what it took.
+    """
 
     judge: str
     score: Score
-    raw: str
+    replies: tuple[str, ...] = ()
     details: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    usage: Usage = Usage()
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """Build the judgment from what `to_dict` returned."""
-        return cls(**(fields | {"score": Score(**fields["score"])}))
+        built = {"score": Score(**fields["score"]), "usage": Usage(**fields["usage"])}
+        return cls(**(fields | built | {"replies": tuple(fields["replies"])}))

@@ -3,6 +3,7 @@
 Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
     Columns: study, trial, condition_id, role, replicate, varied, reference (condition_id of the
     trial compared with), label, state, active (names of the varied parameters that had an effect), one `param.NAME` per
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
-    (reason), prompt_tokens, completion_tokens, truncated, repetition, seed. Trials that did not finish
-    are left out.
+    (reason), prompt_tokens, completion_tokens, truncated, repetition, seed, judge_calls, judge_prompt_tokens,
+    judge_completion_tokens, judge_details (JSON). Trials that did not finish are left out; `failed_because` says
+    why one failed.
     """
     trials = store.trials(study)
     by_id = {query.id: query for query in queries}
@@ -65,6 +67,7 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
         "reference": trial["reference"],
         "label": trial["label"],
         "state": trial["state"],
+        "failed_because": trial["failed_because"],
         "active": trial["active"],
         **values,
         "query_id": query.id,
@@ -80,6 +83,10 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
         "truncated": completion.truncated,
         "repetition": repeated_share(completion.answer),
         "seed": completion.seed,
+        "judge_calls": result.judgment.usage.calls,
+        "judge_prompt_tokens": result.judgment.usage.prompt_tokens,
+        "judge_completion_tokens": result.judgment.usage.completion_tokens,
+        "judge_details": json.dumps(result.judgment.details, sort_keys=True),
     }
 
 
@@ -88,7 +95,7 @@ def _schema() -> dict[str, Any]:
     for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
         kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in _TEXT_PARAMETERS else pl.Float64
         parameters[f"{PARAMETER_PREFIX}{name}"] = kind
-    texts = ("condition_id", "role", "varied", "reference", "label", "state")
+    texts = ("condition_id", "role", "varied", "reference", "label", "state", "failed_because")
     return {
         "study": pl.String,
         "trial": pl.Int64,
@@ -104,4 +111,6 @@ def _schema() -> dict[str, Any]:
         "truncated": pl.Boolean,
         "repetition": pl.Float64,
         "seed": pl.Int64,
+        **dict.fromkeys(("judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), pl.Int64),
+        "judge_details": pl.String,
     }

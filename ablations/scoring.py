@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from scipy.special import stdtrit
 
-from ablations.records import Completion, Judgment, Query
+from ablations.records import Completion, Judgment, Query, Usage
 
 REPEATED_NGRAM = 4
 MIN_COVERAGE = 0.9
@@ -45,6 +45,8 @@ class Summary:
         repetition: mean share of repeated 4-grams of words (see `repeated_share`).
         empty_rate: share of completions without any text.
         unscored: how often each reason for a missing score occurred.
+        details: mean of each named detail over the judgments that have it, such as `win` of a comparing judge.
+        judging: what the judge was asked for these judgments, whenever that was.
     """
 
     mean: float | None
@@ -62,11 +64,20 @@ class Summary:
     repetition: float
     empty_rate: float
     unscored: dict[str, int]
+    details: dict[str, float]
+    judging: Usage
 
     @property
     def coverage(self) -> float:
         """Scored completions as a share of judged ones, 0 to 1."""
         return self.n_scored / self.n_judged if self.n_judged else 0.0
+
+    def failure(self, min_coverage: float) -> str | None:
+        """Return why the trial neither wins nor loses, or None: too few of its completions have a score."""
+        if self.mean is not None and self.coverage >= min_coverage:
+            return None
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(self.unscored.items()))
+        return f"coverage {self.coverage:.0%} is below {min_coverage:.0%}: {reasons}"
 
 
 def summarise(turns: Sequence[JudgedTurn]) -> Summary:
@@ -80,7 +91,10 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         by_category[category_of[query_id]].append(value)
     completions = [turn.completion for turn in turns]
     unscored: dict[str, int] = defaultdict(int)
+    details: dict[str, list[float]] = defaultdict(list)
     for turn in turns:
+        for name, value in turn.judgment.details.items():
+            details[name].append(value)
         if turn.judgment.score.reason is not None:
             unscored[turn.judgment.score.reason] += 1
     return Summary(
@@ -99,6 +113,8 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         repetition=fmean(repeated_share(completion.answer) for completion in completions),
         empty_rate=fmean(not completion.answer for completion in completions),
         unscored=dict(unscored),
+        details={name: fmean(values) for name, values in sorted(details.items())},
+        judging=sum((turn.judgment.usage for turn in turns), Usage()),
     )
 
 

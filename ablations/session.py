@@ -5,24 +5,30 @@ Knows every part and does the work of none. Nothing is written before all input 
 
 import asyncio
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress, check_prompt_lengths
-from ablations.judges import Judge
+from ablations.judges import Judge, audit_key
 from ablations.places import Places, redacted
+from ablations.records import Usage
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
 from ablations.study import Study, delete_optuna_study, open_optuna_study
-from ablations.terminal import progress_display, show_findings
+from ablations.terminal import progress_display, show_audit, show_findings, show_judging
 from ablations.tracking import Tracker
+
+if TYPE_CHECKING:
+    from ablations.judges.audit import Planted
+    from ablations.judges.pairs import Pair
 
 
 @dataclass
@@ -77,7 +83,8 @@ class Session:
         stored = store.find_study(spec.name)
         if stored is not None and not self.fresh:
             check_same_study(spec.name, stored, identity)
-        tracker = Tracker(self.places.tracking_uri, self.places.artifacts, spec.file.name, spec.name)
+        places, price = self.places, self.judge.budget.price
+        tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
         await tracker.connect()
         if self.fresh:
             await self._start_parts()  # nothing is forgotten before everything is known to work
@@ -88,6 +95,8 @@ class Session:
         if study.remaining and not self.fresh:
             await self._start_parts()
         study_id = store.add_study(spec.name, identity)
+        # What earlier runs of the study paid for counts against --max-cost.
+        self.judge.budget.spend(_judging(store, spec.name))
         parameters = {
             **self.options,
             "model": identity["model"],
@@ -133,7 +142,7 @@ class Session:
         console.print(
             f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
             f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
-            f"logging to MLflow took {tracker.seconds - tracked:.1f} s beside it"
+            f"{done.judged} judgments; logging to MLflow took {tracker.seconds - tracked:.1f} s beside it"
         )
 
     async def _close_books(self, store: Store, tracker: Tracker) -> None:
@@ -147,10 +156,51 @@ class Session:
         write_results(frame, path)
         findings = await asyncio.to_thread(find, frame)
         show_findings(console, findings)
-        await tracker.log_findings(findings.metrics(), findings.headline, findings.tables(), findings.figures)
+        judging, price = _judging(store, spec.name), self.judge.budget.price
+        cost = None if price is None else price.cost(judging)
+        audit = store.find_audit(audit_key(self.judge.identity))
+        show_judging(console, self.judge.name, judging, cost, audit)
+        metrics = findings.metrics() | {
+            "judge_calls": judging.calls,
+            "judge_prompt_tokens": judging.prompt_tokens,
+            "judge_completion_tokens": judging.completion_tokens,
+            "judge_cost_usd": cost,
+        }
+        tags = {"ablations.judge_audit": "none" if audit is None else audit["verdict"]}
+        tables = findings.tables() | ({} if audit is None else {"judge_audit": audit["table"]})
+        await tracker.log_findings(metrics, findings.headline, tables, findings.figures, tags)
         await tracker.log_files([path])
         console.print(f"results: {path}")
         console.print(
             f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
+
+
+def _judging(store: Store, study: str) -> Usage:
+    """Return what all judgments of a study took, whichever run paid for them."""
+    return sum((result.judgment.usage for result in store.results(study)), Usage())
+
+
+async def run_audit(
+    judge: Judge, planted: "Sequence[Planted]", pairs: "Sequence[Pair]", places: Places, console: Console
+) -> None:
+    """Audit a judge, show and log what was found, and keep the verdict for later studies."""
+    from ablations.judges.audit import audit
+
+    async with AsyncExitStack() as given_back:
+        store = Store(places.store)
+        given_back.callback(store.close)
+        given_back.push_async_callback(judge.close)
+        name = f"{judge.name} {judge.identity.get('model', '')}".strip()
+        tracker = Tracker(places.tracking_uri, places.artifacts, "judge-audits", name)
+        await tracker.connect()
+        await judge.start()
+        found = await audit(judge, planted, pairs)
+        cost = None if judge.budget.price is None else judge.budget.price.cost(found.usage)
+        store.add_audit(audit_key(judge.identity), {"verdict": found.verdict, "table": found.table()})
+        show_audit(console, name, found, cost)
+        await tracker.start(uuid.uuid4().hex, found.verdict, dict(judge.identity), {})
+        metrics = found.metrics() | {"judge_cost_usd": cost}
+        await tracker.log_findings(metrics, found.verdict, {"judge_audit": found.table()}, {}, {})
+        await tracker.finish("FINISHED")

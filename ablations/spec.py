@@ -25,6 +25,7 @@ from ablations.design import DesignPlan, DesignPoint, fixed_part, make_design
 from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
 from ablations.prompts import build_parts
 from ablations.records import Query
+from ablations.scoring import MIN_COVERAGE
 from ablations.search_space import SearchSpace, Values
 from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_choice
 
@@ -38,6 +39,7 @@ DEFAULTS: Mapping[str, Any] = {
     "model": "gemma-3-270m",
     "backend": "vllm",
     "judge": "reference",
+    "min_coverage": MIN_COVERAGE,
     "queries": "instructions",
     "limit": None,
 }
@@ -53,6 +55,7 @@ class StudySpec:
         mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
         queries: the evaluation set after `--limit`.
         fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
+        min_coverage: below this share of scored completions, 0 to 1, a trial fails.
 
     Raises:
         UsageError: a number out of range, or a sampler that does not fit the mode.
@@ -68,6 +71,7 @@ class StudySpec:
     concurrency: int
     queries: tuple[Query, ...]
     fixed_parts: PromptParts | None = None
+    min_coverage: float = MIN_COVERAGE
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
@@ -76,6 +80,8 @@ class StudySpec:
             lowest = 2 if name == "levels" else 1
             if getattr(self, name) < lowest:
                 raise UsageError(f"--{name} {getattr(self, name)} leaves nothing to do; give at least {lowest}")
+        if not 0 < self.min_coverage <= 1:
+            raise UsageError(f"--min-coverage {self.min_coverage:g} is no share; give a number above 0 up to 1")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
         check_choice("--sampler", self.sampler, SAMPLERS)
@@ -190,6 +196,7 @@ class StudySpec:
             "sampler": self.sampler,
             "levels": self.levels,
             "seed": self.seed,
+            "min_coverage": self.min_coverage,
         }
 
 

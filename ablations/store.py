@@ -63,6 +63,14 @@ _TRIALS = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+_AUDITS = sa.Table(
+    "audits",
+    _METADATA,
+    sa.Column("judge", sa.String(32), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+
 
 def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: int) -> str:
     """Return the content key of a completion: model identity, prompt text, effective parameters, seed."""
@@ -131,8 +139,11 @@ class Store:
         record = self._scalar(sa.select(_JUDGMENTS.c.record).where(_JUDGMENTS.c.key == key))
         return Judgment.from_json(record) if record is not None else None
 
-    def add_judgment(self, key: str, judgment: Judgment) -> None:
-        """Keep a judgment; the first one stored under a key stays."""
+    def add_judgment(self, key: str, judgment: Judgment, replace: bool = False) -> None:
+        """Keep a judgment; the first one stored under a key stays, unless it is to be replaced."""
+        if replace:
+            with _storage_errors(self._url), self._engine.begin() as connection:
+                connection.execute(_JUDGMENTS.delete().where(_JUDGMENTS.c.key == key))
         self._insert(_JUDGMENTS, key=key, record=judgment.to_json(), created=_now())
 
     def add_result(self, study: str, trial: int, query_id: str, turn: int, judge: str, keys: tuple[str, str]) -> None:
@@ -187,6 +198,18 @@ class Store:
         query = sa.select(_TRIALS.c.number, _TRIALS.c.record).where(_TRIALS.c.study == study).order_by(_TRIALS.c.number)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return {number: json.loads(record) for number, record in connection.execute(query)}
+
+    def add_audit(self, judge: str, record: Mapping[str, Any]) -> None:
+        """Keep the newest audit of a judge, by the hash of its identity."""
+        with _storage_errors(self._url), self._engine.begin() as connection:
+            connection.execute(_AUDITS.delete().where(_AUDITS.c.judge == judge))
+            text = json.dumps(record, ensure_ascii=False)
+            connection.execute(_AUDITS.insert().values(judge=judge, record=text, created=_now()))
+
+    def find_audit(self, judge: str) -> dict[str, Any] | None:
+        """Return the newest audit of a judge, or None."""
+        record = self._scalar(sa.select(_AUDITS.c.record).where(_AUDITS.c.judge == judge))
+        return None if record is None else dict(json.loads(record))
 
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""

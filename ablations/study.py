@@ -21,7 +21,7 @@ from ablations.design import SAMPLED, DesignPoint
 from ablations.errors import StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys, first_error
 from ablations.records import Query
-from ablations.scoring import MIN_COVERAGE, JudgedTurn, Summary, summarise
+from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
@@ -52,7 +52,7 @@ class PlannedTrial:
         values = " ".join(f"{name}={format_value(value)}" for name, value in self.point.values.items())
         return f"{values} (A/A)" if self.point.replicate else values
 
-    def record(self, state: str, summary: Summary, seconds: float) -> dict[str, Any]:
+    def record(self, state: str, why: str | None, summary: Summary, seconds: float) -> dict[str, Any]:
         """Return what the store keeps of the finished trial."""
         point = self.point
         return {
@@ -65,6 +65,7 @@ class PlannedTrial:
             "reference": None if self.reference is None else self.reference.condition_id,
             "label": self.label,
             "state": state,
+            "failed_because": why,
             "seconds": seconds,
             "mean": summary.mean,
         }
@@ -191,11 +192,13 @@ class Study:
 
         turns = await self._evaluator.evaluate(trial.condition, self._spec.queries, trial.point.replicate, keep)
         summary = summarise(turns)
-        state = "complete" if summary.mean is not None and summary.coverage >= MIN_COVERAGE else "failed"
-        self._store.add_trial(self._spec.name, trial.number, trial.record(state, summary, time.time() - started))
+        why = summary.failure(self._spec.min_coverage)
+        state = "complete" if why is None else "failed"
+        record = trial.record(state, why, summary, time.time() - started)
+        self._store.add_trial(self._spec.name, trial.number, record)
         # A trial that found answers in the store says nothing about the engine's speed.
         seconds = None if any(reused) else time.time() - started
-        await self._tracker.log_trial(trial, summary, turns, state, started, seconds)
+        await self._tracker.log_trial(trial, summary, turns, why, started, seconds)
         self._tell(trial, summary, state)
         del self.running[trial.number]
         self.finished.append(Finished(trial, summary, state))
@@ -234,7 +237,8 @@ class Study:
                 )
             summary, state = summarise(turns[number]), str(records[number]["state"])
             if not self._tracker.knows(number):
-                await self._tracker.log_trial(trial, summary, turns[number], state, time.time(), None)
+                why = records[number]["failed_because"]
+                await self._tracker.log_trial(trial, summary, turns[number], why, time.time(), None)
             self.finished.append(Finished(trial, summary, state))
         return len(self.finished)
 

@@ -40,6 +40,7 @@ _STUDY_KEYS: dict[str, type | tuple[type, ...]] = {
     "model": str,
     "backend": str,
     "judge": str,
+    "min_coverage": float,
     "queries": str,
     "limit": int,
     "baseline": dict,

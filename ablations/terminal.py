@@ -6,7 +6,7 @@ Knows what to show, not how it was computed. Without a terminal, progress comes 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from rich.table import Table
 
 from ablations.conditions import format_value
 from ablations.evaluation import Progress as EvaluationProgress
+from ablations.judges import Judge
+from ablations.records import Usage
 from ablations.spec import StudySpec
 from ablations.study import PlannedTrial, Study
 
@@ -28,13 +30,14 @@ IDENTICAL = "identical scores"
 def make_console(quiet: bool) -> Console:
     """Return the console that everything for the user goes to; a quiet one shows nothing but errors."""
     # A descriptor of its own: while the engine starts, everything printed to the usual one goes to its log.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    # It lives as long as the process, so nothing closes it.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", closefd=False)
     # A file or a pipe has no width: tables are not squeezed into the 80 columns that would be assumed.
     width = None if output.isatty() else 160
     return Console(file=output, quiet=quiet, highlight=False, soft_wrap=width is not None, width=width)
 
 
-def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_conditions: bool) -> None:
+def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_conditions: bool) -> None:
     """Print what the study is about to do: conditions, requests and the most tokens they can take."""
     design = spec.design
     longest = [spec.to_condition(point.values).decoding.max_tokens for point in design] or [0]
@@ -43,13 +46,14 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_co
     table = Table(title=f"Plan of the study {spec.name!r}", title_justify="left", show_header=False, box=None)
     for key, value in (
         ("model", model),
-        ("judge", judge + ("  (a proxy without an LLM, for trying things out)" if judge == "reference" else "")),
+        ("judge", _described(judge)),
         ("mode", f"{spec.mode}, sampler {spec.sampler}, seed {spec.seed}"),
         ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
         ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
         ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
+        ("judging", _expected_judging(spec, judge, average)),
     ):
         table.add_row(f"[bold]{key}[/bold]", escape(value))
     console.print(table)
@@ -60,6 +64,87 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: str, list_co
         )
     if list_conditions:
         _show_design(console, spec)
+
+
+def _described(judge: Judge) -> str:
+    if judge.name == "reference":
+        return "reference  (a proxy without an LLM, for trying things out)"
+    return f"{judge.name}, model {judge.identity.get('model', 'none')}"
+
+
+def _expected_judging(spec: StudySpec, judge: Judge, answer_tokens: float) -> str:
+    """Estimate what judging takes: answers at their longest, nothing stored, no question asked twice."""
+    once = sum(
+        (
+            judge.expected_usage(query, turn, answer_tokens)
+            for query in spec.queries
+            for turn in range(1, len(query.turns) + 1)
+        ),
+        Usage(),
+    )
+    calls, prompt, completion = (
+        spec.total_trials * number for number in (once.calls, once.prompt_tokens, once.completion_tokens)
+    )
+    if not calls:
+        return "no calls, no cost"
+    price = judge.budget.price
+    cost = "price of the model not known" if price is None else f"${price.cost(Usage(calls, prompt, completion)):.2f}"
+    limit = "" if judge.budget.limit is None else f", stops before ${judge.budget.limit:g}"
+    return f"about {calls:,} calls, {prompt:,} tokens in and {completion:,} out: {cost}{limit}"
+
+
+def show_judging(
+    console: Console, judge: str, used: Usage, cost: float | None, audit: Mapping[str, Any] | None
+) -> None:
+    """Print what judging took, and whether the judge has passed an audit."""
+    if used.calls:
+        money = "price of the model not known" if cost is None else f"${cost:.4f}"
+        console.print(
+            f"Judging: {used.calls:,} calls, {used.prompt_tokens:,} tokens in, {used.completion_tokens:,} out, {money}"
+        )
+    if audit is None:
+        console.print(
+            f"[yellow]The {judge} judge has no audit on record here: run audit-judge with the same judge options "
+            "before you trust these scores[/yellow]"
+        )
+    else:
+        console.print(f"Audit of the {judge} judge: {audit['verdict']}", markup=False)
+
+
+def show_audit(console: Console, judge: str, audit: Any, cost: float | None) -> None:
+    """Print the table and the verdict of a `judges.audit.Audit`."""
+    table = Table(
+        "control",
+        "good answer wins",
+        "95 % interval (Wilson)",
+        "ties",
+        "unscored",
+        "needed",
+        "",
+        title=f"{judge} judge: good answers against planted controls",
+        title_justify="left",
+        box=None,
+    )
+    for row in audit.rows:
+        share = "-" if row.share is None else f"{row.wins}/{row.pairs} = {row.share:.1%}"
+        interval = "-" if row.share is None else f"{row.low:.1%} to {row.high:.1%}"
+        verdict = "passed" if row.passed else "[red]failed[/red]"
+        table.add_row(row.control, share, interval, str(row.ties), str(row.unscored), f"{row.least:.0%}", verdict)
+    console.print(table)
+    spread = "no scored pair" if audit.spread is None else f"{audit.spread:.2f} points on average"
+    console.print(f"The same answer judged twice differs by: {spread}")
+    console.print(f"Scored: {audit.n_scored} of {audit.n_judged} judgments")
+    for reason, count in sorted(audit.unscored.items()):
+        console.print(f"  {count} x {reason}", markup=False)
+    if audit.agreement is not None:
+        agreed = audit.agreement
+        share = "-" if agreed.share is None else f"{agreed.share:.1%}"
+        kappa = "-" if agreed.kappa is None else f"{agreed.kappa:.2f}"
+        console.print(f"Agreement with the given preferences: {share} of {agreed.n} pairs, Cohen's kappa {kappa}")
+    if audit.usage.calls:
+        money = "price of the model not known" if cost is None else f"${cost:.4f}"
+        console.print(f"{audit.usage.calls:,} calls, {audit.usage.prompt_tokens:,} tokens in, {money}")
+    console.print(f"Verdict: {audit.verdict}", style="bold", markup=False)
 
 
 def _show_design(console: Console, spec: StudySpec) -> None:
@@ -180,6 +265,8 @@ def show_findings(console: Console, findings: Any) -> None:
     _show_importances(console, findings)
     for row in findings.noise.iter_rows(named=True):
         console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
+    for row in findings.trials.filter(pl.col("state") == "failed").iter_rows(named=True):
+        console.print(f"Trial {row['trial']} counts for nothing: {row['failed_because']}", markup=False)
     coverage = findings.trials.get_column("coverage")
     console.print(
         f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.conditions import format_value
 from ablations.errors import AblationError, StorageError, TrackingError
+from ablations.judges.prices import Price
 from ablations.places import redacted
 from ablations.scoring import JudgedTurn, Summary
 
@@ -41,13 +42,17 @@ class Tracker:
         artifacts: where artifacts go when the experiment is made; None leaves it to the server.
         experiment: the experiment's name.
         study: the study's name, which is the parent run's name.
+        price: of the judge's model, or None where it is not known.
     """
 
-    def __init__(self, tracking_uri: str, artifacts: Path | None, experiment: str, study: str) -> None:
+    def __init__(
+        self, tracking_uri: str, artifacts: Path | None, experiment: str, study: str, price: Price | None = None
+    ) -> None:
         self._uri = tracking_uri
         self._artifacts = artifacts
         self._experiment = experiment
         self._study = study
+        self._price = price
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._client: Any = None
         self._experiment_id = ""
@@ -80,15 +85,16 @@ class Tracker:
         trial: "PlannedTrial",
         summary: Summary,
         turns: Sequence[JudgedTurn],
-        state: str,
+        why_failed: str | None,
         started: float,
         seconds: float | None,
     ) -> None:
         """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead.
 
-        `started` is in seconds since the epoch; `seconds` is None where answers came from the store.
+        `why_failed` is None for a trial that counts. `started` is in seconds since the epoch; `seconds` is None
+        where answers came from the store.
         """
-        await self._call(self._log_trial, trial, summary, list(turns), state, started, seconds)
+        await self._call(self._log_trial, trial, summary, list(turns), why_failed, started, seconds)
 
     async def log_findings(
         self,
@@ -96,9 +102,10 @@ class Tracker:
         description: str,
         tables: Mapping[str, Any],
         figures: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
-        """Log what the finished study found on the parent run: numbers, headline, tables and figures."""
-        await self._call(self._log_findings, metrics, description, tables, figures)
+        """Log what was found on the parent run: numbers, headline, tables, figures and tags."""
+        await self._call(self._log_findings, metrics, description, tables, figures, tags)
 
     async def log_files(self, paths: Sequence[Path]) -> None:
         """Keep files as artifacts of the parent run."""
@@ -179,7 +186,7 @@ class Tracker:
         trial: "PlannedTrial",
         summary: Summary,
         turns: list[JudgedTurn],
-        state: str,
+        why_failed: str | None,
         started: float,
         seconds: float | None,
     ) -> None:
@@ -199,9 +206,11 @@ class Tracker:
             run_id = self._children[trial.number] = run.info.run_id
         parameters = trial.condition.values() | {"role": trial.point.role, "replicate": trial.point.replicate}
         self._log_parameters(run_id, parameters)
-        self._log_metrics(run_id, trial_metrics(summary, seconds))
+        self._log_metrics(run_id, trial_metrics(summary, seconds, self._price))
         self._log_tables(run_id, {"completions.json": completions_table(turns)})
-        self._client.set_terminated(run_id, "FINISHED" if state == "complete" else "FAILED")
+        if why_failed is not None:
+            self._client.set_tag(run_id, "ablations.failed_because", why_failed)
+        self._client.set_terminated(run_id, "FINISHED" if why_failed is None else "FAILED")
 
     def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -231,16 +240,22 @@ class Tracker:
         description: str,
         tables: Mapping[str, Any],
         figures: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
-        self._log_metrics(self.parent_id, metrics)
+        self._log_metrics(self.parent_id, {metric_name(name, "/"): value for name, value in metrics.items()})
+        for name, text in tags.items():
+            self._client.set_tag(self.parent_id, name, text)
         self._client.set_tag(self.parent_id, "mlflow.note.content", description)
         self._log_tables(self.parent_id, {f"tables/{name}.json": table for name, table in tables.items()})
         for name, figure in figures.items():
             self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
 
 
-def trial_metrics(summary: Summary, seconds: float | None) -> dict[str, float | None]:
-    """Return a trial's numbers under their documented names; None where there is none."""
+def trial_metrics(summary: Summary, seconds: float | None, price: Price | None) -> dict[str, float | None]:
+    """Return a trial's numbers under their documented names; None where there is none.
+
+    `price` is of the judge's model; the cost is that of the judgments themselves, whichever run paid for them.
+    """
     metrics: dict[str, float | None] = {
         "score": summary.mean,
         "score_low": summary.low,
@@ -256,18 +271,26 @@ def trial_metrics(summary: Summary, seconds: float | None) -> dict[str, float | 
         "seconds": seconds,
         "tokens_per_second": summary.completion_tokens / seconds if seconds else None,
     }
+    used = summary.judging
+    metrics |= {
+        "judge_calls": used.calls,
+        "judge_prompt_tokens": used.prompt_tokens,
+        "judge_completion_tokens": used.completion_tokens,
+        "judge_cost_usd": None if price is None else price.cost(used),
+    }
+    metrics |= {f"judge/{metric_name(name)}": value for name, value in summary.details.items()}
     metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
     metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
     return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
 
 
-def metric_name(text: str) -> str:
-    """Return a text as part of a metric's name, in which MLflow takes few characters.
+def metric_name(text: str, also: str = "") -> str:
+    """Return a text as (part of) a metric's name, in which MLflow takes few characters; `also` are taken too.
 
     >>> metric_name("C++ (hard)")
     'C__ _hard_'
     """
-    return re.sub(r"[^\w\- :]", "_", text)
+    return re.sub(rf"[^\w\- :{also}]", "_", text)
 
 
 def _shown(error: Exception, uri: str) -> str:
@@ -294,7 +317,8 @@ def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
             "score": turn.judgment.score.value,
             "unscored": turn.judgment.score.reason,
             "judge": turn.judgment.judge,
-            "judge_reply": turn.judgment.raw,
+            "judge_reply": turn.judgment.replies[-1] if turn.judgment.replies else "",
+            "judge_asks": len(turn.judgment.replies),
             "tokens": turn.completion.completion_tokens,
             "finish_reason": turn.completion.finish_reason,
             "raw_completion": turn.completion.text,

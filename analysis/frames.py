@@ -42,7 +42,8 @@ def trial_table(results: pl.DataFrame) -> pl.DataFrame:
     no parameter has to be dropped. Added columns: mean, n_scored, coverage, mean_tokens,
     truncation_rate, repetition, n_queries.
     """
-    described = ["trial", "condition_id", "role", "replicate", "varied", "reference", "label", "state"]
+    described = ["trial", "condition_id", "role", "replicate", "varied", "reference", "label"]
+    described += ["state", "failed_because"]
     parameters = [name for name in results.columns if name.startswith(PARAMETER_PREFIX)]
     table = results.group_by(described + parameters, maintain_order=True).agg(
         n_queries=pl.col("query_id").n_unique(),

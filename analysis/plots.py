@@ -85,7 +85,7 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
         label = "compared with" if index == 0 else None
         axes.scatter([places[value]], [means[trial]], s=60, marker="D", color=ORANGE, zorder=3, label=label)
     axes.set_xlabel(parameter)
-    axes.set_ylabel(f"mean score\n({judge} judge, 1–10)")
+    axes.set_ylabel(f"mean score\n({judge} judge)")
     axes.set_title(f"{parameter}: effect with all else held still (n = {max(own.get_column('n'), default=0)} queries)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
     return axes

@@ -21,6 +21,7 @@ from analysis.effects import (
 from analysis.frames import trial_table, varied_parameters
 from analysis.importance import fanova_importances
 from analysis.intervals import Interval
+from analysis.length_control import length_controlled_effects
 from analysis.plots import draw_importances, draw_parameter, new_figure
 
 
@@ -33,6 +34,7 @@ class Findings:
         best_against_baseline: paired difference of the best condition, None without both.
         trials, effects, noise, importances: the frames of `frames.trial_table`,
             `effects.one_factor_effects`, `effects.noise_floor` and `importance.fanova_importances`.
+        length_controlled: the frame of `length_control.length_controlled_effects`.
         no_importance: why there are no importances, or None.
         figures: by file name without ending.
     """
@@ -44,6 +46,7 @@ class Findings:
     effects: pl.DataFrame
     noise: pl.DataFrame
     importances: pl.DataFrame
+    length_controlled: pl.DataFrame
     no_importance: str | None
     figures: dict[str, Figure] = field(compare=False)
 
@@ -72,6 +75,7 @@ class Findings:
             "effects": self.effects,
             "noise_floor": self.noise,
             "importance": self.importances,
+            "length_controlled": self.length_controlled,
         }
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
 
@@ -94,6 +98,7 @@ def find(results: pl.DataFrame) -> Findings:
         effects=effects,
         noise=noise_floor(results),
         importances=importances,
+        length_controlled=length_controlled_effects(results),
         no_importance=no_importance,
         figures=_figures(results, trials, effects, importances, judge),
     )

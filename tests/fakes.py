@@ -8,7 +8,8 @@ from typing import Any
 from ablations.backends import BackendIdentity
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
 from ablations.errors import BackendError, JudgeError
-from ablations.records import Completion, Judgment, Prompt, Query, Score
+from ablations.judges.prices import Budget, Price
+from ablations.records import Completion, Judgment, Prompt, Query, Score, Usage
 
 
 class FakeBackend:
@@ -70,6 +71,7 @@ class FakeJudge:
 
     def __init__(self, unscored: Sequence[str] = (), broken: bool = False) -> None:
         self.judged = 0
+        self.budget = Budget(Price(0.0, 0.0))
         self._unscored = unscored
         self._broken = broken
 
@@ -83,14 +85,17 @@ class FakeJudge:
     async def start(self) -> None:
         pass
 
+    def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
+        return Usage()
+
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         if self._broken:
             raise JudgeError("the fake judge is out of order")
         self.judged += 1
         if query.id in self._unscored:
-            return Judgment(self.name, Score(None, "no rating"), raw="hm")
+            return Judgment(self.name, Score(None, "no rating"), replies=("hm",))
         noise = int(hashlib.sha256(completions[-1].text.encode()).hexdigest()[:4], 16) / 65535
-        return Judgment(self.name, Score(1 + 9 * noise), raw=f"Rating: {noise}")
+        return Judgment(self.name, Score(1 + 9 * noise), replies=(f"Rating: {noise}",))
 
     async def close(self) -> None:
         pass

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ablations.cli import main
+
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "ablations" / "run.py")]
 MODULE = [sys.executable, "-m", "ablations"]
@@ -25,6 +27,7 @@ def write_space(folder: Path, text: str) -> str:
     return str(path)
 
 
+LLM = ["--study", "decoding", "--judge-model", "some-model"]
 BAD = {
     "unknown study": (["--study", "decodign"], "did you mean decoding?"),
     "nothing to study": ([], "--study NAME"),
@@ -43,19 +46,47 @@ BAD = {
     "unknown backend": (["--study", "decoding", "--backend", "vlm"], "did you mean vllm?"),
     "server without address": (["--study", "decoding", "--backend", "openai"], "--base-url"),
     "unreachable server": (["--study", "decoding", "--base-url", "http://127.0.0.1:9/v1"], "no completions server"),
+    "judge without a model": (["--study", "decoding", "--judge", "rubric"], "--judge-model"),
+    "model for a judge without one": (["--study", "decoding", "--judge-model", "x"], "--judge-model means nothing"),
+    "nothing to compare with": ([*LLM, "--judge", "pairwise"], "--compare-with"),
+    "missing answers to compare with": (
+        [*LLM, "--judge", "pairwise", "--compare-with", "nowhere.json"],
+        "nowhere.json cannot be read",
+    ),
+    "comparison for a judge of single answers": ([*LLM, "--judge", "rubric", "--compare-with", "x"], "means nothing"),
+    "missing judge prompts": ([*LLM, "--judge", "rubric", "--judge-prompts", "nowhere"], "nowhere cannot be read"),
+    "missing prices": ([*LLM, "--judge", "rubric", "--judge-prices", "nowhere"], "nowhere cannot be read"),
+    "a limit without a price": ([*LLM, "--judge", "rubric", "--max-cost", "1"], "--judge-prices"),
+    "no money": ([*LLM, "--judge", "rubric", "--max-cost", "0"], "--max-cost 0 is out of range"),
+    "no share": (["--study", "decoding", "--min-coverage", "1.5"], "--min-coverage 1.5 is no share"),
+    "no address of a judge": ([*LLM, "--judge", "rubric", "--judge-base-url", "::"], "--judge-base-url"),
     "malformed engine setting": (["--study", "decoding", "--engine", "dtype"], "KEY=VALUE"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_one_message_with_exit_code_2_and_writes_nothing(
-    tmp_path: Path, arguments: list[str], expected: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected: str,
 ) -> None:
-    done = call([*RUN, *arguments, "--mlruns", "results"], tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-    assert expected in done.stderr
-    assert done.stderr.startswith("error: ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
+    assert main(["run", *arguments, "--mlruns", "results"]) == 2
+    errors = capfd.readouterr().err
+    assert expected in errors
+    assert errors.startswith("error: ")
+    assert errors.count("error: ") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_ends_with_the_same_message_and_exit_code(tmp_path: Path) -> None:
+    done = call([*RUN, "--study", "decodign", "--mlruns", "results"], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert done.stderr.startswith("error: ")
 
 
 def test_an_unknown_engine_setting_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "conditions",
         "records",
-        "search_space study_file models packaged queries prompts backends judges scoring store design places",
+        "servers search_space study_file models packaged queries prompts backends judges scoring store design places",
         "evaluation",
         "spec results",
         "tracking",
@@ -35,7 +35,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 """The nouns of `ablations`, lowest first. A noun imports from lower levels, and on its own level without a cycle."""
 
 ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
-MAY_IMPORT_ANALYSIS = frozenset({"ablations.session"})
+MAY_IMPORT_ANALYSIS = frozenset({"ablations.session", "ablations.commands"})
 MAY_IMPORT_MLFLOW = frozenset({"ablations.tracking"})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import QueryError
-from ablations.records import Completion, Judgment, Prompt, Query, Record, Score
+from ablations.records import Completion, Judgment, Prompt, Query, Record, Score, Usage
 
 RECORDS: list[Record] = [
     Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
@@ -16,8 +16,9 @@ RECORDS: list[Record] = [
     Completion("4\n```\n# Query:", 12, 3, "stop", 2**31 - 1),
     Score(6.25),
     Score(None, "no number in the reply"),
-    Judgment("reference", Score(7.0), "raw reply\n[[7]]", {"similarity": 0.5}),
-    Judgment("reference", Score(None, "no reference"), ""),
+    Judgment("reference", Score(7.0), ("first", "raw reply\n[[7]]"), {"similarity": 0.5}, Usage(2, 30, 4)),
+    Judgment("reference", Score(None, "no reference")),
+    Usage(3, 100, 20),
 ]
 
 
@@ -40,7 +41,7 @@ def test_a_record_is_one_line_of_plain_json(record: Record) -> None:
 
 
 def test_a_restored_judgment_holds_a_score_and_not_a_dict() -> None:
-    again = Judgment.from_json(Judgment("j", Score(None, "why"), "").to_json())
+    again = Judgment.from_json(Judgment("j", Score(None, "why")).to_json())
     assert again.score.reason == "why"
 
 

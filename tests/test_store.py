@@ -14,7 +14,7 @@ from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.store import Store, StoredResult, completion_key, judgment_key
 
 COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
-JUDGMENT = Judgment("reference", Score(6.5), "raw", {"similarity": 0.25})
+JUDGMENT = Judgment("reference", Score(6.5), ("raw",), {"similarity": 0.25})
 PROMPT = Prompt("q1", 1, "# Query:\nCapital?")
 QUERY = Query("q1", "stem", ("Capital?", "And Italy?"), ("Paris.", None))
 
@@ -36,6 +36,7 @@ def fill(store: Store, study: str = "s") -> None:
     store.add_trial(study, 0, {"condition_id": "abc", "values": {"stop": ["a"]}})
     store.add_completion("c", {"prompt": "p"}, COMPLETION)
     store.add_judgment("j", JUDGMENT)
+    store.add_audit("judge", {"verdict": "passed"})
     store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
 
 
@@ -56,7 +57,7 @@ def test_what_was_never_stored_is_none_or_empty(store: Store) -> None:
 def test_the_first_write_under_a_key_stays(store: Store) -> None:
     fill(store)
     store.add_completion("c", {}, replace(COMPLETION, text="other"))
-    store.add_judgment("j", replace(JUDGMENT, raw="other"))
+    store.add_judgment("j", replace(JUDGMENT, replies=("other",)))
     store.add_study("s", {"model": "other"})
     store.add_trial("s", 0, {})
     store.add_result("s", 0, "q1", 1, "reference", ("x", "y"))
@@ -65,6 +66,17 @@ def test_the_first_write_under_a_key_stays(store: Store) -> None:
     assert store.find_study("s") == {"model": "m", "levels": 3}
     assert store.trials("s")[0]["condition_id"] == "abc"
     assert len(store.results("s")) == 1
+
+
+def test_a_judgment_that_got_no_reply_may_be_replaced_and_the_newest_audit_counts(store: Store) -> None:
+    fill(store)
+    store.add_judgment("j", replace(JUDGMENT, replies=("other",)), replace=True)
+    judgment = store.find_judgment("j")
+    assert judgment is not None
+    assert judgment.replies == ("other",)
+    store.add_audit("judge", {"verdict": "too weak"})
+    assert store.find_audit("judge") == {"verdict": "too weak"}
+    assert store.find_audit("another") is None
 
 
 def test_results_are_ordered_by_trial_query_and_turn_and_belong_to_one_study(store: Store) -> None:
@@ -81,7 +93,8 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     before = store.counts()
     store.close()
     again = Store(url)
-    assert again.counts() == before == dict.fromkeys(("completions", "judgments", "studies", "results", "trials"), 1)
+    tables = ("completions", "judgments", "studies", "results", "trials", "audits")
+    assert again.counts() == before == dict.fromkeys(tables, 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
 

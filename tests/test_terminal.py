@@ -7,7 +7,8 @@ from rich.console import Console
 
 from ablations.terminal import show_findings, show_plan
 from analysis.report import find
-from tests.analysis.test_statistics import make_results
+from tests.analysis.test_statistics import found, make_results
+from tests.fakes import FakeJudge
 from tests.test_spec import BASELINE, make_spec
 
 
@@ -19,14 +20,14 @@ def shown(width: int = 160) -> tuple[Console, io.StringIO]:
 def test_stop_strings_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     space = BASELINE + 'stop = "headings"\n[parameters.stop]\nchoices = ["headings", ["[/INST]"], ["[end]"]]\n'
     console, text = shown()
-    show_plan(console, make_spec(tmp_path, space), "a model", "reference", list_conditions=True)
+    show_plan(console, make_spec(tmp_path, space), "a model", FakeJudge(), list_conditions=True)
     assert text.getvalue().count('["[/INST]"]') >= 2
     assert text.getvalue().count('["[end]"]') >= 2
 
 
 def test_the_closing_tables_show_effects_intervals_and_coverage() -> None:
     console, text = shown()
-    show_findings(console, find(make_results()))
+    show_findings(console, found())
     for expected in ("Baseline (temperature=0): mean score", "coverage 100%", "95 % interval", "the baseline"):
         assert expected in text.getvalue()
 

@@ -4,18 +4,17 @@ Knows models only by the name the server gives them. Base models are asked throu
 """
 
 import asyncio
-import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import openai
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ablations.backends.base import BackendIdentity
 from ablations.conditions import DecodingParams
 from ablations.errors import BackendError, UsageError
 from ablations.places import redacted
 from ablations.records import Completion, Prompt
+from ablations.servers import MalformedReplyError, api_key, explain, passes, retrying
 
 STANDARD = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop"})
 """What every completions endpoint honours."""
@@ -23,10 +22,10 @@ VLLM_EXTRAS = frozenset({"top_k", "min_p", "repetition_penalty"})
 """What vLLM's server reads from the request's extra body. It accepts unknown fields without a word."""
 
 TIMEOUT_SECONDS = 600.0
+RETRY_SECONDS = 900.0
 ATTEMPTS = 8
 IN_FLIGHT = 64
 """Requests at once; more would only wait in the server's queue and run into their time limit."""
-_TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 _MAX_STOPS = 4
 
 
@@ -68,7 +67,7 @@ class OpenAIBackend:
             reply = await self._client.post(address, body={"model": self._model, "prompt": text}, cast_to=object)
         except openai.OpenAIError as error:
             raise BackendError(
-                f"the server {redacted(self._base_url)} could not count a prompt's tokens: {error}"
+                f"the server {redacted(self._base_url)} could not count a prompt's tokens: {explain(error)}"
             ) from error
         return int(reply["count"]) if isinstance(reply, dict) and "count" in reply else None
 
@@ -81,26 +80,24 @@ class OpenAIBackend:
         """Return the completion; transient failures are asked again with growing pauses."""
         request = completion_request(self._model, prompt.text, decoding, seed, self._server.is_vllm)
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(_TRANSIENT),
-                wait=wait_random_exponential(multiplier=1, max=60),
-                stop=stop_after_attempt(ATTEMPTS),
-            ):
+            async for attempt in retrying(ATTEMPTS, RETRY_SECONDS):
                 with attempt:
                     async with self._places:
                         reply = await self._client.completions.create(**request)
-        except openai.APIStatusError as error:
-            raise UsageError(
-                f"the server {redacted(self._base_url)} refuses the request for query {prompt.query_id!r}: {error}; "
-                "check OPENAI_API_KEY, the model and the parameters"
-            ) from error
-        except (RetryError, openai.OpenAIError) as error:
-            cause = error.last_attempt.exception() if isinstance(error, RetryError) else error
+                        completion = _completion(reply, seed)
+        except Exception as error:  # its own text may hold the key, so it is not chained
+            if isinstance(error, openai.APIStatusError) and not passes(error):
+                raise UsageError(
+                    f"the server {redacted(self._base_url)} refuses the request for query {prompt.query_id!r}: "
+                    f"{explain(error)}; check OPENAI_API_KEY, the model and the parameters"
+                ) from None
+            if not passes(error) and not isinstance(error, openai.OpenAIError):
+                raise
             raise BackendError(
-                f"the server {redacted(self._base_url)} failed on query {prompt.query_id!r}: {cause}; "
+                f"the server {redacted(self._base_url)} failed on query {prompt.query_id!r}: {explain(error)}; "
                 "run the same command again when it is well: finished work is kept"
-            ) from error
-        return _completion(reply, seed, self._base_url)
+            ) from None
+        return completion
 
     async def close(self) -> None:
         """Close the connections."""
@@ -140,7 +137,7 @@ async def probe_server(base_url: str, model: str | None) -> tuple[str, Served]:
         client = _client(base_url, 20.0)
     except Exception as error:
         raise UsageError(
-            f"--base-url {redacted(base_url)} is no address ({error}); give one such as http://host:8000/v1"
+            f"--base-url {redacted(base_url)} is no address ({explain(error)}); give one such as http://host:8000/v1"
         ) from error
     try:
         served = (await client.models.list()).data
@@ -148,7 +145,7 @@ async def probe_server(base_url: str, model: str | None) -> tuple[str, Served]:
         names = [entry.id for entry in served]
     except Exception as error:  # a page that is no server makes the client raise anything
         raise UsageError(
-            f"--base-url {redacted(base_url)}: no completions server answers there ({error}); "
+            f"--base-url {redacted(base_url)}: no completions server answers there ({explain(error)}); "
             "check the address (it usually ends in /v1), the server, and OPENAI_API_KEY"
         ) from error
     finally:
@@ -179,8 +176,7 @@ def completion_request(model: str, prompt: str, decoding: DecodingParams, seed: 
 
 
 def _client(base_url: str, timeout: float) -> openai.AsyncOpenAI:
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    return openai.AsyncOpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key("OPENAI_API_KEY"), timeout=timeout, max_retries=0)
 
 
 async def _vllm_version(client: openai.AsyncOpenAI) -> str | None:
@@ -193,14 +189,12 @@ async def _vllm_version(client: openai.AsyncOpenAI) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def _completion(reply: Any, seed: int, base_url: str) -> Completion:
-    if not reply.choices or reply.usage is None or reply.choices[0].text is None:
-        raise BackendError(
-            f"the server {redacted(base_url)} answered without text or token counts; is it a completions endpoint?"
-        )
+def _completion(reply: Any, seed: int) -> Completion:
+    if not getattr(reply, "choices", None) or reply.usage is None or reply.choices[0].text is None:
+        raise MalformedReplyError("the reply has no text or no token counts; is it a completions endpoint?")
     choice = reply.choices[0]
     if choice.finish_reason not in ("stop", "length"):
-        raise BackendError(f"the server {redacted(base_url)} broke off an answer ({choice.finish_reason})")
+        raise MalformedReplyError(f"the server broke off an answer ({choice.finish_reason})")
     return Completion(
         text=choice.text,
         prompt_tokens=reply.usage.prompt_tokens,

@@ -3,20 +3,49 @@
 from collections.abc import Callable
 
 from ablations.errors import UsageError, nearest
-from ablations.judges.base import Judge
+from ablations.judges.alpaca_eval import AlpacaEvalJudge
+from ablations.judges.asking import JudgeSettings
+from ablations.judges.aspects import AspectsJudge
+from ablations.judges.base import NO_REPLY, Judge, audit_key
+from ablations.judges.client import Limits
+from ablations.judges.expected_rating import ExpectedRatingJudge
+from ablations.judges.pairwise import PairwiseJudge
 from ablations.judges.reference import ReferenceJudge
+from ablations.judges.rubric import RubricJudge
 
-JUDGES: dict[str, Callable[[], Judge]] = {
-    ReferenceJudge.name: ReferenceJudge,
+JUDGES: dict[str, Callable[[JudgeSettings], Judge]] = {
+    ReferenceJudge.name: lambda _: ReferenceJudge(),
+    RubricJudge.name: RubricJudge,
+    ExpectedRatingJudge.name: ExpectedRatingJudge,
+    PairwiseJudge.name: PairwiseJudge,
+    AlpacaEvalJudge.name: AlpacaEvalJudge,
+    AspectsJudge.name: AspectsJudge,
 }
 DEFAULT_JUDGE = ReferenceJudge.name
+_COMPARING = (PairwiseJudge.name, AlpacaEvalJudge.name)
 
 
-def make_judge(name: str) -> Judge:
-    """Return the judge called `name`; raise `UsageError` for an unknown one."""
+def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
+    """Return the judge called `name`, not started.
+
+    Raises:
+        UsageError: an unknown name, a setting that the judge needs and lacks, or one that it would ignore.
+    """
+    settings = settings or JudgeSettings()
     if name not in JUDGES:
         raise UsageError(f"--judge {name!r} is not a known judge; {nearest(name, JUDGES)}")
-    return JUDGES[name]()
+    ignored = {
+        "--judge-model": settings.model is not None and name == ReferenceJudge.name,
+        "--judge-base-url": settings.base_url is not None and name == ReferenceJudge.name,
+        "--judge-prompts": settings.prompts is not None and name == ReferenceJudge.name,
+        "--max-cost": settings.max_cost is not None and name == ReferenceJudge.name,
+        "--compare-with": settings.compare_with is not None and name not in _COMPARING,
+        "--two-scores": settings.two_scores and name != PairwiseJudge.name,
+    }
+    for flag, given in ignored.items():
+        if given:
+            raise UsageError(f"{flag} means nothing to the {name} judge; drop it, or choose another with --judge")
+    return JUDGES[name](settings)
 
 
-__all__ = ["DEFAULT_JUDGE", "JUDGES", "Judge", "make_judge"]
+__all__ = ["DEFAULT_JUDGE", "JUDGES", "NO_REPLY", "Judge", "JudgeSettings", "Limits", "audit_key", "make_judge"]

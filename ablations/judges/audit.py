@@ -1,20 +1,33 @@
-"""The audit of a judge: how often a good answer scores above a planted control.
+"""The audit of a judge: how often a good answer scores above a planted control, and how steady the judge is.
 
-Knows judges by their protocol alone. The good answers were written independently of the references.
+Knows judges by their protocol alone. It bypasses the store, so that the same answer is really judged twice.
 """
 
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
 
 from scipy.stats import binomtest
 
 from ablations.judges.base import Judge
-from ablations.judges.controls import CONTROLS
-from ablations.records import Completion, Query, Score
+from ablations.judges.controls import CONTROLS, HARD_CONTROLS, WRONG
+from ablations.judges.pairs import Agreement, Pair, agreement, as_completion
+from ablations.records import Judgment, Query, Usage
 
 AUDIT_SEED = 20_24
+PASSED = "passed"
+
+MIN_WINS = 0.9
+"""Of the plain controls, each must lose to the good answer in at least this share of scored pairs."""
+MIN_HARD_WINS = 0.8
+"""The same of controls that tempt: padded, wrong, with a rating or orders in them."""
+MIN_SCORED = 0.9
+"""Of all judgments, at least this share must have a score."""
+MAX_SPREAD = 0.05
+"""The same answer judged twice may differ by at most this share of the scale, on average."""
 
 
 @dataclass(frozen=True)
@@ -23,22 +36,94 @@ class AuditRow:
 
     Attributes:
         control: what the good answer was compared with.
-        wins, pairs: pairs in which the good answer scored strictly higher, and pairs with two scores.
+        wins, ties, pairs: pairs in which the good answer scored strictly higher, the same, and pairs with two scores.
         unscored: pairs in which either answer got no score.
         low, high: 95 % Wilson interval of the share of wins.
+        least: the share of wins that passes.
     """
 
     control: str
     wins: int
+    ties: int
     pairs: int
     unscored: int
     low: float
     high: float
+    least: float
 
     @property
     def share(self) -> float | None:
         """Wins as a share of scored pairs, or None without any."""
         return self.wins / self.pairs if self.pairs else None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the good answer wins often enough."""
+        return self.share is not None and self.share >= self.least
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        rows: one a control.
+        n_judged, n_scored: judgments made, and those with a score.
+        unscored: how often each reason for a missing score occurred.
+        spread: mean absolute difference of the same answer judged twice, in points; None without a scored pair.
+        scale: lowest and highest possible score.
+        usage: what it took of the judge's server.
+        agreement: with given preferences, or None where none were given.
+    """
+
+    rows: Sequence[AuditRow]
+    n_judged: int
+    n_scored: int
+    unscored: Mapping[str, int]
+    spread: float | None
+    scale: tuple[float, float]
+    usage: Usage
+    agreement: Agreement | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """What falls short of the thresholds of this module; empty for a judge that passed."""
+        found = []
+        if self.n_scored < MIN_SCORED * self.n_judged:
+            found.append(f"only {self.n_scored} of {self.n_judged} judgments have a score ({MIN_SCORED:.0%} needed)")
+        for row in self.rows:
+            if not row.passed:
+                share = "no scored pair" if row.share is None else f"{row.share:.0%} of {row.pairs}"
+                found.append(f"the good answer beats {row.control!r} in {share} ({row.least:.0%} needed)")
+        width = self.scale[1] - self.scale[0]
+        if self.spread is None or self.spread > MAX_SPREAD * width:
+            spread = "unknown" if self.spread is None else f"{self.spread:.2f} points"
+            found.append(f"the same answer judged twice differs by {spread} ({MAX_SPREAD * width:.2f} allowed)")
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Return what falls short, or `PASSED`."""
+        return "; ".join(self.failures) or PASSED
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return the rows as columns."""
+        names = ("control", "wins", "ties", "pairs", "unscored", "low", "high", "least", "passed")
+        return {name: [getattr(row, name) for row in self.rows] for name in names}
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the numbers by documented name: shares of wins, spread, unscored share, calls, agreement."""
+        shares: dict[str, float | None] = {f"wins/{row.control}": row.share for row in self.rows}
+        agreed = self.agreement
+        return shares | {
+            "spread": self.spread,
+            "unscored_share": 1 - self.n_scored / self.n_judged if self.n_judged else None,
+            "judge_calls": self.usage.calls,
+            "judge_prompt_tokens": self.usage.prompt_tokens,
+            "judge_completion_tokens": self.usage.completion_tokens,
+            "agreement": None if agreed is None else agreed.share,
+            "kappa": None if agreed is None else agreed.kappa,
+        }
 
 
 @dataclass(frozen=True)
@@ -49,54 +134,83 @@ class Planted:
     turn: int
     earlier: tuple[str, ...]
     good: str
-    controls: Mapping[str, str]
+    controls: Mapping[str, str] = field(hash=False)
 
 
 def plant_controls(
-    queries: Sequence[Query], answers: Mapping[str, Sequence[str]], seed: int = AUDIT_SEED
+    queries: Sequence[Query],
+    answers: Mapping[str, Sequence[str]],
+    wrong: Mapping[str, Sequence[str]] | None = None,
+    seed: int = AUDIT_SEED,
 ) -> list[Planted]:
     """Return every turn that has a good answer, with its controls.
 
-    Another query's answer is the answer to the same turn of a query drawn at random from the others.
+    Another query's answer is the answer to the same turn of a query drawn at random from the others; a wrong
+    answer is planted where `wrong` has one.
     """
-    generator = random.Random(seed)
+    generator, hard_generator = random.Random(seed), random.Random(seed + 1)
     known = [query for query in queries if query.id in answers]
     planted = []
     for query in known:
         for position, good in enumerate(answers[query.id]):
             others = [q for q in known if q.id != query.id and len(answers[q.id]) > position]
-            other = answers[generator.choice(others).id][position]
+            other = answers[generator.choice(others).id][position] if others else ""
             controls = {name: plant(good, other, generator) for name, plant in CONTROLS.items()}
+            controls |= {name: plant(good, other, hard_generator) for name, plant in HARD_CONTROLS.items()}
+            if position < len((wrong or {}).get(query.id, ())):
+                controls[WRONG] = (wrong or {})[query.id][position]
             planted.append(Planted(query, position + 1, tuple(answers[query.id][:position]), good, controls))
     return planted
 
 
-async def audit(judge: Judge, planted: Sequence[Planted]) -> list[AuditRow]:
-    """Return one row a control; the judge is started and stays open."""
-    await judge.start()
-    goods = await asyncio.gather(*(_score(judge, item, item.good) for item in planted))
+async def audit(judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair] = ()) -> Audit:
+    """Return what the judge makes of the planted controls and, where there are any, of pairs with a preference.
+
+    The judge must have been started.
+    """
+    goods = await asyncio.gather(*(_judge(judge, item, item.good) for item in planted))
+    again = await asyncio.gather(*(_judge(judge, item, item.good) for item in planted))
+    judged = [*goods, *again]
     rows = []
-    for name in CONTROLS:
-        controls = await asyncio.gather(*(_score(judge, item, item.controls[name]) for item in planted))
-        rows.append(_row(name, goods, controls))
-    return rows
+    for name in (*CONTROLS, *HARD_CONTROLS, WRONG):
+        own = [(good, item) for good, item in zip(goods, planted, strict=True) if name in item.controls]
+        if own:
+            controls = await asyncio.gather(*(_judge(judge, item, item.controls[name]) for _, item in own))
+            judged += controls
+            rows.append(_row(name, [good for good, _ in own], controls))
+    agreed, used = await agreement(judge, pairs) if pairs else (None, Usage())
+    unscored: dict[str, int] = {}
+    for judgment in judged:
+        if judgment.score.reason is not None:
+            unscored[judgment.score.reason] = unscored.get(judgment.score.reason, 0) + 1
+    spreads = [abs(one - two) for one, two in _scored(goods, again)]
+    return Audit(
+        rows=rows,
+        n_judged=len(judged),
+        n_scored=len(judged) - sum(unscored.values()),
+        unscored=unscored,
+        spread=fmean(spreads) if spreads else None,
+        scale=judge.scale,
+        usage=sum((judgment.usage for judgment in judged), used),
+        agreement=agreed,
+    )
 
 
-def _row(name: str, goods: Sequence[Score], controls: Sequence[Score]) -> AuditRow:
-    scored = [
-        (good.value, control.value)
-        for good, control in zip(goods, controls, strict=True)
-        if good.value is not None and control.value is not None
-    ]
+def _scored(first: Sequence[Judgment], second: Sequence[Judgment]) -> list[tuple[float, float]]:
+    """Return the pairs of scores in which both are numbers."""
+    values = ((one.score.value, two.score.value) for one, two in zip(first, second, strict=True))
+    return [(one, two) for one, two in values if one is not None and two is not None]
+
+
+def _row(name: str, goods: Sequence[Judgment], controls: Sequence[Judgment]) -> AuditRow:
+    scored = _scored(goods, controls)
     wins = sum(good > control for good, control in scored)
+    ties = sum(good == control for good, control in scored)
     interval = binomtest(wins, max(len(scored), 1)).proportion_ci(method="wilson")
-    return AuditRow(name, wins, len(scored), len(goods) - len(scored), float(interval.low), float(interval.high))
+    least = MIN_WINS if name in CONTROLS else MIN_HARD_WINS
+    unscored = len(goods) - len(scored)
+    return AuditRow(name, wins, ties, len(scored), unscored, float(interval.low), float(interval.high), least)
 
 
-async def _score(judge: Judge, item: Planted, text: str) -> Score:
-    completions = [_as_completion(answer) for answer in (*item.earlier, text)]
-    return (await judge.judge(item.query, completions)).score
-
-
-def _as_completion(text: str) -> Completion:
-    return Completion(text=text, prompt_tokens=0, completion_tokens=len(text.split()), finish_reason="stop", seed=0)
+async def _judge(judge: Judge, item: Planted, text: str) -> Judgment:
+    return await judge.judge(item.query, [as_completion(answer) for answer in (*item.earlier, text)])

@@ -6,7 +6,17 @@ Knows neither conditions nor studies. A judge never sees how an answer was made.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ablations.records import Completion, Judgment, Query
+from ablations.conditions import content_hash
+from ablations.judges.prices import Budget
+from ablations.records import Completion, Judgment, Query, Usage
+
+NO_REPLY = "no reply from the judge's server"
+"""The one reason for a missing score that says nothing of the answer; a stored one is asked again."""
+
+
+def audit_key(identity: Mapping[str, Any]) -> str:
+    """Return the key of a judge's audit: its model and prompts, not the answers that it happens to compare with."""
+    return content_hash({name: value for name, value in identity.items() if name != "compared with"}, length=32)
 
 
 class Judge(Protocol):
@@ -19,6 +29,11 @@ class Judge(Protocol):
 
     name: str
     scale: tuple[float, float]
+
+    @property
+    def budget(self) -> Budget:
+        """What is spent, what may be, and the price of a token where it is known."""
+        ...
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -40,6 +55,10 @@ class Judge(Protocol):
             JudgeError: the judge itself failed. An answer that cannot be scored is no error but a
                 judgment whose score is None with a reason.
         """
+        ...
+
+    def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
+        """Return what judging an answer of so many tokens takes, roughly; for a plan before anything runs."""
         ...
 
     async def close(self) -> None:

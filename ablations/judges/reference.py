@@ -25,8 +25,9 @@ import numpy as np
 
 from ablations.errors import QueryError
 from ablations.judges.embedding import Encoder
+from ablations.judges.prices import Budget, Price
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
-from ablations.records import Completion, Judgment, Query, Score
+from ablations.records import Completion, Judgment, Query, Score, Usage
 from ablations.scoring import MIN_COVERAGE
 
 NO_REFERENCE = "no reference answer"
@@ -66,6 +67,7 @@ class ReferenceJudge:
 
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or Weights()
+        self.budget = Budget(Price(0.0, 0.0))
         self._encoder = Encoder()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reference-judge")
 
@@ -93,12 +95,12 @@ class ReferenceJudge:
         """Return the judgment of the last completion."""
         reference = query.references[len(completions) - 1]
         if not reference:
-            return Judgment(self.name, Score(None, NO_REFERENCE), raw="")
+            return Judgment(self.name, Score(None, NO_REFERENCE))
         answer = completions[-1].answer
         features = await asyncio.get_running_loop().run_in_executor(self._thread, self.features, answer, reference)
         score = rate(features, self._weights)
         details = {name: float(value) for name, value in asdict(features).items()}
-        return Judgment(self.name, Score(score), raw="", details=details)
+        return Judgment(self.name, Score(score), details=details)
 
     def features(self, answer: str, reference: str) -> Features:
         """Return the features of an answer; everything is 0 for an empty one."""
@@ -116,6 +118,11 @@ class ReferenceJudge:
             own_share=own_share(answer),
             closed=ends_closed(answer),
         )
+
+    def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
+        """Nothing is asked of a server."""
+        del query, turn, answer_tokens
+        return Usage()
 
     async def close(self) -> None:
         """Stop the thread."""

@@ -1,5 +1,7 @@
 """Paired effects, the noise floor and importances on results with a known truth."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 import pytest
@@ -16,9 +18,15 @@ from analysis.effects import (
 from analysis.frames import score_matrix, trial_table, varied_parameters
 from analysis.importance import fanova_importances
 from analysis.intervals import paired_interval
-from analysis.report import find
+from analysis.report import Findings, find
 
 TEMPERATURES = (0.0, 0.5, 1.0)
+
+
+@cache
+def found() -> Findings:
+    """The findings of `make_results()`, whose importances take seconds."""
+    return find(make_results())
 
 
 def make_results(
@@ -49,6 +57,7 @@ def make_results(
                         "reference": "c0" if trial in (1, 2) else None,
                         "label": "temperature=0" if trial == 0 else f"trial {trial}",
                         "state": "complete",
+                        "failed_because": None,
                         "active": ["temperature"] if temperature == 0 else ["temperature", "top_p"],
                         "param.temperature": temperature,
                         "param.top_p": top_p if temperature > 0 else 0.5,
@@ -58,6 +67,7 @@ def make_results(
                         "category": "math",
                         "turn": turn,
                         "judge": "fake",
+                        "answer": "word " * (5 + (7 * trial + 3 * query + turn) % 30),
                         "score": score,
                         "completion_tokens": 10,
                         "truncated": False,
@@ -171,7 +181,7 @@ def test_a_failed_trial_neither_wins_nor_counts() -> None:
 
 
 def test_findings_hold_a_headline_with_interval_and_a_figure_per_parameter() -> None:
-    findings = find(make_results())
+    findings = found()
     assert "paired over 12 queries" in findings.headline
     assert set(findings.figures) == {"importance", "parameter_temperature", "parameter_top_p"}
     assert findings.metrics()["importance/temperature"] == pytest.approx(
@@ -180,7 +190,7 @@ def test_findings_hold_a_headline_with_interval_and_a_figure_per_parameter() -> 
 
 
 def test_a_figure_shows_the_numbers_of_its_frame() -> None:
-    findings = find(make_results())
+    findings = found()
     axes = findings.figures["importance"].axes[0]
     widths = sorted(bar.get_width() for bar in axes.patches)  # type: ignore[attr-defined]
     assert widths == pytest.approx(sorted(findings.importances.get_column("importance")))

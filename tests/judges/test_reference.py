@@ -82,7 +82,7 @@ def test_text_statistics_see_loops_cuts_and_run_ons() -> None:
 @pytest.fixture(scope="module")
 def rows(judge: ReferenceJudge) -> dict[str, AuditRow]:
     planted = plant_controls(halves()[1], second_answers())
-    return {row.control: row for row in asyncio.run(audit(judge, planted))}
+    return {row.control: row for row in asyncio.run(audit(judge, planted)).rows}
 
 
 @pytest.mark.slow

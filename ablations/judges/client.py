@@ -1,0 +1,309 @@
+"""The one client of all LLM judges: chat requests to an OpenAI-compatible server, limited, repeated, paid for.
+
+Knows requests and replies, neither queries nor scores.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+from aiolimiter import AsyncLimiter
+
+from ablations.errors import JudgeError, UsageError
+from ablations.judges.base import NO_REPLY
+from ablations.judges.prices import Budget
+from ablations.places import redacted
+from ablations.records import Usage
+from ablations.servers import NO_KEY, MalformedReplyError, api_key, explain, passes, retrying, told_pause
+
+DEFAULT_URL = "https://api.openai.com/v1"
+_FATAL_STATUS = frozenset({401, 403, 404})
+_BYTES_PER_TOKEN = 3
+"""Fewer than any common tokenizer needs for plain text, so that an estimate from it is high."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard a judge's server is used, and when it is given up.
+
+    Attributes:
+        in_flight: requests at once.
+        requests_per_minute, tokens_per_minute: None for no limit; tokens are prompt plus longest reply.
+        call_seconds: time for one attempt, from its start to its last byte.
+        total_seconds: time for all attempts of one request.
+        attempts: attempts of one request at most.
+        breaker_failures, breaker_seconds: the judge counts as dead after so many failed attempts in a row, over
+            at least so many seconds without a single success.
+    """
+
+    in_flight: int = 32
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    call_seconds: float = 120.0
+    total_seconds: float = 600.0
+    attempts: int = 8
+    breaker_failures: int = 5
+    breaker_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a reply, and the log-probabilities of what could have stood in its place, itself included."""
+
+    text: str
+    alternatives: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server answered.
+
+    Attributes:
+        text: the reply, "" where there is none.
+        finish_reason: "stop", "length", "content_filter", …
+        usage: what it used.
+        tokens: with log-probabilities where they were asked for and given, else empty.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    tokens: tuple[Token, ...] = ()
+
+
+class CallFailedError(Exception):
+    """One request got no reply, though the server lives; its message is the reason for a missing score."""
+
+
+@dataclass
+class _Breaker:
+    """Counts failures in a row; opens for good when they are many and have lasted."""
+
+    limits: Limits
+    failures: int = 0
+    since: float = field(default_factory=time.monotonic)
+    last: str = ""
+
+    def succeeded(self) -> None:
+        self.failures = 0
+
+    def failed(self, error: BaseException) -> None:
+        if not self.failures:
+            self.since = time.monotonic()
+        self.failures += 1
+        self.last = explain(error)
+
+    @property
+    def open(self) -> bool:
+        lasted = time.monotonic() - self.since
+        return self.failures >= self.limits.breaker_failures and lasted >= self.limits.breaker_seconds
+
+
+class JudgeClient:
+    """Chat requests to one model of one server; calls may overlap freely.
+
+    Args:
+        model: as the server calls it.
+        base_url: ends in `/v1`; None is OpenAI's own.
+        limits, budget: see there.
+    """
+
+    def __init__(self, model: str, base_url: str | None, limits: Limits, budget: Budget) -> None:
+        self.model = model
+        self.url = base_url or DEFAULT_URL
+        self.budget = budget
+        self.calls = 0
+        self.most_in_flight = 0
+        self._limits = limits
+        self._running = 0
+        self._places = asyncio.Semaphore(limits.in_flight)
+        self._requests = _limiter(limits.requests_per_minute)
+        self._tokens = _limiter(limits.tokens_per_minute)
+        self._breaker = _Breaker(limits)
+        self._quiet_until = 0.0
+        try:
+            self._client = openai.AsyncOpenAI(
+                base_url=self.url,
+                api_key=api_key("JUDGE_API_KEY", "OPENAI_API_KEY"),
+                timeout=limits.call_seconds,
+                max_retries=0,  # tenacity repeats, so that attempts are counted once
+            )
+        except Exception as error:  # the client raises whatever its address parser raises
+            raise UsageError(
+                f"--judge-base-url {redacted(self.url)} is no address ({explain(error)}); "
+                "give one such as http://host:8000/v1"
+            ) from error
+
+    async def probe(self) -> None:
+        """Ask the server whether it serves the model; raise `UsageError` where it does not."""
+        if self.url == DEFAULT_URL and api_key("JUDGE_API_KEY", "OPENAI_API_KEY") == NO_KEY:
+            raise UsageError(
+                "the judge's server needs a key: set JUDGE_API_KEY or OPENAI_API_KEY, or give --judge-base-url"
+            )
+        try:
+            async with asyncio.timeout(20):
+                served = [entry.id for entry in (await self._client.models.list()).data]
+        except Exception as error:  # a page that is no server makes the client raise anything
+            raise UsageError(
+                f"the judge's server {redacted(self.url)} does not answer ({explain(error)}); check --judge-base-url, "
+                "the server, and the key in JUDGE_API_KEY or OPENAI_API_KEY"
+            ) from error
+        if self.model not in served:
+            shown = ", ".join(served[:20]) + (", …" if len(served) > 20 else "")
+            raise UsageError(f"--judge-model {self.model!r} is not served by {redacted(self.url)}; it serves: {shown}")
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        top_logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Return the reply.
+
+        Args:
+            messages: of role and content.
+            max_tokens: of the reply, at most.
+            temperature: 0 for the most likely reply.
+            seed: of a sampled reply.
+            top_logprobs: how many alternatives of each token to ask for.
+            schema: a JSON schema that the reply must follow, where the server supports it.
+
+        Raises:
+            CallFailedError: this request got no reply, though the server lives.
+            JudgeError: the server is dead, or refuses every request.
+            BudgetError: the budget is used up.
+        """
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        if top_logprobs is not None:
+            request |= {"logprobs": True, "top_logprobs": top_logprobs}
+        if schema is not None:
+            named = {"name": "judgment", "strict": True, "schema": schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": named}
+        most = Usage(1, prompt_tokens_at_most(messages), max_tokens)
+        async with self._places, self.budget.reserve(most):
+            reply = await self._repeated(request, most)
+            self.budget.spend(reply.usage)
+        return reply
+
+    async def _repeated(self, request: Mapping[str, Any], most: Usage) -> Reply:
+        try:
+            async for attempt in retrying(self._limits.attempts, self._limits.total_seconds):
+                with attempt:
+                    return await self._attempt(request, most)
+        except JudgeError:
+            raise
+        except Exception as error:  # its own text may hold the key, so it is not chained
+            self._stop_if_dead()
+            if _refuses_all(error):
+                raise JudgeError(
+                    f"the judge's server {redacted(self.url)} refuses {self.model!r}: {explain(error)}; check the key, "
+                    "the model and the account, then run the same command again: finished work is kept"
+                ) from None
+            if isinstance(error, openai.APIStatusError) and not passes(error):
+                raise CallFailedError(f"the judge's server refused the request ({error.status_code})") from None
+            if passes(error):
+                raise CallFailedError(NO_REPLY) from None
+            raise
+        raise AssertionError("tenacity ended without a result or an error")  # for the type checker
+
+    async def _attempt(self, request: Mapping[str, Any], most: Usage) -> Reply:
+        self._stop_if_dead()
+        await asyncio.sleep(max(self._quiet_until - time.monotonic(), 0.0))
+        await _take(self._requests, 1)
+        await _take(self._tokens, most.prompt_tokens + most.completion_tokens)
+        self.calls += 1
+        self._running += 1
+        self.most_in_flight = max(self.most_in_flight, self._running)
+        try:
+            async with asyncio.timeout(self._limits.call_seconds):
+                reply = _read(await self._client.chat.completions.create(**request), most)
+        except Exception as error:
+            self._breaker.failed(error)
+            if (told := told_pause(error)) is not None:  # the server speaks to all of its callers
+                self._quiet_until = max(self._quiet_until, time.monotonic() + min(told, self._limits.total_seconds))
+            raise
+        finally:
+            self._running -= 1
+        self._breaker.succeeded()
+        return reply
+
+    def _stop_if_dead(self) -> None:
+        if self._breaker.open:
+            raise JudgeError(
+                f"the judge's server {redacted(self.url)} has failed {self._breaker.failures} times in a row over "
+                f"{time.monotonic() - self._breaker.since:.0f} s, last with: {self._breaker.last}; finished work is "
+                "kept, run the same command again when it is well"
+            )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def prompt_tokens_at_most(messages: Sequence[Mapping[str, str]]) -> int:
+    """Return an estimate of a prompt's tokens that is high for plain text."""
+    return sum(math.ceil(len(message["content"].encode()) / _BYTES_PER_TOKEN) + 8 for message in messages)
+
+
+async def _take(limiter: AsyncLimiter | None, amount: float) -> None:
+    """Wait until `amount` has passed the limiter, which takes no more at once than a burst."""
+    while limiter is not None and amount > 0:
+        step = min(amount, limiter.max_rate)
+        await limiter.acquire(step)
+        amount -= step
+
+
+def _limiter(per_minute: float | None) -> AsyncLimiter | None:
+    """Return a limiter that spreads a minute's calls evenly, with bursts of at most a second's worth."""
+    if per_minute is None:
+        return None
+    seconds = max(60.0 / per_minute, 1.0)
+    return AsyncLimiter(per_minute * seconds / 60.0, seconds)
+
+
+def _refuses_all(error: BaseException) -> bool:
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    return error.status_code in _FATAL_STATUS or getattr(error, "code", None) == "insufficient_quota"
+
+
+def _read(reply: Any, most: Usage) -> Reply:
+    choices = getattr(reply, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    text = getattr(message, "content", None)
+    if message is None or not isinstance(text, str | None):
+        raise MalformedReplyError("the reply has no message with a text")
+    refused = bool(getattr(message, "refusal", None))
+    finish_reason = "content_filter" if refused else str(getattr(choice, "finish_reason", None))
+    return Reply(text or "", finish_reason, _usage(reply, text or "", most), _tokens(choice))
+
+
+def _usage(reply: Any, text: str, most: Usage) -> Usage:
+    """Return what the server counted; a server that counts nothing is charged the estimate."""
+    counted = getattr(reply, "usage", None)
+    prompt, completion = (getattr(counted, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    if isinstance(prompt, int) and isinstance(completion, int):
+        return Usage(1, prompt, completion)
+    return Usage(1, most.prompt_tokens, math.ceil(len(text.encode()) / _BYTES_PER_TOKEN))
+
+
+def _tokens(choice: object) -> tuple[Token, ...]:
+    content = getattr(getattr(choice, "logprobs", None), "content", None)
+    return tuple(
+        Token(entry.token, {top.token: top.logprob for top in entry.top_logprobs or []}) for entry in content or []
+    )

@@ -1,0 +1,105 @@
+"""Pairs of answers with a human's or a published preference, and how far a judge agrees with it.
+
+Knows the files' forms and judges by their protocol.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.errors import QueryError
+from ablations.judges.base import Judge
+from ablations.records import Completion, Query, Usage
+
+FORM = '{"instruction": …, "output_1": …, "output_2": …, "preference": 1 to 2}, as AlpacaEval publishes them'
+FIRST, TIE, SECOND = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one query, and which is preferred: 1 the first, 2 the second, 1.5 neither, or between."""
+
+    query: Query
+    first: str
+    second: str
+    preference: float
+
+    @property
+    def preferred(self) -> int:
+        """`FIRST`, `SECOND` or `TIE`."""
+        return _sign(self.preference - 1.5)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a judge agrees with given preferences.
+
+    Attributes:
+        n, unscored: pairs with two scores, and the others.
+        share: of pairs with the same preferred answer, ties counting as a preference of their own.
+        kappa: Cohen's kappa over first, tie, second; None where it is not defined.
+    """
+
+    n: int
+    unscored: int
+    share: float | None
+    kappa: float | None
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Return the pairs of a JSON list or JSONL file.
+
+    Raises:
+        QueryError: the file cannot be read, or a row is no pair; names file and row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        listed = text.lstrip().startswith("[")
+        rows = json.loads(text) if listed else [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise QueryError(f"--pairs {path} cannot be read: {error}; give JSON rows of {FORM}") from error
+    pairs = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            query = Query(f"pair-{number}", "", (row["instruction"],))
+            preference = float(row["preference"])
+            if not 1 <= preference <= 2:
+                raise ValueError(f"preference {preference:g} is not in 1 to 2")
+            pairs.append(Pair(query, str(row["output_1"]), str(row["output_2"]), preference))
+        except (KeyError, TypeError, ValueError, QueryError) as error:
+            raise QueryError(f"--pairs {path}, row {number}: {error}; a row is {FORM}") from error
+    if not pairs:
+        raise QueryError(f"--pairs {path} holds no pair; give JSON rows of {FORM}")
+    return pairs
+
+
+async def agreement(judge: Judge, pairs: Sequence[Pair]) -> tuple[Agreement, Usage]:
+    """Return how far the judge's scores of both answers agree with the preferences, and what it took."""
+    # Imported here: scikit-learn takes seconds that a refused command should not cost.
+    from sklearn.metrics import cohen_kappa_score
+
+    firsts, seconds = await asyncio.gather(
+        asyncio.gather(*(judge.judge(pair.query, [as_completion(pair.first)]) for pair in pairs)),
+        asyncio.gather(*(judge.judge(pair.query, [as_completion(pair.second)]) for pair in pairs)),
+    )
+    given, found = [], []
+    for pair, first, second in zip(pairs, firsts, seconds, strict=True):
+        if first.score.value is not None and second.score.value is not None:
+            given.append(pair.preferred)
+            found.append(_sign(second.score.value - first.score.value))
+    usage = sum((judgment.usage for judgment in (*firsts, *seconds)), Usage())
+    share = sum(one == two for one, two in zip(given, found, strict=True)) / len(given) if given else None
+    # Where both always say the same one thing, kappa divides nothing by nothing.
+    kappa = float(cohen_kappa_score(given, found)) if len({*given, *found}) > 1 else None
+    return Agreement(len(given), len(pairs) - len(given), share, kappa), usage
+
+
+def as_completion(text: str) -> Completion:
+    """Return a text from elsewhere as a completion that ended by itself."""
+    return Completion(text=text, prompt_tokens=0, completion_tokens=len(text.split()), finish_reason="stop", seed=0)
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)

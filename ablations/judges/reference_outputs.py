@@ -1,0 +1,79 @@
+"""Answers to compare with: another model's outputs from a file, or a run of this toolkit, by query.
+
+Knows the files' forms, not what is compared.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablations.errors import UsageError
+from ablations.records import Query
+
+Outputs = Mapping[str, tuple[str, ...]]
+"""Answers per turn by query id."""
+
+FORMS = (
+    "FastChat's model_answer JSONL (question_id, choices[0].turns), an AlpacaEval JSON list (instruction, output), "
+    "or a results.parquet of this toolkit (its baseline trial, or #N after the name for trial N)"
+)
+
+
+def read_outputs(path: Path, queries: Sequence[Query]) -> Outputs:
+    """Return the answers in a file to these queries, matched by id or by the first turn's text.
+
+    Raises:
+        UsageError: the file has none of the known forms, or lacks an answer to one of the queries.
+    """
+    name, _, trial = str(path).partition("#")
+    try:
+        if name.endswith(".parquet"):
+            found = _from_results(Path(name), trial)
+        else:
+            entries = _entries(Path(name).read_text(encoding="utf-8"))
+            found = _by_id(entries) | _by_text(entries, queries)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError) as error:
+        raise UsageError(f"--compare-with {path} cannot be read: {error}; give {FORMS}") from error
+    lacking = [query.id for query in queries if len(found.get(query.id, ())) < len(query.turns)]
+    if lacking:
+        raise UsageError(
+            f"--compare-with {path} has no answer to every turn of {len(lacking)} of {len(queries)} queries, "
+            f"such as {lacking[0]!r}; give a file that has, or fewer queries"
+        )
+    return {query.id: found[query.id] for query in queries}
+
+
+def _entries(text: str) -> list[dict[str, Any]]:
+    entries = (
+        json.loads(text)
+        if text.lstrip().startswith("[")
+        else [json.loads(line) for line in text.splitlines() if line.strip()]
+    )
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("it holds no list of objects")
+    return entries
+
+
+def _by_id(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    return {
+        str(entry["question_id"]): tuple(map(str, entry["choices"][0]["turns"]))
+        for entry in entries
+        if "question_id" in entry
+    }
+
+
+def _by_text(entries: Sequence[Mapping[str, Any]], queries: Sequence[Query]) -> dict[str, tuple[str, ...]]:
+    outputs = {str(entry["instruction"]): (str(entry["output"]),) for entry in entries if "instruction" in entry}
+    return {query.id: outputs[query.turns[0]] for query in queries if query.turns[0] in outputs}
+
+
+def _from_results(path: Path, trial: str) -> dict[str, tuple[str, ...]]:
+    frame = pl.read_parquet(path)
+    chosen = frame.filter(pl.col("trial") == int(trial)) if trial else frame.filter(pl.col("role") == "baseline")
+    if chosen.is_empty():
+        raise ValueError(f"it has no {f'trial {trial}' if trial else 'baseline trial'}")
+    answers = chosen.sort("turn").group_by("query_id", maintain_order=True).agg("answer")
+    return {query_id: tuple(texts) for query_id, texts in answers.iter_rows()}
