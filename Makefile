@@ -23,7 +23,8 @@ uv = env $(if $(filter cpu,$(1)),$(call hand_on,UV_FIND_LINKS,PIP_FIND_LINKS,fin
 	$(call hand_on,UV_DEFAULT_INDEX,PIP_INDEX_URL,index-url) \
 	$(call hand_on,UV_HTTP_TIMEOUT,PIP_DEFAULT_TIMEOUT,timeout) \
 	$(call hand_on,SSL_CERT_FILE,PIP_CERT,cert) $(BIN)/uv
-install = $(call uv,$(ACCELERATOR)) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(ACCELERATOR),$(EXTRAS)]'
+# Compiled at once: vLLM is imported by three processes, which without bytecode take half a minute each.
+install = $(call uv,$(ACCELERATOR)) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(ACCELERATOR),$(EXTRAS)]'
 resolve = $(call uv,$(1)) pip compile --quiet --no-header --no-annotate --python-version 3.11 pyproject.toml \
 	--extra $(1) --extra models --extra dev
 
