@@ -18,6 +18,7 @@ from ablations.prompts import render_prompt
 from ablations.records import Completion, Judgment, Query
 from ablations.scoring import JudgedTurn
 from ablations.store import Store, completion_key, judgment_key
+from ablations.tasks import TaskGroup, together
 
 _Result = TypeVar("_Result")
 
@@ -100,18 +101,17 @@ class Evaluator:
 
         If one request fails, the others are cancelled and the error is raised; what was stored stays.
         """
-        async with _TaskGroup() as group:
-            tasks = [group.start(self._one_query(condition, query, replicate, on_turn)) for query in queries]
-        return [turn for task in tasks for turn in task.result()]
+        judged = await together(self._one_query(condition, query, replicate, on_turn) for query in queries)
+        return [turn for turns in judged for turn in turns]
 
     async def _one_query(self, condition: Condition, query: Query, replicate: int, on_turn: OnTurn) -> list[JudgedTurn]:
         """Generate turn after turn; each is judged while the next one is generated."""
         turns: list[_Completed] = []
         judging: list[asyncio.Task[JudgedTurn]] = []
-        async with _TaskGroup() as group:
+        async with TaskGroup() as group:
             for _ in query.turns:
                 turns.append(await self._complete(condition, query, turns, replicate))
-                judging.append(group.start(self._judge_turn(query, tuple(turns), on_turn)))
+                judging.append(group.create_task(self._judge_turn(query, tuple(turns), on_turn)))
         return [task.result() for task in judging]
 
     async def _complete(
@@ -172,26 +172,6 @@ class Evaluator:
             running.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Shielded: a cancelled trial must not take away the result another trial waits for.
         return await asyncio.shield(running)  # type: ignore[arg-type]
-
-
-class _TaskGroup(asyncio.TaskGroup):
-    """A task group that raises the first error itself instead of an exception group."""
-
-    def start(self, coroutine: Awaitable[_Result]) -> asyncio.Task[_Result]:
-        return self.create_task(coroutine)  # type: ignore[arg-type]
-
-    async def __aexit__(self, *details: object) -> None:
-        try:
-            await super().__aexit__(*details)  # type: ignore[arg-type]
-        except BaseExceptionGroup as group:
-            raise first_error(group) from None
-
-
-def first_error(error: BaseException) -> BaseException:
-    """Return the first leaf of an exception group, or the error itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def request_seed(study_seed: int, query_id: str, turn: int, replicate: int) -> int:

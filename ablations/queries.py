@@ -3,19 +3,19 @@
 Knows neither prompts nor judges. A broken line is named by its number.
 """
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import QueryError, nearest
+from ablations.json_rows import read_rows
 from ablations.records import Query
 
 BUILT_IN = ("instructions",)
 DEFAULT_QUERIES = "instructions"
+DATA = Path(__file__).resolve().parent / "data"
 
 
 def load_queries(source: str, reference_answers: Path | None = None) -> tuple[Query, ...]:
@@ -83,57 +83,19 @@ def wrong_answers() -> dict[str, tuple[str, ...]]:
 
 
 def _answers(name: str) -> dict[str, tuple[str, ...]]:
-    text = (files("ablations") / "data" / name).read_text(encoding="utf-8")
-    return {row["id"]: tuple(row["answers"]) for row in map(json.loads, text.splitlines())}
+    return {row["id"]: tuple(row["answers"]) for _, row in read_rows(DATA / name, name, QueryError)}
 
 
 def _rows(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each row with a text that says where it stands."""
     if source in BUILT_IN:
-        text, name = (files("ablations") / "data" / "queries.jsonl").read_text(encoding="utf-8"), source
-    else:
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise QueryError(
-                f"queries {source!r} is neither a built-in set nor a file; {nearest(source, BUILT_IN)}, or give a path"
-            )
-        text, name = _read(path), str(path)
-    if text.lstrip().startswith("["):
-        yield from _json_list(text, name)
-        return
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
-        if line.strip():
-            where = f"{name} line {number}"
-            yield where, _object(line, where)
-
-
-def _json_list(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise QueryError(f"{name} line {error.lineno} is not valid JSON: {error.msg}; mend that line") from error
-    for number, row in enumerate(rows, start=1):
-        where = f"{name} item {number}"
-        if not isinstance(row, dict):
-            raise QueryError(f"{where} is not an object but {type(row).__name__}; give an object with an instruction")
-        yield where, row
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(f"queries file {path} cannot be read: {error}; give a UTF-8 file") from error
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise QueryError(f"{where} is not valid JSON: {error.msg} at column {error.colno}; mend that line") from error
-    if not isinstance(row, dict):
-        raise QueryError(f"{where} is not an object but {type(row).__name__}; give one JSON object a line")
-    return row
+        return read_rows(DATA / "queries.jsonl", source, QueryError)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise QueryError(
+            f"queries {source!r} is neither a built-in set nor a file; {nearest(source, BUILT_IN)}, or give a path"
+        )
+    return read_rows(path, str(path), QueryError)
 
 
 def _query(row: dict[str, Any], where: str, references: dict[str, list[str]]) -> Query:
@@ -160,15 +122,12 @@ def _reference_answers(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise QueryError(f"--reference-answers {path} is not a file; give FastChat's reference_answer JSONL")
     answers: dict[str, list[str]] = {}
-    for number, line in enumerate(_read(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        row = _object(line, f"{path} line {number}")
+    for where, row in read_rows(path, str(path), QueryError):
         try:
             answers[str(row["question_id"])] = list(row["choices"][0]["turns"])
         except (KeyError, IndexError, TypeError) as error:
             raise QueryError(
-                f"{path} line {number} lacks question_id or choices[0].turns; give FastChat's reference_answer JSONL"
+                f"{where} lacks question_id or choices[0].turns; give FastChat's reference_answer JSONL"
             ) from error
     return answers
 

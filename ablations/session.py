@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
+from ablations.closing import show_audit, show_findings, show_judging
 from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress, check_prompt_lengths
 from ablations.judges import Judge, audit_key
@@ -23,7 +24,7 @@ from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
 from ablations.study import Study, delete_optuna_study, open_optuna_study
-from ablations.terminal import progress_display, show_audit, show_findings, show_judging
+from ablations.terminal import progress_display
 from ablations.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class Session:
         if study.remaining and not self.fresh:
             await self._start_parts()
         study_id = store.add_study(spec.name, identity)
-        # What earlier runs of the study paid for counts against --max-cost.
-        self.judge.budget.spend(_judging(store, spec.name))
+        if self.judge.budget.limit is not None:  # what earlier runs of the study paid for counts against it
+            self.judge.budget.spend(_judging(store, spec.name))
         parameters = {
             **self.options,
             "model": identity["model"],
@@ -156,8 +157,8 @@ class Session:
         write_results(frame, path)
         findings = await asyncio.to_thread(find, frame)
         show_findings(console, findings)
-        judging, price = _judging(store, spec.name), self.judge.budget.price
-        cost = None if price is None else price.cost(judging)
+        judging = _judging(store, spec.name)
+        cost = self.judge.budget.cost(judging)
         audit = store.find_audit(audit_key(self.judge.identity))
         show_judging(console, self.judge.name, judging, cost, audit)
         metrics = findings.metrics() | {
@@ -197,7 +198,7 @@ async def run_audit(
         await tracker.connect()
         await judge.start()
         found = await audit(judge, planted, pairs)
-        cost = None if judge.budget.price is None else judge.budget.price.cost(found.usage)
+        cost = judge.budget.cost(found.usage)
         store.add_audit(audit_key(judge.identity), {"verdict": found.verdict, "table": found.table()})
         show_audit(console, name, found, cost)
         await tracker.start(uuid.uuid4().hex, found.verdict, dict(judge.identity), {})

@@ -4,7 +4,6 @@ Knows how trials are chosen, run side by side, resumed and recorded; neither how
 nor how results are drawn.
 """
 
-import asyncio
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,12 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from ablations.conditions import Condition, Value, format_value, plain_value
 from ablations.design import SAMPLED, DesignPoint
 from ablations.errors import StorageError, StudyMismatchError
-from ablations.evaluation import Evaluator, TurnKeys, first_error
+from ablations.evaluation import Evaluator, TurnKeys
 from ablations.records import Query
 from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
+from ablations.tasks import together
 from ablations.tracking import Tracker
 
 _OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
@@ -111,12 +111,7 @@ class Study:
         with _storage_errors():
             self._enqueue_design()
             queue = self._trials()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self._spec.concurrency):
-                        group.create_task(self._work(queue))
-            except BaseExceptionGroup as errors:
-                raise first_error(errors) from None
+            await together(self._work(queue) for _ in range(self._spec.concurrency))
 
     def _known_design(self) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
@@ -254,31 +249,32 @@ def _same(trial: PlannedTrial, record: dict[str, Any]) -> bool:
 
 def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
     """Return the Optuna study of this name, made if it does not exist."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        storage = optuna.storages.RDBStorage(storage_url)
+    with _opening(storage_url) as storage:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize", load_if_exists=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
         return study
+
+
+def delete_optuna_study(name: str, storage_url: str) -> None:
+    """Drop the Optuna study of this name if it exists."""
+    with _opening(storage_url) as storage:
+        if name in {study.study_name for study in storage.get_all_studies()}:
+            optuna.delete_study(study_name=name, storage=storage)
+
+
+@contextmanager
+def _opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield optuna.storages.RDBStorage(storage_url)
     except _OPTUNA_ERRORS as error:
         raise StorageError(
             f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
             "check --storage, or move a damaged file away"
         ) from error
-
-
-def delete_optuna_study(name: str, storage_url: str) -> None:
-    """Drop the Optuna study of this name if it exists."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        storage = optuna.storages.RDBStorage(storage_url)
-    except _OPTUNA_ERRORS as error:
-        raise StorageError(f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; check --storage") from error
-    with _storage_errors():
-        if name in {study.study_name for study in storage.get_all_studies()}:
-            optuna.delete_study(study_name=name, storage=storage)
 
 
 @contextmanager

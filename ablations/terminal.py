@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: the plan, the progress display, the closing tables.
+"""What the person at the terminal sees: the plan and the progress display.
 
 Knows what to show, not how it was computed. Without a terminal, progress comes as plain lines.
 """
@@ -6,11 +6,10 @@ Knows what to show, not how it was computed. Without a terminal, progress comes 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -24,7 +23,6 @@ from ablations.spec import StudySpec
 from ablations.study import PlannedTrial, Study
 
 PLAIN_INTERVAL_SECONDS = 15.0
-IDENTICAL = "identical scores"
 
 
 def make_console(quiet: bool) -> Console:
@@ -87,64 +85,14 @@ def _expected_judging(spec: StudySpec, judge: Judge, answer_tokens: float) -> st
     )
     if not calls:
         return "no calls, no cost"
-    price = judge.budget.price
-    cost = "price of the model not known" if price is None else f"${price.cost(Usage(calls, prompt, completion)):.2f}"
+    cost = format_money(judge.budget.cost(Usage(calls, prompt, completion)))
     limit = "" if judge.budget.limit is None else f", stops before ${judge.budget.limit:g}"
     return f"about {calls:,} calls, {prompt:,} tokens in and {completion:,} out: {cost}{limit}"
 
 
-def show_judging(
-    console: Console, judge: str, used: Usage, cost: float | None, audit: Mapping[str, Any] | None
-) -> None:
-    """Print what judging took, and whether the judge has passed an audit."""
-    if used.calls:
-        money = "price of the model not known" if cost is None else f"${cost:.4f}"
-        console.print(
-            f"Judging: {used.calls:,} calls, {used.prompt_tokens:,} tokens in, {used.completion_tokens:,} out, {money}"
-        )
-    if audit is None:
-        console.print(
-            f"[yellow]The {judge} judge has no audit on record here: run audit-judge with the same judge options "
-            "before you trust these scores[/yellow]"
-        )
-    else:
-        console.print(f"Audit of the {judge} judge: {audit['verdict']}", markup=False)
-
-
-def show_audit(console: Console, judge: str, audit: Any, cost: float | None) -> None:
-    """Print the table and the verdict of a `judges.audit.Audit`."""
-    table = Table(
-        "control",
-        "good answer wins",
-        "95 % interval (Wilson)",
-        "ties",
-        "unscored",
-        "needed",
-        "",
-        title=f"{judge} judge: good answers against planted controls",
-        title_justify="left",
-        box=None,
-    )
-    for row in audit.rows:
-        share = "-" if row.share is None else f"{row.wins}/{row.pairs} = {row.share:.1%}"
-        interval = "-" if row.share is None else f"{row.low:.1%} to {row.high:.1%}"
-        verdict = "passed" if row.passed else "[red]failed[/red]"
-        table.add_row(row.control, share, interval, str(row.ties), str(row.unscored), f"{row.least:.0%}", verdict)
-    console.print(table)
-    spread = "no scored pair" if audit.spread is None else f"{audit.spread:.2f} points on average"
-    console.print(f"The same answer judged twice differs by: {spread}")
-    console.print(f"Scored: {audit.n_scored} of {audit.n_judged} judgments")
-    for reason, count in sorted(audit.unscored.items()):
-        console.print(f"  {count} x {reason}", markup=False)
-    if audit.agreement is not None:
-        agreed = audit.agreement
-        share = "-" if agreed.share is None else f"{agreed.share:.1%}"
-        kappa = "-" if agreed.kappa is None else f"{agreed.kappa:.2f}"
-        console.print(f"Agreement with the given preferences: {share} of {agreed.n} pairs, Cohen's kappa {kappa}")
-    if audit.usage.calls:
-        money = "price of the model not known" if cost is None else f"${cost:.4f}"
-        console.print(f"{audit.usage.calls:,} calls, {audit.usage.prompt_tokens:,} tokens in, {money}")
-    console.print(f"Verdict: {audit.verdict}", style="bold", markup=False)
+def format_money(cost: float | None) -> str:
+    """Return US dollars as a person reads them, or that the price is not known."""
+    return "price of the model not known" if cost is None else f"${cost:.4f}"
 
 
 def _show_design(console: Console, spec: StudySpec) -> None:
@@ -226,87 +174,6 @@ def _plain(console: Console, total: int, status: Callable[[], str], evaluation: 
         console.print(f"{evaluation.turns_done}/{total} turns · {status()}", markup=False)
     finally:
         evaluation.listeners.remove(update)
-
-
-def show_findings(console: Console, findings: Any) -> None:
-    """Print the closing tables of `analysis.report.Findings`, with an interval beside every effect."""
-    console.print()
-    for row in findings.trials.filter(pl.col("role") == "baseline").iter_rows(named=True):
-        console.print(
-            f"Baseline ({escape(row['label'])}): mean score {_mean(row)} over {row['n_queries']} queries, "
-            f"coverage {row['coverage']:.0%}"
-        )
-    if len(findings.effects):
-        table = Table(
-            "parameter",
-            "from",
-            "to",
-            "around",
-            "change",
-            "95 % interval",
-            "queries",
-            title="Effect of one parameter at a time",
-            title_justify="left",
-            box=None,
-        )
-        for row in findings.effects.sort("parameter", "value").iter_rows(named=True):
-            clear = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-            change = _signed(row["difference"])
-            table.add_row(
-                row["parameter"],
-                escape(row["against"]),
-                escape(row["value"]),
-                escape(row["around"]) or "the baseline",
-                f"[bold]{change}[/bold]" if clear else change,
-                _interval(row),
-                str(row["n"]),
-            )
-        console.print(table)
-    _show_importances(console, findings)
-    for row in findings.noise.iter_rows(named=True):
-        console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
-    for row in findings.trials.filter(pl.col("state") == "failed").iter_rows(named=True):
-        console.print(f"Trial {row['trial']} counts for nothing: {row['failed_because']}", markup=False)
-    coverage = findings.trials.get_column("coverage")
-    console.print(
-        f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
-    )
-    console.print()
-    console.print(findings.headline, style="bold", markup=False)
-
-
-def _show_importances(console: Console, findings: Any) -> None:
-    if findings.no_importance:
-        console.print(f"No importances: {findings.no_importance}")
-        return
-    table = Table(
-        "parameter", "importance", "95 % interval", title="Importance (fANOVA)", title_justify="left", box=None
-    )
-    for row in findings.importances.iter_rows(named=True):
-        table.add_row(
-            row["parameter"], f"{row['importance']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", "\\[")
-        )
-    console.print(table)
-
-
-def _mean(row: dict[str, Any]) -> str:
-    return "none" if row["mean"] is None else f"{row['mean']:.2f}"
-
-
-def _shown(row: dict[str, Any]) -> str:
-    """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
-    interval = _interval(row)
-    return interval if interval == IDENTICAL else f"{_signed(row['difference'])} {interval}"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if row["difference"] == row["low"] == row["high"] == 0:
-        return IDENTICAL
-    return "too few queries" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def show_studies(console: Console, studies: Sequence[tuple[str, str]]) -> None:

@@ -1,8 +1,9 @@
-"""Intervals: paired bootstrap over queries.
+"""Intervals: paired bootstrap over queries, means of clusters, shares.
 
 Knows arrays, neither frames nor figures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +66,38 @@ def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = D
     tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(upper, n - 1)))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), n)
+
+
+def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.95) -> Interval:
+    """Return the mean of all values with an interval that allows for values of a cluster being alike.
+
+    Args:
+        values: shape (values,), without NaN, at least one.
+        clusters: what each value belongs to, such as its query, same length.
+        level: of the interval, 0 to 1.
+
+    The standard error is the cluster-robust one of a mean (Cameron and Miller 2015, The Journal of Human Resources
+    50:2, eq. 11 for a constant, with the correction c / (c - 1) for c clusters), and the quantile Student's t with
+    c - 1 degrees of freedom. Where all clusters are of one size, that is the t interval of the clusters' means.
+    """
+    mean, n = float(values.mean()), len(set(clusters))
+    if n < 2:
+        return Interval(mean, None, None, n)
+    sums: dict[object, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value) - mean
+    error = np.sqrt(n / (n - 1) * sum(total**2 for total in sums.values())) / len(values)
+    half = float(student_t.ppf(0.5 + level / 2, n - 1) * error)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def wilson_interval(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval (1927) of a share, 0 to 1, that was seen in n independent cases.
+
+    >>> [round(bound, 4) for bound in wilson_interval(1.0, 6)]
+    [0.6097, 1.0]
+    """
+    z = float(norm.ppf(0.5 + level / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return max(centre - half, 0.0), min(centre + half, 1.0)

@@ -23,6 +23,7 @@ from analysis.importance import fanova_importances
 from analysis.intervals import Interval
 from analysis.length_control import length_controlled_effects
 from analysis.plots import draw_importances, draw_parameter, new_figure
+from analysis.scores import comparison_table, score_groups
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Findings:
         trials, effects, noise, importances: the frames of `frames.trial_table`,
             `effects.one_factor_effects`, `effects.noise_floor` and `importance.fanova_importances`.
         length_controlled: the frame of `length_control.length_controlled_effects`.
+        scores: the frame of `scores.score_groups`, of the baseline and the best condition.
+        comparisons: the frame of `scores.comparison_table`.
+        baseline, best: their trials' numbers, or None.
         no_importance: why there are no importances, or None.
         figures: by file name without ending.
     """
@@ -47,6 +51,10 @@ class Findings:
     noise: pl.DataFrame
     importances: pl.DataFrame
     length_controlled: pl.DataFrame
+    scores: pl.DataFrame
+    comparisons: pl.DataFrame
+    baseline: int | None
+    best: int | None
     no_importance: str | None
     figures: dict[str, Figure] = field(compare=False)
 
@@ -76,6 +84,8 @@ class Findings:
             "noise_floor": self.noise,
             "importance": self.importances,
             "length_controlled": self.length_controlled,
+            "scores": self.scores,
+            "comparisons": self.comparisons,
         }
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
 
@@ -99,6 +109,10 @@ def find(results: pl.DataFrame) -> Findings:
         noise=noise_floor(results),
         importances=importances,
         length_controlled=length_controlled_effects(results),
+        scores=score_groups(results, list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))),
+        comparisons=comparison_table(results),
+        baseline=baseline,
+        best=best,
         no_importance=no_importance,
         figures=_figures(results, trials, effects, importances, judge),
     )

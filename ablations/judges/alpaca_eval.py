@@ -18,52 +18,36 @@ from ablations.conditions import content_hash
 from ablations.errors import QueryError, UsageError
 from ablations.judges.asking import JudgeSettings, ask
 from ablations.judges.client import Reply
+from ablations.judges.llm import LlmJudge
 from ablations.judges.parsing import EMPTY, NO_RATING, UnscoredError
-from ablations.judges.prices import Budget
-from ablations.judges.reference_outputs import Outputs, read_outputs
+from ablations.judges.prices import TYPICAL_BYTES, typical_usage
+from ablations.judges.reference_outputs import ReferenceOutputs
 from ablations.records import Completion, Judgment, Query, Score, Usage
 
 PROMPT = Path("evaluators_configs", "alpaca_eval_clf_gpt4_turbo", "alpaca_eval_clf.txt")
 TOP_LOGPROBS = 5
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)\n?<\|im_end\|>", re.DOTALL)
-_BYTES_PER_TOKEN = 4
 
 
-class AlpacaEvalJudge:
+class AlpacaEvalJudge(LlmJudge):
     """Compares single-turn answers with the baseline's, by one token's log-probabilities."""
 
     name = "alpaca-eval"
     scale = (0.0, 1.0)
 
     def __init__(self, settings: JudgeSettings) -> None:
-        if settings.compare_with is None:
-            raise UsageError(
-                "--judge alpaca-eval compares with a baseline's outputs; give its AlpacaEval JSON with --compare-with"
-            )
+        self._outputs = ReferenceOutputs(settings.compare_with, self.name)
         if settings.prompts is not None:
             raise UsageError("--judge alpaca-eval takes its prompt from the alpaca-eval package; drop --judge-prompts")
-        self._path = settings.compare_with
         self._seed = settings.seed
-        self._outputs: Outputs = {}
         self._prompt = package_prompt()
-        self.client = settings.make_client(self.name)
-
-    @property
-    def budget(self) -> Budget:
-        """What is spent, and what may be."""
-        return self.client.budget
+        super().__init__(settings)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """The judge's version, model, prompt and seed, and the outputs it compares with (after `check`)."""
-        return {
-            "judge": self.name,
-            "version": 1,
-            "model": self.client.model,
-            "prompts": content_hash(self._prompt),
-            "seed": self._seed,
-            "compared with": content_hash({query: list(answers) for query, answers in self._outputs.items()}),
-        }
+        own = {"prompts": content_hash(self._prompt), "seed": self._seed}
+        return {**super().identity, **own, **self._outputs.identity}
 
     def check(self, queries: Sequence[Query]) -> None:
         """Read the baseline's outputs.
@@ -77,15 +61,11 @@ class AlpacaEvalJudge:
                 raise QueryError(
                     f"query {query.id!r} has two turns; --judge alpaca-eval judges single-turn queries only"
                 )
-        self._outputs = read_outputs(self._path, queries)
-
-    async def start(self) -> None:
-        """Ask the server for the model."""
-        await self.client.probe()
+        self._outputs.read(queries)
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the only completion; preference is 1 for the baseline to 2 for the answer."""
-        baseline, answer = self._outputs[query.id][0], completions[0].answer
+        (baseline,), answer = self._outputs.to(query, 1), completions[0].answer
         switched = is_switched(query.turns[0], self._seed)
         outputs = (answer, baseline) if switched else (baseline, answer)
         messages = render(self._prompt, query.turns[0], *outputs)
@@ -101,14 +81,8 @@ class AlpacaEvalJudge:
     def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
         """Return what one judgment takes, roughly."""
         del turn
-        answer = "x" * round(answer_tokens * _BYTES_PER_TOKEN)
-        messages = render(self._prompt, query.turns[0], answer, self._outputs[query.id][0])
-        size = sum(len(message["content"].encode()) for message in messages)
-        return Usage(1, math.ceil(size / _BYTES_PER_TOKEN), 1)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.client.close()
+        answer = "x" * round(answer_tokens * TYPICAL_BYTES)
+        return typical_usage(render(self._prompt, query.turns[0], answer, *self._outputs.to(query, 1)), 1)
 
 
 def package_prompt() -> str:

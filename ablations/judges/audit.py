@@ -3,7 +3,6 @@
 Knows judges by their protocol alone. It bypasses the store, so that the same answer is really judged twice.
 """
 
-import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ablations.judges.base import Judge
 from ablations.judges.controls import CONTROLS, HARD_CONTROLS, WRONG
 from ablations.judges.pairs import Agreement, Pair, agreement, as_completion
 from ablations.records import Judgment, Query, Usage
+from ablations.tasks import together
 
 AUDIT_SEED = 20_24
 PASSED = "passed"
@@ -168,14 +168,14 @@ async def audit(judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair] 
 
     The judge must have been started.
     """
-    goods = await asyncio.gather(*(_judge(judge, item, item.good) for item in planted))
-    again = await asyncio.gather(*(_judge(judge, item, item.good) for item in planted))
+    goods = await together(_judge(judge, item, item.good) for item in planted)
+    again = await together(_judge(judge, item, item.good) for item in planted)
     judged = [*goods, *again]
     rows = []
     for name in (*CONTROLS, *HARD_CONTROLS, WRONG):
         own = [(good, item) for good, item in zip(goods, planted, strict=True) if name in item.controls]
         if own:
-            controls = await asyncio.gather(*(_judge(judge, item, item.controls[name]) for _, item in own))
+            controls = await together(_judge(judge, item, item.controls[name]) for _, item in own)
             judged += controls
             rows.append(_row(name, [good for good, _ in own], controls))
     agreed, used = await agreement(judge, pairs) if pairs else (None, Usage())

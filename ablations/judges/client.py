@@ -4,7 +4,6 @@ Knows requests and replies, neither queries nor scores.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +14,13 @@ from aiolimiter import AsyncLimiter
 
 from ablations.errors import JudgeError, UsageError
 from ablations.judges.base import NO_REPLY
-from ablations.judges.prices import Budget
+from ablations.judges.prices import TURN_TOKENS, Budget, tokens_at_most
 from ablations.places import redacted
 from ablations.records import Usage
 from ablations.servers import NO_KEY, MalformedReplyError, api_key, explain, passes, retrying, told_pause
 
 DEFAULT_URL = "https://api.openai.com/v1"
 _FATAL_STATUS = frozenset({401, 403, 404})
-_BYTES_PER_TOKEN = 3
-"""Fewer than any common tokenizer needs for plain text, so that an estimate from it is high."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ class JudgeClient:
         if schema is not None:
             named = {"name": "judgment", "strict": True, "schema": schema}
             request["response_format"] = {"type": "json_schema", "json_schema": named}
-        most = Usage(1, prompt_tokens_at_most(messages), max_tokens)
+        most = Usage(1, sum(tokens_at_most(m["content"]) + TURN_TOKENS for m in messages), max_tokens)
         async with self._places, self.budget.reserve(most):
             reply = await self._repeated(request, most)
             self.budget.spend(reply.usage)
@@ -254,11 +251,6 @@ class JudgeClient:
         await self._client.close()
 
 
-def prompt_tokens_at_most(messages: Sequence[Mapping[str, str]]) -> int:
-    """Return an estimate of a prompt's tokens that is high for plain text."""
-    return sum(math.ceil(len(message["content"].encode()) / _BYTES_PER_TOKEN) + 8 for message in messages)
-
-
 async def _take(limiter: AsyncLimiter | None, amount: float) -> None:
     """Wait until `amount` has passed the limiter, which takes no more at once than a burst."""
     while limiter is not None and amount > 0:
@@ -299,7 +291,7 @@ def _usage(reply: Any, text: str, most: Usage) -> Usage:
     prompt, completion = (getattr(counted, name, None) for name in ("prompt_tokens", "completion_tokens"))
     if isinstance(prompt, int) and isinstance(completion, int):
         return Usage(1, prompt, completion)
-    return Usage(1, most.prompt_tokens, math.ceil(len(text.encode()) / _BYTES_PER_TOKEN))
+    return Usage(1, most.prompt_tokens, tokens_at_most(text))
 
 
 def _tokens(choice: object) -> tuple[Token, ...]:

@@ -14,7 +14,6 @@ from ablations.judges.asking import ask
 from ablations.judges.client import CallFailedError, Reply, Token
 from ablations.judges.parsing import UnscoredError, check_whole, parse_rating, rating_match
 from ablations.judges.rubric import RubricJudge
-from ablations.judges.templates import answer_fields
 from ablations.records import Completion, Judgment, Query, Score
 
 TOP_LOGPROBS = 20
@@ -56,8 +55,7 @@ class ExpectedRatingJudge(RubricJudge):
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion; the rating as written is among its details."""
-        fields = answer_fields([completion.answer for completion in completions])
-        messages = self.questions.messages(query, len(completions), fields)
+        messages = self.question(query, completions)
         answered = await ask(
             self.client, messages, self._expect, max_tokens=self.reply_tokens, top_logprobs=TOP_LOGPROBS
         )

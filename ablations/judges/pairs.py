@@ -3,15 +3,15 @@
 Knows the files' forms and judges by their protocol.
 """
 
-import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.errors import QueryError
+from ablations.json_rows import read_rows
 from ablations.judges.base import Judge
 from ablations.records import Completion, Query, Usage
+from ablations.tasks import together
 
 FORM = '{"instruction": …, "output_1": …, "output_2": …, "preference": 1 to 2}, as AlpacaEval publishes them'
 FIRST, TIE, SECOND = -1, 0, 1
@@ -54,14 +54,8 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         QueryError: the file cannot be read, or a row is no pair; names file and row.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        listed = text.lstrip().startswith("[")
-        rows = json.loads(text) if listed else [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise QueryError(f"--pairs {path} cannot be read: {error}; give JSON rows of {FORM}") from error
     pairs = []
-    for number, row in enumerate(rows, start=1):
+    for number, (where, row) in enumerate(read_rows(path, f"--pairs {path}", QueryError), start=1):
         try:
             query = Query(f"pair-{number}", "", (row["instruction"],))
             preference = float(row["preference"])
@@ -69,7 +63,7 @@ def read_pairs(path: Path) -> list[Pair]:
                 raise ValueError(f"preference {preference:g} is not in 1 to 2")
             pairs.append(Pair(query, str(row["output_1"]), str(row["output_2"]), preference))
         except (KeyError, TypeError, ValueError, QueryError) as error:
-            raise QueryError(f"--pairs {path}, row {number}: {error}; a row is {FORM}") from error
+            raise QueryError(f"{where}: {error}; a row is {FORM}") from error
     if not pairs:
         raise QueryError(f"--pairs {path} holds no pair; give JSON rows of {FORM}")
     return pairs
@@ -80,10 +74,8 @@ async def agreement(judge: Judge, pairs: Sequence[Pair]) -> tuple[Agreement, Usa
     # Imported here: scikit-learn takes seconds that a refused command should not cost.
     from sklearn.metrics import cohen_kappa_score
 
-    firsts, seconds = await asyncio.gather(
-        asyncio.gather(*(judge.judge(pair.query, [as_completion(pair.first)]) for pair in pairs)),
-        asyncio.gather(*(judge.judge(pair.query, [as_completion(pair.second)]) for pair in pairs)),
-    )
+    firsts = await together(judge.judge(pair.query, [as_completion(pair.first)]) for pair in pairs)
+    seconds = await together(judge.judge(pair.query, [as_completion(pair.second)]) for pair in pairs)
     given, found = [], []
     for pair, first, second in zip(pairs, firsts, seconds, strict=True):
         if first.score.value is not None and second.score.value is not None:

@@ -5,53 +5,36 @@ and scores 0.5 (MT-Bench's rule for verdicts that change with the order, Zheng e
 mean is its win rate with draws counted half. The details hold win, draw, loss, and what the order did.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ablations.conditions import content_hash
-from ablations.errors import UsageError
 from ablations.judges.asking import Answered, JudgeSettings, ask
 from ablations.judges.client import Reply
+from ablations.judges.llm import PromptedJudge
 from ablations.judges.parsing import FIRST, SECOND, TIE, check_whole, parse_two_scores, parse_verdict
-from ablations.judges.prices import Budget
-from ablations.judges.reference_outputs import Outputs, read_outputs
-from ablations.judges.templates import Questions, answer_fields
+from ablations.judges.reference_outputs import ReferenceOutputs
+from ablations.judges.templates import answer_fields
 from ablations.records import Completion, Judgment, Query, Score, Usage
+from ablations.tasks import together
 
-TYPICAL_REPLY_TOKENS = 200
 _TWO_SCORES_RANGE = (1.0, 10.0)
 
 
-class PairwiseJudge:
+class PairwiseJudge(PromptedJudge):
     """Compares each answer with the reference model's answer to the same turn."""
 
     name = "pairwise"
     scale = (0.0, 1.0)
 
     def __init__(self, settings: JudgeSettings) -> None:
-        if settings.compare_with is None:
-            raise UsageError(
-                "--judge pairwise compares with another model's answers; give them with --compare-with FILE"
-            )
-        self._path = settings.compare_with
-        self._outputs: Outputs = {}
+        self._outputs = ReferenceOutputs(settings.compare_with, self.name)
         self._two_scores = settings.two_scores
-        self._reply_tokens = settings.reply_tokens
-        self.client = settings.make_client(self.name)
-        self.questions = Questions(settings.prompts, "two-scores" if settings.two_scores else "pairwise")
-
-    @property
-    def budget(self) -> Budget:
-        """What is spent, and what may be."""
-        return self.client.budget
+        super().__init__(settings, "two-scores" if settings.two_scores else "pairwise")
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """The judge's version, model and prompts, and the answers it compares with (after `check`)."""
-        outputs = content_hash({query: list(answers) for query, answers in self._outputs.items()})
-        asked = {"model": self.client.model, "reply_tokens": self._reply_tokens, **self.questions.identity}
-        return {"judge": self.name, "version": 1, **asked, "compared with": outputs}
+        return {**super().identity, **self._outputs.identity}
 
     def check(self, queries: Sequence[Query]) -> None:
         """Read the answers to compare with.
@@ -60,19 +43,15 @@ class PairwiseJudge:
             UsageError: they cannot be read, or one is missing.
             QueryError: a reference answer is needed and missing.
         """
-        self._outputs = read_outputs(self._path, queries)
+        self._outputs.read(queries)
         self.questions.check(queries)
-
-    async def start(self) -> None:
-        """Ask the server for the model."""
-        await self.client.probe()
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion from both orders."""
         own = [completion.answer for completion in completions]
-        other = self._outputs[query.id][: len(own)]
+        other = self._outputs.to(query, len(own))
         orders = ((own, other), (other, own))
-        straight, swapped = await asyncio.gather(*(self._compare(query, len(own), *order) for order in orders))
+        straight, swapped = await together(self._compare(query, len(own), *order) for order in orders)
         replies, usage = straight.replies + swapped.replies, straight.usage + swapped.usage
         if straight.value is None or swapped.value is None:
             return Judgment(self.name, Score(None, straight.reason or swapped.reason), replies, usage=usage)
@@ -89,7 +68,7 @@ class PairwiseJudge:
 
     async def _compare(self, query: Query, turn: int, first: Sequence[str], second: Sequence[str]) -> Answered[str]:
         messages = self.questions.messages(query, turn, answer_fields(first, "a") | answer_fields(second, "b"))
-        return await ask(self.client, messages, self._read, max_tokens=self._reply_tokens)
+        return await ask(self.client, messages, self._read, max_tokens=self.reply_tokens)
 
     def _read(self, reply: Reply) -> str:
         check_whole(reply.text, reply.finish_reason)
@@ -97,9 +76,5 @@ class PairwiseJudge:
 
     def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
         """Return what both orders take, roughly."""
-        once = self.questions.expected_usage(query, turn, answer_tokens, TYPICAL_REPLY_TOKENS)
+        once = super().expected_usage(query, turn, answer_tokens)
         return once + once
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.client.close()

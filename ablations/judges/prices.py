@@ -6,7 +6,7 @@ Knows tokens and money, not judges.
 import asyncio
 import math
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,24 @@ from ablations.records import Usage
 
 PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
 _MILLION = 1_000_000
+
+TYPICAL_BYTES = 4
+"""Of a token of plain English, for plans."""
+_FEWEST_BYTES = 3
+"""Fewer than any common tokenizer needs for plain text, so that an estimate from it is high."""
+TURN_TOKENS = 8
+"""What a chat format adds to a message, at most."""
+
+
+def tokens_at_most(text: str) -> int:
+    """Return an estimate of a text's tokens that is high for plain text."""
+    return math.ceil(len(text.encode()) / _FEWEST_BYTES)
+
+
+def typical_usage(messages: Sequence[Mapping[str, str]], reply_tokens: int) -> Usage:
+    """Return what a question and a reply of so many tokens take, roughly."""
+    size = sum(len(message["content"].encode()) for message in messages)
+    return Usage(1, math.ceil(size / TYPICAL_BYTES), reply_tokens)
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,10 @@ class Budget:
                 self._calls -= 1
                 self._reserved = self._reserved - cost if self._calls else 0.0  # no rounding error is carried along
                 self._changed.notify_all()
+
+    def cost(self, usage: Usage) -> float | None:
+        """Return what these tokens cost, in US dollars, or None where the price is not known."""
+        return None if self.price is None else self.price.cost(usage)
 
     def spend(self, usage: Usage) -> None:
         """Count what a call used."""

@@ -3,14 +3,15 @@
 Knows the files' forms, not what is compared.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ablations.conditions import content_hash
 from ablations.errors import UsageError
+from ablations.json_rows import read_rows
 from ablations.records import Query
 
 Outputs = Mapping[str, tuple[str, ...]]
@@ -20,6 +21,39 @@ FORMS = (
     "FastChat's model_answer JSONL (question_id, choices[0].turns), an AlpacaEval JSON list (instruction, output), "
     "or a results.parquet of this toolkit (its baseline trial, or #N after the name for trial N)"
 )
+
+
+class ReferenceOutputs:
+    """The answers that a judge compares with.
+
+    Args:
+        path: as in `read_outputs`; None is refused.
+        judge: the name of the judge, for messages.
+
+    Raises:
+        UsageError: no path is given.
+    """
+
+    def __init__(self, path: Path | None, judge: str) -> None:
+        if path is None:
+            raise UsageError(
+                f"--judge {judge} compares with another model's answers; give them with --compare-with FILE: {FORMS}"
+            )
+        self._path = path
+        self._outputs: dict[str, tuple[str, ...]] = {}
+
+    def read(self, queries: Sequence[Query]) -> None:
+        """Read the answers to these queries too; raise `UsageError` as `read_outputs` does."""
+        self._outputs |= read_outputs(self._path, queries)
+
+    def to(self, query: Query, turns: int) -> tuple[str, ...]:
+        """Return the answers to the first turns of a query that was read."""
+        return self._outputs[query.id][:turns]
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """A hash of everything that was read."""
+        return {"compared with": content_hash({query: list(answers) for query, answers in self._outputs.items()})}
 
 
 def read_outputs(path: Path, queries: Sequence[Query]) -> Outputs:
@@ -33,8 +67,10 @@ def read_outputs(path: Path, queries: Sequence[Query]) -> Outputs:
         if name.endswith(".parquet"):
             found = _from_results(Path(name), trial)
         else:
-            entries = _entries(Path(name).read_text(encoding="utf-8"))
+            entries = [row for _, row in read_rows(Path(name), f"--compare-with {path}", UsageError)]
             found = _by_id(entries) | _by_text(entries, queries)
+    except UsageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"--compare-with {path} cannot be read: {error}; give {FORMS}") from error
     lacking = [query.id for query in queries if len(found.get(query.id, ())) < len(query.turns)]
@@ -44,17 +80,6 @@ def read_outputs(path: Path, queries: Sequence[Query]) -> Outputs:
             f"such as {lacking[0]!r}; give a file that has, or fewer queries"
         )
     return {query.id: found[query.id] for query in queries}
-
-
-def _entries(text: str) -> list[dict[str, Any]]:
-    entries = (
-        json.loads(text)
-        if text.lstrip().startswith("[")
-        else [json.loads(line) for line in text.splitlines() if line.strip()]
-    )
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError("it holds no list of objects")
-    return entries
 
 
 def _by_id(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

@@ -4,8 +4,6 @@ Knows neither servers nor scores. The project's own templates put every text tha
 lines with a boundary that its author cannot have known; FastChat's files are rendered to the letter.
 """
 
-import json
-import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from typing import Any
 
 from ablations.conditions import content_hash
 from ablations.errors import QueryError, UsageError
+from ablations.json_rows import read_rows
+from ablations.judges.prices import TYPICAL_BYTES, typical_usage
 from ablations.records import Query, Usage
 
 OWN_TEMPLATES = Path(__file__).resolve().parents[1] / "data" / "judge_prompts.jsonl"
@@ -35,7 +35,6 @@ STYLES = {
 }
 """Ways of asking: the template without and the one with a reference answer, FastChat's names where it has them."""
 _SECOND = "-multi-turn"
-_BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,15 @@ def read_templates(path: Path) -> Mapping[str, Template]:
     Raises:
         UsageError: the file cannot be read, or a line is no template; names file, line and remedy.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--judge-prompts {path} cannot be read: {error}; give a judge_prompts.jsonl") from error
-    templates = [_template(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    rows = read_rows(path, f"--judge-prompts {path}", UsageError)
+    templates = [_template(where, entry) for where, entry in rows]
     return {template.name: template for template in templates}
 
 
-def _template(path: Path, number: int, line: str) -> Template:
-    where = f"--judge-prompts {path}, line {number}"
+def _template(where: str, entry: Mapping[str, Any]) -> Template:
     try:
-        entry: Any = json.loads(line)
         fields = [entry[key] for key in ("name", "type", "system_prompt", "prompt_template")]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise UsageError(
             f"{where} is no judge prompt ({error}); it needs name, type, system_prompt and prompt_template"
         ) from error
@@ -140,10 +134,9 @@ class Questions:
 
     def expected_usage(self, query: Query, turn: int, answer_tokens: float, reply_tokens: int) -> Usage:
         """Return what a question about answers of so many tokens, and a reply of so many, take: an estimate."""
-        answers = ["x" * round(answer_tokens * _BYTES_PER_TOKEN)] * turn
+        answers = ["x" * round(answer_tokens * TYPICAL_BYTES)] * turn
         fields = {name: text for side in ("", "a", "b") for name, text in answer_fields(answers, side).items()}
-        size = sum(len(message["content"].encode()) for message in self.messages(query, turn, fields))
-        return Usage(1, math.ceil(size / _BYTES_PER_TOKEN), reply_tokens)
+        return typical_usage(self.messages(query, turn, fields), reply_tokens)
 
 
 def query_fields(query: Query, turn: int) -> dict[str, str]:

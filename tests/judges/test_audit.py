@@ -126,9 +126,9 @@ def test_agreement_and_kappa_with_given_preferences(tmp_path: Path, lines: bool)
     ("rows", "message"),
     [
         ([], "holds no pair"),
-        ([{"instruction": "x"}], "row 1"),
-        ([row("a", "b", 3.0)], "row 1: preference 3 is not in 1 to 2"),
-        ([row("a", "b", 1.0), 5], "row 2"),
+        ([{"instruction": "x"}], "item 1"),
+        ([row("a", "b", 3.0)], "item 1: preference 3 is not in 1 to 2"),
+        ([row("a", "b", 1.0), 5], "item 2"),
     ],
 )
 def test_a_broken_pairs_file_is_named_with_its_row(tmp_path: Path, rows: list[object], message: str) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from ablations.errors import BudgetError, JudgeError, UsageError
-from ablations.evaluation import first_error
 from ablations.judges import NO_REPLY, JudgeSettings, Limits, make_judge
 from ablations.judges.client import CallFailedError, JudgeClient
 from ablations.judges.parsing import CUT_OFF, EMPTY, NO_RATING, OUT_OF_RANGE, REFUSED, SEVERAL
 from ablations.judges.prices import Budget, Price
 from ablations.records import Judgment, Query
+from ablations.tasks import first_error
 from tests.judges.bad_server import (
     MODEL,
     Answer,

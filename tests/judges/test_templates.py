@@ -86,8 +86,8 @@ def test_fastchats_prompts_are_followed_to_the_letter(shared_data: Path) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "line 1 is no judge prompt"),
-        ("[1]", "line 1 is no judge prompt"),
+        ("not json", "line 1 is not valid JSON"),
+        ("[1]", "item 1 is not an object"),
         ('{"name": "x"}', "it needs name, type, system_prompt and prompt_template"),
         ('{"name": "x", "type": "single", "system_prompt": "", "prompt_template": "{anwser}"}', "placeholder 'anwser'"),
         ('{"name": "x", "type": "single", "system_prompt": "", "prompt_template": "{"}', "for braces"),

@@ -1,11 +1,14 @@
 """Claims about what the person at the terminal sees."""
 
 import io
+import json
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
-from ablations.terminal import show_findings, show_plan
+from ablations.closing import show_findings
+from ablations.terminal import show_plan
 from analysis.report import find
 from tests.analysis.test_statistics import found, make_results
 from tests.fakes import FakeJudge
@@ -37,3 +40,26 @@ def test_equal_scores_are_called_identical_and_never_minus_zero() -> None:
     show_findings(console, find(make_results(effect=0.0, noise=0.0)))
     assert "identical scores" in text.getvalue()
     assert "-0.00" not in text.getvalue()
+
+
+def test_scores_are_shown_by_turn_and_category_with_how_many_were_scored() -> None:
+    console, text = shown()
+    show_findings(console, found())
+    for expected in ("Scores by turn and category", "turn 1", "turn 2", "average", "math", "24/24"):
+        assert expected in text.getvalue()
+
+
+def test_the_lead_at_equal_length_stands_beside_the_raw_one() -> None:
+    console, text = shown()
+    show_findings(console, find(make_results(seed=3)))
+    assert "Best against baseline at equal length: " in text.getvalue()
+    assert "; raw " in text.getvalue()
+
+
+def test_wins_draws_losses_and_position_bias_are_shown_with_intervals() -> None:
+    console, text = shown()
+    details = {"win": 1.0, "draw": 0.0, "loss": 0.0, "first_twice": 0.0, "second_twice": 0.0}
+    compared = make_results().with_columns(judge_details=pl.lit(json.dumps(details)))
+    show_findings(console, find(compared))
+    assert "100% [76%, 100%]" in text.getvalue()  # 12 of 12 queries
+    assert "first twice" in text.getvalue()

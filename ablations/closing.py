@@ -1,0 +1,215 @@
+"""What the person at the terminal sees at the end: effects, scores, importances, what judging took, an audit.
+
+Knows what to show, not how it was computed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablations.records import Usage
+from ablations.terminal import format_money
+
+IDENTICAL = "identical scores"
+
+
+def show_findings(console: Console, findings: Any) -> None:
+    """Print the closing tables of `analysis.report.Findings`, with an interval beside every effect."""
+    console.print()
+    for row in findings.trials.filter(pl.col("role") == "baseline").iter_rows(named=True):
+        console.print(
+            f"Baseline ({escape(row['label'])}): mean score {_mean(row)} over {row['n_queries']} queries, "
+            f"coverage {row['coverage']:.0%}"
+        )
+    if len(findings.effects):
+        table = Table(
+            "parameter",
+            "from",
+            "to",
+            "around",
+            "change",
+            "95 % interval",
+            "queries",
+            title="Effect of one parameter at a time",
+            title_justify="left",
+            box=None,
+        )
+        for row in findings.effects.sort("parameter", "value").iter_rows(named=True):
+            clear = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+            change = _signed(row["difference"])
+            table.add_row(
+                row["parameter"],
+                escape(row["against"]),
+                escape(row["value"]),
+                escape(row["around"]) or "the baseline",
+                f"[bold]{change}[/bold]" if clear else change,
+                _interval(row),
+                str(row["n"]),
+            )
+        console.print(table)
+    _show_importances(console, findings)
+    _show_scores(console, findings)
+    _show_comparisons(console, findings)
+    _show_length_control(console, findings)
+    for row in findings.noise.iter_rows(named=True):
+        console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
+    for row in findings.trials.filter(pl.col("state") == "failed").iter_rows(named=True):
+        console.print(f"Trial {row['trial']} counts for nothing: {row['failed_because']}", markup=False)
+    coverage = findings.trials.get_column("coverage")
+    console.print(
+        f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
+    )
+    console.print()
+    console.print(findings.headline, style="bold", markup=False)
+
+
+def _show_importances(console: Console, findings: Any) -> None:
+    if findings.no_importance:
+        console.print(f"No importances: {findings.no_importance}")
+        return
+    table = Table(
+        "parameter", "importance", "95 % interval", title="Importance (fANOVA)", title_justify="left", box=None
+    )
+    for row in findings.importances.iter_rows(named=True):
+        table.add_row(
+            row["parameter"], f"{row['importance']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", "\\[")
+        )
+    console.print(table)
+
+
+def _show_scores(console: Console, findings: Any) -> None:
+    """Print the baseline's and the best condition's scores by turn and category."""
+    columns = {"baseline": findings.baseline, "best": findings.best}
+    shown = {name: trial for name, trial in columns.items() if trial is not None}
+    if findings.baseline == findings.best:
+        shown.pop("best", None)
+    by_group: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in findings.scores.iter_rows(named=True):
+        by_group.setdefault(row["group"], {})[row["trial"]] = row
+    headers = [text for name in shown for text in (name, "95 % interval", "scored")]
+    table = Table("", *headers, title="Scores by turn and category", title_justify="left", box=None)
+    for group, rows in by_group.items():
+        cells = []
+        for trial in shown.values():
+            row = rows[trial]
+            interval = "-" if row["low"] is None else f"\\[{row['low']:.2f}, {row['high']:.2f}]"
+            cells += [_mean(row), interval, f"{row['n_scored']}/{row['n_judged']}"]
+        table.add_row(escape(group), *cells)
+    if shown:
+        console.print(table)
+
+
+def _show_comparisons(console: Console, findings: Any) -> None:
+    """Print wins, draws and losses against the judge's reference outputs, and what the order of answers did."""
+    if findings.comparisons.is_empty():
+        return
+    names = {"win": "wins", "draw": "draws", "loss": "losses", "first_twice": "first twice"}
+    names["second_twice"] = "second twice"
+    table = Table(
+        "", *names.values(), "pairs", title="Against the answers to compare with", title_justify="left", box=None
+    )
+    for row in findings.comparisons.iter_rows(named=True):
+        roles = {findings.baseline: "baseline", findings.best: "best"}
+        if row["trial"] in roles:
+            cells = [f"{row[n]:.0%} \\[{row[f'{n}_low']:.0%}, {row[f'{n}_high']:.0%}]" for n in names]
+            table.add_row(roles[row["trial"]], *cells, str(row["n"]))
+    console.print(table)
+    console.print(
+        "95 % Wilson intervals over queries; first/second twice: the judge preferred what stood there in both orders"
+    )
+
+
+def _show_length_control(console: Console, findings: Any) -> None:
+    """Print the best condition's lead with the judge's liking for length taken out."""
+    for row in findings.length_controlled.filter(pl.col("trial") == findings.best).iter_rows(named=True):
+        if row["controlled"] is None:
+            continue
+        interval = (
+            f"({row['reason']})"
+            if row["controlled_low"] is None
+            else f"\\[{_signed(row['controlled_low'])}, {_signed(row['controlled_high'])}]"
+        )
+        console.print(
+            f"Best against baseline at equal length: {_signed(row['controlled'])} {interval}; "
+            f"raw {_signed(row['raw'])}, with {row['extra_characters']:+.0f} characters an answer"
+        )
+
+
+def _mean(row: dict[str, Any]) -> str:
+    return "none" if row["mean"] is None else f"{row['mean']:.2f}"
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
+    interval = _interval(row)
+    return interval if interval == IDENTICAL else f"{_signed(row['difference'])} {interval}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["difference"] == row["low"] == row["high"] == 0:
+        return IDENTICAL
+    return "too few queries" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
+
+
+def show_judging(
+    console: Console, judge: str, used: Usage, cost: float | None, audit: Mapping[str, Any] | None
+) -> None:
+    """Print what judging took, and whether the judge has passed an audit."""
+    if used.calls:
+        console.print(f"Judging: {_took(used, cost)}")
+    if audit is None:
+        console.print(
+            f"[yellow]The {judge} judge has no audit on record here: run audit-judge with the same judge options "
+            "before you trust these scores[/yellow]"
+        )
+    else:
+        console.print(f"Audit of the {judge} judge: {audit['verdict']}", markup=False)
+
+
+def _took(used: Usage, cost: float | None) -> str:
+    return (
+        f"{used.calls:,} calls, {used.prompt_tokens:,} tokens in, {used.completion_tokens:,} out, {format_money(cost)}"
+    )
+
+
+def show_audit(console: Console, judge: str, audit: Any, cost: float | None) -> None:
+    """Print the table and the verdict of a `judges.audit.Audit`."""
+    table = Table(
+        "control",
+        "good answer wins",
+        "95 % interval (Wilson)",
+        "ties",
+        "unscored",
+        "needed",
+        "",
+        title=f"{judge} judge: good answers against planted controls",
+        title_justify="left",
+        box=None,
+    )
+    for row in audit.rows:
+        share = "-" if row.share is None else f"{row.wins}/{row.pairs} = {row.share:.1%}"
+        interval = "-" if row.share is None else f"{row.low:.1%} to {row.high:.1%}"
+        verdict = "passed" if row.passed else "[red]failed[/red]"
+        table.add_row(row.control, share, interval, str(row.ties), str(row.unscored), f"{row.least:.0%}", verdict)
+    console.print(table)
+    spread = "no scored pair" if audit.spread is None else f"{audit.spread:.2f} points on average"
+    console.print(f"The same answer judged twice differs by: {spread}")
+    console.print(f"Scored: {audit.n_scored} of {audit.n_judged} judgments")
+    for reason, count in sorted(audit.unscored.items()):
+        console.print(f"  {count} x {reason}", markup=False)
+    if audit.agreement is not None:
+        agreed = audit.agreement
+        share = "-" if agreed.share is None else f"{agreed.share:.1%}"
+        kappa = "-" if agreed.kappa is None else f"{agreed.kappa:.2f}"
+        console.print(f"Agreement with the given preferences: {share} of {agreed.n} pairs, Cohen's kappa {kappa}")
+    if audit.usage.calls:
+        console.print(f"Judging: {_took(audit.usage, cost)}")
+    console.print(f"Verdict: {audit.verdict}", style="bold", markup=False)

@@ -1,0 +1,77 @@
+"""Scores: what one condition scored, by turn and by category, and how it fared against another model's answers.
+
+Knows result frames; compares no conditions with each other (`effects` does).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from analysis.intervals import clustered_mean, wilson_interval
+
+AVERAGE = "average"
+OUTCOMES = ("win", "draw", "loss")
+ORDERS = ("first_twice", "second_twice")
+"""Details of a comparison in both orders: the answer shown first was preferred twice, or the one shown second."""
+
+
+def score_groups(results: pl.DataFrame, trials: Sequence[int]) -> pl.DataFrame:
+    """Return what each trial scored on each turn, on all turns, and in each category.
+
+    Columns: trial, group ("turn 1", "turn 2", "average", then the categories by name), mean, low, high (points of
+    the judge's scale; null where nothing is scored, or below two queries), n_scored, n_judged (judgments). As in
+    MT-Bench the average is over all judgments of both turns, and a category's over those of its queries; the
+    intervals count the two turns of a query as one cluster (`intervals.clustered_mean`).
+    """
+    rows = []
+    for trial in trials:
+        own = results.filter(pl.col("trial") == trial)
+        groups = {f"turn {turn}": pl.col("turn") == turn for turn in sorted(own.get_column("turn").unique())}
+        groups[AVERAGE] = pl.lit(True)
+        names = sorted(filter(None, own.get_column("category").unique().drop_nulls()))
+        groups |= {name: pl.col("category") == name for name in names}
+        rows += [{"trial": trial, "group": name, **_mean(own.filter(chosen))} for name, chosen in groups.items()]
+    numbers = dict.fromkeys(("mean", "low", "high"), pl.Float64)
+    counts = dict.fromkeys(("n_scored", "n_judged"), pl.Int64)
+    return pl.DataFrame(rows, schema={"trial": pl.Int64, "group": pl.String, **numbers, **counts}, orient="row")
+
+
+def _mean(judged: pl.DataFrame) -> dict[str, Any]:
+    scored = judged.filter(pl.col("score").is_not_null())
+    counts = {"n_scored": len(scored), "n_judged": len(judged)}
+    if scored.is_empty():
+        return {"mean": None, "low": None, "high": None, **counts}
+    found = clustered_mean(scored.get_column("score").to_numpy(), scored.get_column("query_id").to_list())
+    return {"mean": found.value, "low": found.low, "high": found.high, **counts}
+
+
+def comparison_table(results: pl.DataFrame) -> pl.DataFrame:
+    """Return how often each trial's answers won against the answers that the judge compared them with.
+
+    Columns: trial, label, then for each of win, draw, loss, first_twice and second_twice the share of judged
+    pairs (0 to 1) with its 95 % Wilson interval (`NAME_low`, `NAME_high`), n (pairs judged in both orders), n_queries.
+    The interval counts queries, not pairs, because both turns of a query are one cluster: it is not too narrow. The
+    last two shares are the judge's position bias: it preferred what stood first, or second, in both orders.
+    Empty for a judge that compares nothing.
+    """
+    shares = (*OUTCOMES, *ORDERS)
+    details = [json.loads(text) for text in results.get_column("judge_details")] if "judge_details" in results else []
+    compared = results.select("trial", "label", "query_id").with_columns(
+        pl.Series(name, [found.get(name) for found in details] or [None] * len(results), dtype=pl.Float64)
+        for name in shares
+    )
+    compared = compared.drop_nulls(OUTCOMES)
+    rows = []
+    for (trial, label), own in compared.group_by("trial", "label", maintain_order=True):
+        n_queries = own.get_column("query_id").n_unique()
+        row: dict[str, Any] = {"trial": trial, "label": label}
+        for name in shares:
+            share = float(own.get_column(name).mean())  # type: ignore[arg-type]
+            low, high = wilson_interval(share, n_queries)
+            row |= {name: share, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"n": len(own), "n_queries": n_queries})
+    numbers = {f"{name}{end}": pl.Float64 for name in shares for end in ("", "_low", "_high")}
+    schema = {"trial": pl.Int64, "label": pl.String, **numbers, "n": pl.Int64, "n_queries": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("trial")
