@@ -96,15 +96,29 @@ class Evaluator:
         queries: Sequence[Query],
         replicate: int,
         on_turn: OnTurn,
+        on_generated: Callable[[], None] = lambda: None,
     ) -> list[JudgedTurn]:
         """Return every judged turn of the queries under `condition`, in the queries' order.
 
-        If one request fails, the others are cancelled and the error is raised; what was stored stays.
+        `on_turn` is called with each judged turn, `on_generated` once, when all completions are there. If one
+        request fails, the others are cancelled and the error is raised; what was stored stays.
         """
-        judged = await together(self._one_query(condition, query, replicate, on_turn) for query in queries)
+        waiting = len(queries)
+
+        def one_generated() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting == 0:
+                on_generated()
+
+        judged = await together(
+            self._one_query(condition, query, replicate, on_turn, one_generated) for query in queries
+        )
         return [turn for turns in judged for turn in turns]
 
-    async def _one_query(self, condition: Condition, query: Query, replicate: int, on_turn: OnTurn) -> list[JudgedTurn]:
+    async def _one_query(
+        self, condition: Condition, query: Query, replicate: int, on_turn: OnTurn, on_generated: Callable[[], None]
+    ) -> list[JudgedTurn]:
         """Generate turn after turn; each is judged while the next one is generated."""
         turns: list[_Completed] = []
         judging: list[asyncio.Task[JudgedTurn]] = []
@@ -112,6 +126,7 @@ class Evaluator:
             for _ in query.turns:
                 turns.append(await self._complete(condition, query, turns, replicate))
                 judging.append(group.create_task(self._judge_turn(query, tuple(turns), on_turn)))
+            on_generated()
         return [task.result() for task in judging]
 
     async def _complete(

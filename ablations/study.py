@@ -4,9 +4,10 @@ Knows how trials are chosen, run side by side, resumed and recorded; neither how
 nor how results are drawn.
 """
 
+import asyncio
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -101,9 +102,14 @@ class Study:
         self._design = self._known_design()
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
+        self._places = asyncio.Semaphore(spec.concurrency)
 
     async def run(self) -> None:
-        """Evaluate every trial that is not finished, `concurrency` of them at a time.
+        """Evaluate every trial that is not finished, `concurrency` of them at a time on the engine.
+
+        A trial gives its place on the engine back when its last answer is there; up to `concurrency` others may
+        be waiting for the judge by then. Only a trial that a sampler chose keeps its place until it is judged,
+        because the next choice should know its score.
 
         Raises:
             PartFailedError: a part failed; unfinished trials are taken up by the next run.
@@ -111,7 +117,7 @@ class Study:
         with _storage_errors():
             self._enqueue_design()
             queue = self._trials()
-            await together(self._work(queue) for _ in range(self._spec.concurrency))
+            await together(self._work(queue) for _ in range(2 * self._spec.concurrency))
 
     def _known_design(self) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
@@ -132,8 +138,13 @@ class Study:
         return max(complete, key=lambda f: f.summary.mean or 0.0, default=None)
 
     async def _work(self, queue: Iterator[PlannedTrial]) -> None:
-        for trial in queue:
-            await self._evaluate(trial)
+        while await self._places.acquire() and (trial := next(queue, None)) is not None:
+            if trial.point.role == SAMPLED:
+                await self._evaluate(trial, on_generated=lambda: None)
+                self._places.release()
+            else:
+                await self._evaluate(trial, on_generated=self._places.release)
+        self._places.release()
 
     def _enqueue_design(self) -> None:
         """Queue the design points that Optuna does not have yet; identical settings stay apart by their index."""
@@ -169,7 +180,7 @@ class Study:
         reference = None if point.reference is None else self._spec.to_condition(point.reference)
         return PlannedTrial(number, self._spec.to_condition(values), point, reference)
 
-    async def _evaluate(self, trial: PlannedTrial) -> None:
+    async def _evaluate(self, trial: PlannedTrial, on_generated: Callable[[], None]) -> None:
         self.running[trial.number] = trial
         started = time.time()
         reused: list[bool] = []
@@ -185,7 +196,9 @@ class Study:
                 (keys.completion, keys.judgment),
             )
 
-        turns = await self._evaluator.evaluate(trial.condition, self._spec.queries, trial.point.replicate, keep)
+        turns = await self._evaluator.evaluate(
+            trial.condition, self._spec.queries, trial.point.replicate, keep, on_generated
+        )
         summary = summarise(turns)
         why = summary.failure(self._spec.min_coverage)
         state = "complete" if why is None else "failed"

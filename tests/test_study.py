@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from ablations.errors import BackendError, StudyMismatchError, UsageError
 from ablations.evaluation import Evaluator
+from ablations.records import Completion, Judgment, Query
 from ablations.results import results_frame
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
@@ -115,6 +117,41 @@ def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: Study
     backend = FakeBackend()
     world.run(replace(spec, concurrency=3), backend)
     assert 4 < backend.most_in_flight <= 3 * 4
+
+
+class WaitingJudge(FakeJudge):
+    """Judges nothing before the engine has been asked for so many completions."""
+
+    def __init__(self, backend: FakeBackend, requests: int) -> None:
+        super().__init__()
+        self._backend = backend
+        self._requests = requests
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        async with asyncio.timeout(30):
+            while len(self._backend.requests) < self._requests:
+                await asyncio.sleep(0.001)
+        return await super().judge(query, completions)
+
+
+def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: World, spec: StudySpec) -> None:
+    backend = FakeBackend()
+    study = world.run(replace(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
+    assert len(study.finished) == 16
+
+
+def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World, spec: StudySpec) -> None:
+    class CountingJudge(FakeJudge):
+        async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+            await asyncio.sleep(0.002)
+            ahead.append(len(backend.requests) - self.judged)
+            return await super().judge(query, completions)
+
+    ahead: list[int] = []
+    backend = FakeBackend()
+    world.run(replace(spec, mode="search", sampler="random", trials=6, concurrency=1), backend, CountingJudge())
+    assert len(ahead) == 6 * 4 * 2
+    assert max(ahead) <= 4 * 2  # never more than one trial's completions wait for the judge
 
 
 def test_a_finished_study_run_again_asks_for_nothing(world: World, spec: StudySpec) -> None:

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m tests.benchmarks [--model ALIAS] [--json FILE]`."""
+"""Runs the benchmarks: `python -m tests.benchmarks [NAME …] [--model ALIAS] [--json FILE]`."""
 
 import argparse
 import asyncio
@@ -9,25 +9,39 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.throughput import measure
+from tests.benchmarks import judging, throughput
 
 
 def main() -> None:
-    """Measure, print a table and, where asked for, write JSON."""
+    """Measure, print a table each and, where asked for, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--model", default="gemma-3-270m")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="throughput, judging; all by default")
+    parser.add_argument("--model", default="gemma-3-270m", help="of throughput")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = asyncio.run(measure(flags.model, flags.trials, flags.queries, Path(folder)))
-    table = Table("figure", "value", title=f"{flags.model}, {flags.trials} trials of {flags.queries} queries")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    size = f"{flags.trials} trials of {flags.queries} queries"
+    benchmarks = {
+        "judging": (size, lambda at: judging.measure(flags.trials, flags.queries, at)),
+        "throughput": (
+            f"{flags.model}, {size}",
+            lambda at: throughput.measure(flags.model, flags.trials, flags.queries, at),
+        ),
+    }
+    if unknown := set(flags.names) - set(benchmarks):
+        parser.error(f"unknown benchmark {min(unknown)!r}; known: {', '.join(benchmarks)}")
+    measured = {}
+    for name in flags.names or benchmarks:
+        title, measure = benchmarks[name]
+        with tempfile.TemporaryDirectory() as folder:
+            measured[name] = asyncio.run(measure(Path(folder)))
+        table = Table("figure", "value", title=f"{name}: {title}")
+        for figure, value in measured[name].items():
+            table.add_row(figure, f"{value:.3f}" if isinstance(value, float) else str(value))
+        Console().print(table)
     if flags.json:
-        flags.json.write_text(json.dumps({"model": flags.model, **figures}, indent=2))
+        flags.json.write_text(json.dumps({"model": flags.model, "benchmarks": measured}, indent=2))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from ablations import tasks
 from ablations.errors import BudgetError, JudgeError, UsageError
 from ablations.judges import NO_REPLY, JudgeSettings, Limits, make_judge
 from ablations.judges.client import CallFailedError, JudgeClient
 from ablations.judges.parsing import CUT_OFF, EMPTY, NO_RATING, OUT_OF_RANGE, REFUSED, SEVERAL
 from ablations.judges.prices import Budget, Price
 from ablations.records import Judgment, Query
-from ablations.tasks import first_error
 from tests.judges.bad_server import (
     MODEL,
     Answer,
@@ -40,11 +40,7 @@ def settings(server: BadServer, **changes: Any) -> JudgeSettings:
 async def together(closes: Any, calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
     """Run calls side by side as an evaluation does: the first error ends the others and is raised itself."""
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-        return [task.result() for task in tasks]
-    except BaseExceptionGroup as errors:
-        raise first_error(errors) from None
+        return await tasks.together(calls)
     finally:
         await closes.close()
 
