@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_prompt(commands)
     _add_audit(commands)
-    winrate = commands.add_parser("winrate", help="AlpacaEval 2.0's win rates from an annotations file, as JSON")
+    winrate = commands.add_parser("winrate", help="win rates from AlpacaEval's or Han's annotations file, as JSON")
     winrate.add_argument("annotations", type=Path, metavar="ANNOTATIONS.json")
     winrate.add_argument(
         "--instruction-difficulty", type=Path, metavar="CSV", help="AlpacaEval's instruction difficulties"

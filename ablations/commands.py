@@ -257,7 +257,29 @@ def _judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
 
 
 def winrate(flags: argparse.Namespace) -> int:
-    """Print AlpacaEval 2.0's win rates of one model as one JSON object."""
+    """Print the win rates in a published file of annotations as one JSON object: AlpacaEval's, or Han's."""
+    from ablations.judges.published import holds_two_scores
+
+    rates = _two_score_rates(flags) if holds_two_scores(flags.annotations) else _alpaca_eval_rates(flags)
+    print(json.dumps(rates, indent=2, allow_nan=False))
+    return 0
+
+
+def _two_score_rates(flags: argparse.Namespace) -> dict[str, Any]:
+    from ablations.judges.parsing import FIRST, SECOND, TIE
+    from ablations.judges.published import read_two_scores
+    from analysis.scores import outcome_rates
+
+    if flags.instruction_difficulty or flags.gamed:
+        raise UsageError("--instruction-difficulty and --gamed belong to AlpacaEval's annotations; drop them")
+    named = {FIRST: "win_rate", TIE: "draw_rate", SECOND: "loss_rate", None: None}
+    verdicts = read_two_scores(flags.annotations)
+    return outcome_rates(
+        [[named[verdict] for verdict in of_one] for of_one in verdicts], [*filter(None, named.values())]
+    )
+
+
+def _alpaca_eval_rates(flags: argparse.Namespace) -> dict[str, Any]:
     from analysis.annotations import read_annotations, read_difficulty, read_gamed
     from analysis.win_rate import win_rate
 
@@ -266,8 +288,7 @@ def winrate(flags: argparse.Namespace) -> int:
     rate = asdict(win_rate(read_annotations(flags.annotations), difficulty, gamed))
     shown = ("win_rate", "standard_error", "length_controlled_win_rate", "reason", "n", "n_missing", "lacking")
     counts = ("n_wins", "n_draws", "n_losses")
-    print(json.dumps({name: rate[name] for name in (*shown, *counts)}, indent=2, allow_nan=False))
-    return 0
+    return {name: rate[name] for name in (*shown, *counts)}
 
 
 def ui(flags: argparse.Namespace) -> int:

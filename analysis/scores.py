@@ -47,6 +47,28 @@ def _mean(judged: pl.DataFrame) -> dict[str, Any]:
     return {"mean": found.value, "low": found.low, "high": found.high, **counts}
 
 
+def outcome_rates(outcomes: Sequence[Sequence[str | None]], names: Sequence[str]) -> dict[str, Any]:
+    """Return how often each named outcome occurred, in percent, with its 95 % interval.
+
+    Args:
+        outcomes: of each prompt's comparisons; None where one has no outcome.
+        names: the outcomes to count.
+
+    Returns for each name its rate and `NAME_low`, `NAME_high` (Wilson; n is the number of prompts, whose answers
+    are alike, so the interval is not too narrow), then n (comparisons with an outcome), n_missing, n_prompts.
+    """
+    prompts = [[outcome for outcome in of_one if outcome is not None] for of_one in outcomes]
+    prompts = [of_one for of_one in prompts if of_one]
+    known = [outcome for of_one in prompts for outcome in of_one]
+    rates: dict[str, Any] = {}
+    for name in names:
+        share = known.count(name) / len(known) if known else None
+        low, high = wilson_interval(share, len(prompts)) if share is not None else (None, None)
+        values = {name: share, f"{name}_low": low, f"{name}_high": high}
+        rates |= {key: None if value is None else 100 * value for key, value in values.items()}
+    return rates | {"n": len(known), "n_missing": sum(map(len, outcomes)) - len(known), "n_prompts": len(prompts)}
+
+
 def comparison_table(results: pl.DataFrame) -> pl.DataFrame:
     """Return how often each trial's answers won against the answers that the judge compared them with.
 

@@ -12,12 +12,11 @@ from ablations.judges.asking import Answered, JudgeSettings, ask
 from ablations.judges.client import Reply
 from ablations.judges.llm import PromptedJudge
 from ablations.judges.parsing import FIRST, SECOND, TIE, check_whole, parse_two_scores, parse_verdict
+from ablations.judges.published import SCALE
 from ablations.judges.reference_outputs import ReferenceOutputs
 from ablations.judges.templates import answer_fields
 from ablations.records import Completion, Judgment, Query, Score, Usage
 from ablations.tasks import together
-
-_TWO_SCORES_RANGE = (1.0, 10.0)
 
 
 class PairwiseJudge(PromptedJudge):
@@ -72,7 +71,7 @@ class PairwiseJudge(PromptedJudge):
 
     def _read(self, reply: Reply) -> str:
         check_whole(reply.text, reply.finish_reason)
-        return parse_two_scores(reply.text, *_TWO_SCORES_RANGE) if self._two_scores else parse_verdict(reply.text)
+        return parse_two_scores(reply.text, *SCALE) if self._two_scores else parse_verdict(reply.text)
 
     def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
         """Return what both orders take, roughly."""

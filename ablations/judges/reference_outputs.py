@@ -19,7 +19,8 @@ Outputs = Mapping[str, tuple[str, ...]]
 
 FORMS = (
     "FastChat's model_answer JSONL (question_id, choices[0].turns), an AlpacaEval JSON list (instruction, output), "
-    "or a results.parquet of this toolkit (its baseline trial, or #N after the name for trial N)"
+    "Han's JSONL (prompt, response), or a results.parquet of this toolkit (its baseline trial, or #N after the name "
+    "for trial N)"
 )
 
 
@@ -91,7 +92,12 @@ def _by_id(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
 
 
 def _by_text(entries: Sequence[Mapping[str, Any]], queries: Sequence[Query]) -> dict[str, tuple[str, ...]]:
-    outputs = {str(entry["instruction"]): (str(entry["output"]),) for entry in entries if "instruction" in entry}
+    outputs = {
+        str(entry[asked]): (str(entry[answer]),)
+        for entry in entries
+        for asked, answer in (("instruction", "output"), ("prompt", "response"))
+        if asked in entry
+    }
     return {query.id: outputs[query.turns[0]] for query in queries if query.turns[0] in outputs}
 
 
