@@ -26,7 +26,7 @@ uv = env $(if $(filter cpu,$(1)),$(call hand_on,UV_FIND_LINKS,PIP_FIND_LINKS,fin
 # Compiled at once: vLLM is imported by three processes, which without bytecode take half a minute each.
 install = $(call uv,$(ACCELERATOR)) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(ACCELERATOR),$(EXTRAS)]'
 resolve = $(call uv,$(1)) pip compile --quiet --no-header --no-annotate --python-version 3.11 pyproject.toml \
-	--extra $(1) --extra models --extra dev
+	--extra $(1) --extra models --extra dev --extra alpaca-eval
 
 .DEFAULT_GOAL := help
 .PHONY: help setup decoding test check ui bench notebooks constraints resolvable

@@ -125,8 +125,8 @@ def _show_comparisons(console: Console, findings: Any) -> None:
 
 def _show_length_control(console: Console, findings: Any) -> None:
     """Print the best condition's lead with the judge's liking for length taken out."""
-    for row in findings.length_controlled.filter(pl.col("trial") == findings.best).iter_rows(named=True):
-        if row["controlled"] is None:
+    for row in findings.length_controlled.iter_rows(named=True):
+        if row["trial"] != findings.best or row["controlled"] is None:
             continue
         interval = (
             f"({row['reason']})"

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,6 +21,28 @@ def call(command: list[str], folder: Path, **environment: str) -> subprocess.Com
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment}
     )
+
+
+class Called(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Called]:
+    """The command line in this process, in an empty folder: its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
+
+    def called(*arguments: str) -> Called:
+        code = main(list(arguments))
+        return Called(code, *capfd.readouterr())
+
+    return called
 
 
 def write_space(folder: Path, text: str) -> str:
@@ -66,20 +90,13 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_one_message_with_exit_code_2_and_writes_nothing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    arguments: list[str],
-    expected: str,
+    tmp_path: Path, command: Callable[..., Called], arguments: list[str], expected: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
-    assert main(["run", *arguments, "--mlruns", "results"]) == 2
-    errors = capfd.readouterr().err
-    assert expected in errors
-    assert errors.startswith("error: ")
-    assert errors.count("error: ") == 1
+    done = command("run", *arguments, "--mlruns", "results")
+    assert done.code == 2
+    assert expected in done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("error: ") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,10 +106,13 @@ def test_the_script_ends_with_the_same_message_and_exit_code(tmp_path: Path) -> 
     assert done.stderr.startswith("error: ")
 
 
-def test_an_unknown_engine_setting_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    done = call([*RUN, "--study", "decoding", "--engine", "tensor_paralel_size=2", "--mlruns", "results"], tmp_path)
-    assert done.returncode == 2
-    assert "did you mean tensor_parallel_size?" in done.stderr
+@pytest.mark.slow
+def test_an_unknown_engine_setting_is_refused_before_anything_is_written(
+    tmp_path: Path, command: Callable[..., Called]
+) -> None:
+    done = command("run", "--study", "decoding", "--engine", "tensor_paralel_size=2", "--mlruns", "results")
+    assert done.code == 2
+    assert "did you mean tensor_parallel_size?" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,51 +127,60 @@ def test_an_unknown_engine_setting_is_refused_before_anything_is_written(tmp_pat
         ),
     ],
 )
-def test_a_broken_study_file_is_named_with_key_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
-    path = write_space(tmp_path, text)
-    done = call([*RUN, "--search-space", path, "--mlruns", "results"], tmp_path)
-    assert done.returncode == 2
-    assert expected in done.stderr
+def test_a_broken_study_file_is_named_with_key_and_remedy(
+    tmp_path: Path, command: Callable[..., Called], text: str, expected: str
+) -> None:
+    done = command("run", "--search-space", write_space(tmp_path, text), "--mlruns", "results")
+    assert done.code == 2
+    assert expected in done.err
     assert not (tmp_path / "results").exists()
 
 
-def test_a_broken_query_is_named_by_its_line(tmp_path: Path) -> None:
+def test_a_broken_query_is_named_by_its_line(tmp_path: Path, command: Callable[..., Called]) -> None:
     (tmp_path / "queries.jsonl").write_text('{"turns": ["a"], "references": ["b"]}\n{"turns": \n')
-    done = call([*RUN, "--study", "decoding", "--queries", "queries.jsonl", "--mlruns", "results"], tmp_path)
-    assert done.returncode == 2
-    assert "queries.jsonl line 2" in done.stderr
+    done = command("run", "--study", "decoding", "--queries", "queries.jsonl", "--mlruns", "results")
+    assert done.code == 2
+    assert "queries.jsonl line 2" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["store.db", "optuna.db", "mlflow.db"])
-def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, server: str, database: str) -> None:
+def test_a_damaged_database_is_named_with_the_remedy(
+    tmp_path: Path, command: Callable[..., Called], server: str, database: str
+) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / database).write_bytes(b"no database" * 1000)
-    done = call([*RUN, "--study", "decoding", "--base-url", server, "--mlruns", "results"], tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-    assert database in done.stderr
-    assert "move a damaged file away" in done.stderr
+    done = command("run", "--study", "decoding", "--base-url", server, "--mlruns", "results")
+    assert done.code == 2
+    assert database in done.err
+    assert "move a damaged file away" in done.err
     assert (tmp_path / "results" / database).read_bytes() == b"no database" * 1000
 
 
-def test_a_results_folder_that_cannot_be_made_is_named(tmp_path: Path, server: str) -> None:
+@pytest.mark.slow
+def test_a_results_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, command: Callable[..., Called], server: str
+) -> None:
     (tmp_path / "results").write_text("a file")
-    done = call([*RUN, "--study", "decoding", "--base-url", server, "--mlruns", "results"], tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "results cannot be written" in done.stderr
+    done = command("run", "--study", "decoding", "--base-url", server, "--mlruns", "results")
+    assert done.code == 2
+    assert "results cannot be written" in done.err
 
 
-def test_dry_run_shows_conditions_requests_and_tokens_and_writes_nothing(tmp_path: Path) -> None:
-    done = call([*RUN, "--study", "decoding", "--dry-run", "--mlruns", "results"], tmp_path)
-    assert done.returncode == 0
+def test_dry_run_shows_conditions_requests_and_tokens_and_writes_nothing(
+    tmp_path: Path, command: Callable[..., Called]
+) -> None:
+    done = command("run", "--study", "decoding", "--dry-run", "--mlruns", "results")
+    assert done.code == 0
     for expected in ("baseline", "replicate", "one-factor", "completions", "new tokens", "gemma-3-270m"):
-        assert expected in done.stdout
+        assert expected in done.out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_names_the_studies_with_what_they_answer(tmp_path: Path) -> None:
-    done = call([*RUN, "--list"], tmp_path)
-    assert done.returncode == 0
-    assert "decoding_grid" in done.stdout
+def test_list_names_the_studies_with_what_they_answer(command: Callable[..., Called]) -> None:
+    done = command("run", "--list")
+    assert done.code == 0
+    assert "decoding_grid" in done.out
 
 
 def test_help_shows_examples_and_exit_codes(tmp_path: Path) -> None:
@@ -179,7 +208,7 @@ def test_prompt_prints_the_second_turn_with_the_first_query_and_answer(tmp_path:
     )
 
 
-def test_ui_without_results_says_what_to_do(tmp_path: Path) -> None:
-    done = call([*MODULE, "ui", "--mlruns", str(tmp_path / "none")], ROOT)
-    assert done.returncode == 2
-    assert "make decoding" in done.stderr
+def test_ui_without_results_says_what_to_do(command: Callable[..., Called]) -> None:
+    done = command("ui", "--mlruns", "none")
+    assert done.code == 2
+    assert "make decoding" in done.err

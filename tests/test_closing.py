@@ -37,7 +37,7 @@ def test_the_closing_tables_show_effects_intervals_and_coverage() -> None:
 
 def test_equal_scores_are_called_identical_and_never_minus_zero() -> None:
     console, text = shown()
-    show_findings(console, find(make_results(effect=0.0, noise=0.0)))
+    show_findings(console, find(make_results(effect=0.0, noise=0.0, trials=4)))
     assert "identical scores" in text.getvalue()
     assert "-0.00" not in text.getvalue()
 
@@ -51,7 +51,7 @@ def test_scores_are_shown_by_turn_and_category_with_how_many_were_scored() -> No
 
 def test_the_lead_at_equal_length_stands_beside_the_raw_one() -> None:
     console, text = shown()
-    show_findings(console, find(make_results(seed=3)))
+    show_findings(console, find(make_results(effect=-1.0, trials=4)))
     assert "Best against baseline at equal length: " in text.getvalue()
     assert "; raw " in text.getvalue()
 
@@ -59,7 +59,7 @@ def test_the_lead_at_equal_length_stands_beside_the_raw_one() -> None:
 def test_wins_draws_losses_and_position_bias_are_shown_with_intervals() -> None:
     console, text = shown()
     details = {"win": 1.0, "draw": 0.0, "loss": 0.0, "first_twice": 0.0, "second_twice": 0.0}
-    compared = make_results().with_columns(judge_details=pl.lit(json.dumps(details)))
+    compared = make_results(trials=4).with_columns(judge_details=pl.lit(json.dumps(details)))
     show_findings(console, find(compared))
     assert "100% [76%, 100%]" in text.getvalue()  # 12 of 12 queries
     assert "first twice" in text.getvalue()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,11 +64,14 @@ def spec(tmp_path: Path) -> StudySpec:
 
 
 class World:
-    """One folder of results, and studies run in it."""
+    """One folder of results, and studies run in it; `tracking` is a database of MLflow's without a run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tracking: Path) -> None:
         folder.mkdir(exist_ok=True)
+        if not (folder / "mlflow.db").exists():
+            shutil.copy(tracking, folder / "mlflow.db")
         self.folder = folder
+        self.empty_tracking = tracking
         self.storage = f"sqlite:///{folder / 'optuna.db'}"
         self.tracking = f"sqlite:///{folder / 'mlflow.db'}"
         self.store = Store(f"sqlite:///{folder / 'store.db'}")
@@ -98,9 +102,17 @@ class World:
         return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
+@pytest.fixture(scope="module")
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds, so they are made once."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, empty_tracking: Path) -> World:
+    return World(tmp_path, empty_tracking)
 
 
 def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: World, spec: StudySpec) -> None:
@@ -172,7 +184,7 @@ def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: 
     trials = world.optuna_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 16
     undisturbed = FakeBackend()
-    other = World(world.folder / "other")
+    other = World(world.folder / "other", world.empty_tracking)
     assert results_frame(world.store, "test", spec.queries).equals(
         results_frame(_finished(other, spec, undisturbed), "test", spec.queries)
     )
@@ -273,7 +285,7 @@ def test_a_lost_database_is_named_instead_of_mixing_trials(world: World, spec: S
     for path in world.folder.glob(f"{lost}*"):
         path.unlink()
     with pytest.raises(StudyMismatchError, match="--fresh"):
-        World(world.folder).run(replace(spec, trials=3), FakeBackend())
+        World(world.folder, world.empty_tracking).run(replace(spec, trials=3), FakeBackend())
 
 
 def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -> None:
