@@ -125,11 +125,11 @@ class Headings:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One example in the prompt: a query and the answer a good assistant gives."""
+    """One example in the prompt: a query and the answer a good assistant gives, or None for the query alone."""
 
     id: str
     query: str
-    answer: str
+    answer: str | None
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,9 @@ def render_prompt(query: Query, parts: PromptParts, answers: Sequence[str] = ())
     headings = parts.headings
     pieces = [parts.rules]
     for demonstration in parts.demonstrations:
-        pieces += [
-            _message(headings, headings.query, demonstration.query),
-            _message(headings, headings.answer, demonstration.answer),
-        ]
+        pieces.append(_message(headings, headings.query, demonstration.query))
+        if demonstration.answer is not None:
+            pieces.append(_message(headings, headings.answer, demonstration.answer))
     for asked, answer in zip(query.turns, answers, strict=False):
         pieces += [_message(headings, headings.query, asked), _message(headings, headings.answer, answer)]
     pieces += [_message(headings, headings.query, query.turns[turn - 1]), _opening(headings, headings.answer)]
