@@ -63,6 +63,8 @@ def show_findings(console: Console, findings: Any) -> None:
     console.print(
         f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
     )
+    for row in findings.unscored.iter_rows(named=True):
+        console.print(f"Without a score: {row['n']} x {row['reason']}, in {row['trials']} trials", markup=False)
     console.print()
     console.print(findings.headline, style="bold", markup=False)
 

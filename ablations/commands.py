@@ -9,8 +9,8 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ablations.backends import BACKENDS, Backend
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
-from ablations.judges import DEFAULT_JUDGE, Judge, JudgeSettings, Limits, make_judge
+from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, JudgeSettings, Limits, make_judge
 from ablations.models import ResolvedModel
 from ablations.places import Places, check_sqlite, redacted
 from ablations.prompts import build_parts, read_prompt_file, render_prompt
@@ -189,10 +189,12 @@ def audit_judge(flags: argparse.Namespace) -> int:
     console = make_console(quiet=False)
     judge = make_judge(flags.judge or DEFAULT_JUDGE, _judge_settings(flags, DEFAULTS["seed"]))
     planted = _planted(flags, judge)
-    judge.check([item.query for item in planted])
     pairs = read_pairs(flags.pairs) if flags.pairs else []
-    if pairs:
-        judge.check([pair.query for pair in pairs])
+    if isinstance(judge, ComparingJudge):
+        if flags.compare_with:
+            raise UsageError("an audit compares good answers with planted ones; drop --compare-with")
+    else:
+        judge.check([item.query for item in planted] + [pair.query for pair in pairs])
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
     places.prepare()
     asyncio.run(run_audit(judge, planted, pairs, places, console))
@@ -207,7 +209,7 @@ def _planted(flags: argparse.Namespace, judge: Judge) -> "list[Planted]":
 
     if flags.queries is None:
         queries = choose_subset(halves()[1], flags.limit, DEFAULTS["seed"])
-        return plant_controls(queries, second_answers(), wrong_answers())
+        return plant_controls(_shortened(queries, judge), second_answers(), wrong_answers())
     if judge.name == DEFAULT_JUDGE:
         raise UsageError(
             "the good answers of --queries are their reference answers, which the reference judge compares with; "
@@ -220,7 +222,13 @@ def _planted(flags: argparse.Namespace, judge: Judge) -> "list[Planted]":
             f"an audit needs good answers, and {len(answers)} of {len(queries)} queries have reference answers to all "
             "turns; give --reference-answers FILE, or leave --queries out"
         )
-    return plant_controls(queries, answers)
+    return plant_controls(_shortened(queries, judge), answers)
+
+
+def _shortened(queries: Sequence[Query], judge: Judge) -> list[Query]:
+    """Return the queries with no more turns than the judge judges."""
+    most = judge.max_turns
+    return [replace(query, turns=query.turns[:most], references=query.references[:most]) for query in queries]
 
 
 def _judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:

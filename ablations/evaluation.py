@@ -7,13 +7,13 @@ looked up before it is asked for.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ablations.backends.base import Backend
 from ablations.conditions import Condition, content_hash
 from ablations.errors import PromptError
-from ablations.judges.base import NO_REPLY, Judge
+from ablations.judges.base import Judge, judgment_identity, worth_asking_again
 from ablations.prompts import render_prompt
 from ablations.records import Completion, Judgment, Query
 from ablations.scoring import JudgedTurn
@@ -86,7 +86,7 @@ class Evaluator:
         self._store = store
         self._seed = seed
         self._model = content_hash(backend.identity.to_dict())
-        self._judge_hash = content_hash(dict(judge.identity))
+        self._judge_hash = judgment_identity(judge.identity)
         self._in_flight: dict[str, asyncio.Task[object]] = {}
         self.progress = Progress()
 
@@ -159,12 +159,14 @@ class Evaluator:
     async def _judge_turn(self, query: Query, turns: tuple[_Completed, ...], on_turn: OnTurn) -> JudgedTurn:
         """Judge the last of these turns."""
         completions, last = tuple(turn.completion for turn in turns), turns[-1]
-        key = judgment_key(self._judge_hash, query, completions)
+        key = judgment_key(self._judge_hash, query, completions, self._judge.against(query))
         judgment = known = self._store.find_judgment(key)
-        if judgment is None or judgment.score.reason == NO_REPLY:
+        if judgment is None or worth_asking_again(judgment.score.reason):
 
             async def ask() -> Judgment:
                 made = await self._judge.judge(query, completions)
+                if known is not None:  # what was said and paid for before belongs to it
+                    made = replace(made, replies=known.replies + made.replies, usage=known.usage + made.usage)
                 self._store.add_judgment(key, made, replace=known is not None)
                 self.progress.judged += 1
                 return made

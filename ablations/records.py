@@ -137,6 +137,23 @@ class Usage(Record):
 
 
 @dataclass(frozen=True)
+class PaidReply:
+    """A reply of a judge's server, as the ledger keeps it.
+
+    Attributes:
+        model: who gave it.
+        request: a hash of everything that was sent.
+        text: what it says.
+        usage: what it took.
+    """
+
+    model: str
+    request: str
+    text: str
+    usage: Usage
+
+
+@dataclass(frozen=True)
 class Judgment(Record):
     """What a judge said of one completion.
 

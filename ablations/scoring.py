@@ -39,7 +39,7 @@ class Summary:
         low, high: 95 % interval of that mean over queries (Student's t), None below two queries.
         n_scored, n_judged: scored and judged completions.
         by_turn: mean score of each turn over its scored completions.
-        by_category: mean over the queries of each category.
+        by_category: mean over the judgments of each category, as in MT-Bench.
         mean_tokens: mean completion tokens a turn.
         truncation_rate: share of completions cut at max_tokens.
         repetition: mean share of repeated 4-grams of words (see `repeated_share`).
@@ -83,12 +83,9 @@ class Summary:
 def summarise(turns: Sequence[JudgedTurn]) -> Summary:
     """Return the numbers of one trial; `turns` may come in any order and must not be empty."""
     scored = [turn for turn in turns if turn.judgment.score.value is not None]
+    filed = [turn for turn in scored if turn.query.category]
     by_query = _grouped_means(scored, lambda turn: turn.query.id)
     mean, low, high = mean_interval(list(by_query.values()))
-    category_of = {turn.query.id: turn.query.category for turn in scored}
-    by_category: dict[str, list[float]] = defaultdict(list)
-    for query_id, value in by_query.items():
-        by_category[category_of[query_id]].append(value)
     completions = [turn.completion for turn in turns]
     unscored: dict[str, int] = defaultdict(int)
     details: dict[str, list[float]] = defaultdict(list)
@@ -105,7 +102,7 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         n_scored=len(scored),
         n_judged=len(turns),
         by_turn=dict(sorted(_grouped_means(scored, lambda turn: turn.turn).items())),
-        by_category={name: fmean(values) for name, values in sorted(by_category.items()) if name},
+        by_category=dict(sorted(_grouped_means(filed, lambda turn: turn.query.category).items())),
         mean_tokens=fmean(completion.completion_tokens for completion in completions),
         prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         completion_tokens=sum(completion.completion_tokens for completion in completions),

@@ -5,11 +5,12 @@ Knows neither completions nor judges.
 
 import email.utils
 import json
+import math
 import os
 import time
 
 import openai
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
 KEYS = ("OPENAI_API_KEY", "JUDGE_API_KEY")
@@ -54,9 +55,11 @@ def told_pause(error: BaseException | None) -> float | None:
     if told is None:
         return None
     try:
-        return max(float(told), 0.0)
+        seconds = float(told)
     except ValueError:
         pass
+    else:
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     try:
         date = email.utils.parsedate_to_datetime(told)
     except (TypeError, ValueError):
@@ -78,10 +81,13 @@ class _Pause(wait_base):
 
 
 def retrying(attempts: int, seconds: float) -> AsyncRetrying:
-    """Return tenacity's loop over passing failures; the last one is raised as it is."""
+    """Return tenacity's loop over passing failures; the last one is raised as it is.
+
+    A pause that would end after `seconds` is not begun, whatever Retry-After says.
+    """
     return AsyncRetrying(
         retry=retry_if_exception(passes),
         wait=_Pause(),
-        stop=stop_after_attempt(attempts) | stop_after_delay(seconds),
+        stop=stop_after_attempt(attempts) | stop_before_delay(seconds),
         reraise=True,
     )

@@ -19,7 +19,7 @@ from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress, check_prompt_lengths
 from ablations.judges import Judge, audit_key
 from ablations.places import Places, redacted
-from ablations.records import Usage
+from ablations.records import PaidReply
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
@@ -80,6 +80,8 @@ class Session:
 
     async def _run_with(self, store: Store) -> None:
         spec = self.spec
+        ledger = _Ledger(store)
+        self.judge.keep_replies(ledger.add)
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
         stored = store.find_study(spec.name)
         if stored is not None and not self.fresh:
@@ -96,20 +98,22 @@ class Session:
         if study.remaining and not self.fresh:
             await self._start_parts()
         study_id = store.add_study(spec.name, identity)
-        if self.judge.budget.limit is not None:  # what earlier runs of the study paid for counts against it
-            self.judge.budget.spend(_judging(store, spec.name))
+        paid_before = store.paid(study_id)
+        ledger.open(study_id)
+        self.judge.budget.spend(paid_before)  # counts against --max-cost
         parameters = {
             **self.options,
             "model": identity["model"],
             "engine": identity["engine"],
             "queries_hash": identity["queries"],
+            **{f"judge.{name}": value for name, value in self.judge.identity.items() if name != "judge"},
         }
         description = str(spec.file.options.get("description", ""))
         await tracker.start(study_id, description, parameters, {"search_space.toml": spec.file.text})
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)
-            await self._close_books(store, tracker)
+            await self._close_books(store, tracker, study_id)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
             raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
@@ -146,7 +150,7 @@ class Session:
             f"{done.judged} judgments; logging to MLflow took {tracker.seconds - tracked:.1f} s beside it"
         )
 
-    async def _close_books(self, store: Store, tracker: Tracker) -> None:
+    async def _close_books(self, store: Store, tracker: Tracker, study_id: str) -> None:
         """Export the results of record, compute what the study found, show and log it."""
         # Imported late: figures and forests take seconds that a refused command should not cost.
         from analysis.report import find
@@ -157,7 +161,7 @@ class Session:
         write_results(frame, path)
         findings = await asyncio.to_thread(find, frame)
         show_findings(console, findings)
-        judging = _judging(store, spec.name)
+        judging = store.paid(study_id)
         cost = self.judge.budget.cost(judging)
         audit = store.find_audit(audit_key(self.judge.identity))
         show_judging(console, self.judge.name, judging, cost, audit)
@@ -178,9 +182,25 @@ class Session:
         )
 
 
-def _judging(store: Store, study: str) -> Usage:
-    """Return what all judgments of a study took, whichever run paid for them."""
-    return sum((result.judgment.usage for result in store.results(study)), Usage())
+class _Ledger:
+    """Files every paid reply at once; what is paid before the account is known waits for it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._account: str | None = None
+        self._waiting: list[PaidReply] = []
+
+    def add(self, reply: PaidReply) -> None:
+        if self._account is None:
+            self._waiting.append(reply)
+        else:
+            self._store.add_reply(self._account, reply)
+
+    def open(self, account: str) -> None:
+        self._account = account
+        for reply in self._waiting:
+            self._store.add_reply(account, reply)
+        self._waiting.clear()
 
 
 async def run_audit(
@@ -196,12 +216,16 @@ async def run_audit(
         name = f"{judge.name} {judge.identity.get('model', '')}".strip()
         tracker = Tracker(places.tracking_uri, places.artifacts, "judge-audits", name)
         await tracker.connect()
+        account = uuid.uuid4().hex
+        ledger = _Ledger(store)
+        ledger.open(account)
+        judge.keep_replies(ledger.add)
         await judge.start()
         found = await audit(judge, planted, pairs)
-        cost = judge.budget.cost(found.usage)
+        cost = judge.budget.cost(store.paid(account))
         store.add_audit(audit_key(judge.identity), {"verdict": found.verdict, "table": found.table()})
         show_audit(console, name, found, cost)
-        await tracker.start(uuid.uuid4().hex, found.verdict, dict(judge.identity), {})
+        await tracker.start(account, found.verdict, dict(judge.identity), {})
         metrics = found.metrics() | {"judge_cost_usd": cost}
         await tracker.log_findings(metrics, found.verdict, {"judge_audit": found.table()}, {}, {})
         await tracker.finish("FINISHED")

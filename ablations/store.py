@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ablations.conditions import DecodingParams, content_hash
 from ablations.errors import StorageError
 from ablations.places import redacted
-from ablations.records import Completion, Judgment, Prompt, Query
+from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
 
 _METADATA = sa.MetaData()
 _COMPLETIONS = sa.Table(
@@ -63,6 +63,19 @@ _TRIALS = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+_REPLIES = sa.Table(
+    "replies",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("payer", sa.String(64), nullable=False, index=True),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("request", sa.String(32), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer, nullable=False),
+    sa.Column("completion_tokens", sa.Integer, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
 _AUDITS = sa.Table(
     "audits",
     _METADATA,
@@ -77,10 +90,14 @@ def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: i
     return content_hash([model, prompt.text, asdict(decoding), seed], length=32)
 
 
-def judgment_key(judge: str, query: Query, completions: Sequence[Completion]) -> str:
-    """Return the content key of a judgment: judge identity, query with references, the answers so far."""
+def judgment_key(judge: str, query: Query, completions: Sequence[Completion], against: Sequence[str] = ()) -> str:
+    """Return the content key of a judgment: judge identity, query with references, the answers so far.
+
+    `against` are the answers that the judge compares them with.
+    """
     shown = [[completion.text, completion.finish_reason] for completion in completions]
-    return content_hash([judge, query.turns, query.references, query.category, shown], length=32)
+    content = [judge, query.turns, query.references, query.category, shown]
+    return content_hash([*content, list(against)] if against else content, length=32)
 
 
 @dataclass(frozen=True)
@@ -145,6 +162,18 @@ class Store:
             with _storage_errors(self._url), self._engine.begin() as connection:
                 connection.execute(_JUDGMENTS.delete().where(_JUDGMENTS.c.key == key))
         self._insert(_JUDGMENTS, key=key, record=judgment.to_json(), created=_now())
+
+    def add_reply(self, payer: str, reply: PaidReply) -> None:
+        """Keep a judge's reply and what it took, on the account of a study's or an audit's id."""
+        values = {"payer": payer, "model": reply.model, "request": reply.request, "text": reply.text}
+        self._insert(_REPLIES, **values, **asdict(reply.usage), created=_now())
+
+    def paid(self, payer: str) -> Usage:
+        """Return what all replies on this account took."""
+        columns = (_REPLIES.c.calls, _REPLIES.c.prompt_tokens, _REPLIES.c.completion_tokens)
+        query = sa.select(*map(sa.func.sum, columns)).where(_REPLIES.c.payer == payer)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return Usage(*(int(total or 0) for total in connection.execute(query).one()))
 
     def add_result(self, study: str, trial: int, query_id: str, turn: int, judge: str, keys: tuple[str, str]) -> None:
         """Record that a trial's answer to a query and turn is the completion and judgment under `keys`."""

@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Condition, Value, format_value, plain_value
 from ablations.design import SAMPLED, DesignPoint
-from ablations.errors import StorageError, StudyMismatchError
+from ablations.errors import JudgeError, StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys
+from ablations.judges import NO_REPLY
 from ablations.records import Query
 from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
@@ -196,16 +197,28 @@ class Study:
                 (keys.completion, keys.judgment),
             )
 
+        generating = 0.0
+
+        def generated() -> None:
+            nonlocal generating
+            generating = time.time() - started
+            on_generated()
+
         turns = await self._evaluator.evaluate(
-            trial.condition, self._spec.queries, trial.point.replicate, keep, on_generated
+            trial.condition, self._spec.queries, trial.point.replicate, keep, generated
         )
         summary = summarise(turns)
         why = summary.failure(self._spec.min_coverage)
+        if why is not None and (lost := summary.unscored.get(NO_REPLY, 0)):
+            raise JudgeError(
+                f"trial {trial.number} ({trial.label}) lacks {lost} judgments because the judge's server gave no "
+                "reply. That says nothing of the answers, so the trial is not finished: the same command asks again"
+            )
         state = "complete" if why is None else "failed"
-        record = trial.record(state, why, summary, time.time() - started)
+        record = trial.record(state, why, summary, generating)
         self._store.add_trial(self._spec.name, trial.number, record)
         # A trial that found answers in the store says nothing about the engine's speed.
-        seconds = None if any(reused) else time.time() - started
+        seconds = None if any(reused) else generating
         await self._tracker.log_trial(trial, summary, turns, why, started, seconds)
         self._tell(trial, summary, state)
         del self.running[trial.number]

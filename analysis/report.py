@@ -23,7 +23,7 @@ from analysis.importance import fanova_importances
 from analysis.intervals import Interval
 from analysis.length_control import length_controlled_effects
 from analysis.plots import draw_importances, draw_parameter, new_figure
-from analysis.scores import comparison_table, score_groups
+from analysis.scores import comparison_table, score_groups, unscored_reasons
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Findings:
         length_controlled: the frame of `length_control.length_controlled_effects`.
         scores: the frame of `scores.score_groups`, of the baseline and the best condition.
         comparisons: the frame of `scores.comparison_table`.
+        unscored: the frame of `scores.unscored_reasons`.
         baseline, best: their trials' numbers, or None.
         no_importance: why there are no importances, or None.
         figures: by file name without ending.
@@ -53,6 +54,7 @@ class Findings:
     length_controlled: pl.DataFrame
     scores: pl.DataFrame
     comparisons: pl.DataFrame
+    unscored: pl.DataFrame
     baseline: int | None
     best: int | None
     no_importance: str | None
@@ -86,6 +88,7 @@ class Findings:
             "length_controlled": self.length_controlled,
             "scores": self.scores,
             "comparisons": self.comparisons,
+            "unscored": self.unscored,
         }
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
 
@@ -111,6 +114,7 @@ def find(results: pl.DataFrame) -> Findings:
         length_controlled=length_controlled_effects(results),
         scores=score_groups(results, list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))),
         comparisons=comparison_table(results),
+        unscored=unscored_reasons(results),
         baseline=baseline,
         best=best,
         no_importance=no_importance,

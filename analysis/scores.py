@@ -38,6 +38,15 @@ def score_groups(results: pl.DataFrame, trials: Sequence[int]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"trial": pl.Int64, "group": pl.String, **numbers, **counts}, orient="row")
 
 
+def unscored_reasons(results: pl.DataFrame) -> pl.DataFrame:
+    """Return why completions have no score: columns reason, n (of all trials), trials (in how many), most first."""
+    lacking = results.filter(pl.col("unscored").is_not_null())
+    counted = lacking.group_by(reason="unscored").agg(
+        n=pl.len().cast(pl.Int64), trials=pl.col("trial").n_unique().cast(pl.Int64)
+    )
+    return counted.sort("n", "reason", descending=[True, False])
+
+
 def _mean(judged: pl.DataFrame) -> dict[str, Any]:
     scored = judged.filter(pl.col("score").is_not_null())
     counts = {"n_scored": len(scored), "n_judged": len(judged)}

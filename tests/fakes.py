@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ablations.backends import BackendIdentity
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
 from ablations.errors import BackendError, JudgeError
 from ablations.judges.prices import Budget, Price
-from ablations.records import Completion, Judgment, Prompt, Query, Score, Usage
+from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Score, Usage
 
 
 class FakeBackend:
@@ -68,6 +68,7 @@ class FakeJudge:
 
     name = "fake"
     scale = (1.0, 10.0)
+    max_turns = 2
 
     def __init__(self, unscored: Sequence[str] = (), broken: bool = False) -> None:
         self.judged = 0
@@ -87,6 +88,12 @@ class FakeJudge:
 
     def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
         return Usage()
+
+    def against(self, query: Query) -> Sequence[str]:
+        return ()
+
+    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
+        pass
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         if self._broken:

@@ -63,17 +63,19 @@ def make_session(server: BadServer, folder: Path, text: io.StringIO) -> Session:
     return Session(spec, {}, FakeBackend(), judge, places, Console(file=text, width=160))
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", [*SERVERS, "a listing that echoes"])
 def test_the_key_stands_nowhere(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     text, shown = io.StringIO(), ""
-    with bad_server([], default=SERVERS[kind]) as server:
+    with bad_server([], default=SERVERS.get(kind)) as server:
+        if kind not in SERVERS:
+            server.listing = echoes(401)
         try:
             asyncio.run(make_session(server, tmp_path, text).run())
         except AblationError as error:
-            shown = f"{error}\n{error!r}\n{''.join(traceback.format_exception(error, chain=False))}"
-        assert server.requests, "the judge was never asked, so nothing was tested"
+            shown = f"{error}\n{error!r}\n{''.join(traceback.format_exception(error))}"
+        assert server.keys, "the judge's server was never asked, so nothing was tested"
         assert all(KEY in sent for sent in server.keys)
     printed = "".join(capfd.readouterr())
     for place, content in (("screen", text.getvalue() + printed), ("error", shown), ("log", caplog.text)):

@@ -10,7 +10,7 @@ import pytest
 
 from ablations.conditions import DecodingParams
 from ablations.errors import StorageError
-from ablations.records import Completion, Judgment, Prompt, Query, Score
+from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Score, Usage
 from ablations.store import Store, StoredResult, completion_key, judgment_key
 
 COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
@@ -31,12 +31,16 @@ def store(url: str) -> Iterator[Store]:
     opened.close()
 
 
+REPLY = PaidReply("judge-1", "0123", "Rating: [[7]]", Usage(1, 30, 4))
+
+
 def fill(store: Store, study: str = "s") -> None:
     store.add_study(study, {"model": "m", "levels": 3})
     store.add_trial(study, 0, {"condition_id": "abc", "values": {"stop": ["a"]}})
     store.add_completion("c", {"prompt": "p"}, COMPLETION)
     store.add_judgment("j", JUDGMENT)
     store.add_audit("judge", {"verdict": "passed"})
+    store.add_reply("account", REPLY)
     store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
 
 
@@ -47,6 +51,20 @@ def test_records_come_back_as_they_were_stored(store: Store) -> None:
     assert store.find_study("s") == {"model": "m", "levels": 3}
     assert store.trials("s") == {0: {"condition_id": "abc", "values": {"stop": ["a"]}}}
     assert store.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
+
+
+def test_every_paid_reply_counts_once_on_its_payers_account(store: Store) -> None:
+    store.add_reply("one", REPLY)
+    store.add_reply("one", REPLY)
+    store.add_reply("other", REPLY)
+    assert store.paid("one") == Usage(2, 60, 8)
+    assert store.paid("nobody") == Usage()
+
+
+def test_a_comparison_with_another_answer_is_another_judgment() -> None:
+    query = Query("q", "", ("Why?",))
+    keys = {judgment_key("j", query, [COMPLETION], against) for against in ((), ("one",), ("other",))}
+    assert len(keys) == 3
 
 
 def test_what_was_never_stored_is_none_or_empty(store: Store) -> None:
@@ -93,7 +111,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     before = store.counts()
     store.close()
     again = Store(url)
-    tables = ("completions", "judgments", "studies", "results", "trials", "audits")
+    tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies")
     assert again.counts() == before == dict.fromkeys(tables, 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()

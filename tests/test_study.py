@@ -11,9 +11,10 @@ from typing import Any
 import optuna
 import pytest
 
-from ablations.errors import BackendError, StudyMismatchError, UsageError
+from ablations.errors import BackendError, JudgeError, StudyMismatchError, UsageError
 from ablations.evaluation import Evaluator
-from ablations.records import Completion, Judgment, Query
+from ablations.judges import NO_REPLY
+from ablations.records import Completion, Judgment, Query, Score
 from ablations.results import results_frame
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
@@ -150,6 +151,22 @@ def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: Worl
     backend = FakeBackend()
     study = world.run(replace(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
     assert len(study.finished) == 16
+
+
+def test_a_judge_without_replies_stops_the_study_and_the_trial_is_asked_again(world: World, spec: StudySpec) -> None:
+    class SilentJudge(FakeJudge):
+        async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+            made = await super().judge(query, completions)
+            return replace(made, score=Score(None, NO_REPLY), replies=()) if query.id == "q1" else made
+
+    with pytest.raises(JudgeError, match="lacks 2 judgments because the judge's server gave no reply"):
+        world.run(spec, FakeBackend(), SilentJudge())
+    assert not any(trial.state.name == "FAIL" for trial in world.optuna_trials())
+    again = FakeBackend()
+    study = world.run(spec, again)
+    assert {finished.state for finished in study.finished} == {"complete"}
+    frame = results_frame(world.store, "test", spec.queries)
+    assert frame["score"].null_count() == 0
 
 
 def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World, spec: StudySpec) -> None:

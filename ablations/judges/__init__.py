@@ -6,7 +6,7 @@ from ablations.errors import UsageError, nearest
 from ablations.judges.alpaca_eval import AlpacaEvalJudge
 from ablations.judges.asking import JudgeSettings
 from ablations.judges.aspects import AspectsJudge
-from ablations.judges.base import NO_REPLY, Judge, audit_key
+from ablations.judges.base import NO_REPLY, ComparingJudge, Judge, audit_key, judgment_identity, worth_asking_again
 from ablations.judges.client import Limits
 from ablations.judges.expected_rating import ExpectedRatingJudge
 from ablations.judges.pairwise import PairwiseJudge
@@ -34,11 +34,17 @@ def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
     settings = settings or JudgeSettings()
     if name not in JUDGES:
         raise UsageError(f"--judge {name!r} is not a known judge; {nearest(name, JUDGES)}")
+    default, no_server = JudgeSettings(), name == ReferenceJudge.name
+    fixed_length = name in (ReferenceJudge.name, AlpacaEvalJudge.name)
     ignored = {
-        "--judge-model": settings.model is not None and name == ReferenceJudge.name,
-        "--judge-base-url": settings.base_url is not None and name == ReferenceJudge.name,
-        "--judge-prompts": settings.prompts is not None and name == ReferenceJudge.name,
-        "--max-cost": settings.max_cost is not None and name == ReferenceJudge.name,
+        "--judge-model": settings.model is not None and no_server,
+        "--judge-base-url": settings.base_url is not None and no_server,
+        "--judge-prompts": settings.prompts is not None and no_server,
+        "--judge-prices": settings.prices is not None and no_server,
+        "--max-cost": settings.max_cost is not None and no_server,
+        "--judge-max-tokens": settings.reply_tokens != default.reply_tokens and fixed_length,
+        "--judge-in-flight, --judge-rpm, --judge-tpm or --judge-timeout": settings.limits != default.limits
+        and no_server,
         "--compare-with": settings.compare_with is not None and name not in _COMPARING,
         "--two-scores": settings.two_scores and name != PairwiseJudge.name,
     }
@@ -48,4 +54,16 @@ def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
     return JUDGES[name](settings)
 
 
-__all__ = ["DEFAULT_JUDGE", "JUDGES", "NO_REPLY", "Judge", "JudgeSettings", "Limits", "audit_key", "make_judge"]
+__all__ = [
+    "DEFAULT_JUDGE",
+    "JUDGES",
+    "NO_REPLY",
+    "ComparingJudge",
+    "Judge",
+    "JudgeSettings",
+    "Limits",
+    "audit_key",
+    "judgment_identity",
+    "make_judge",
+    "worth_asking_again",
+]

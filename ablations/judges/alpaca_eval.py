@@ -19,7 +19,7 @@ from ablations.errors import QueryError, UsageError
 from ablations.judges.asking import JudgeSettings, ask
 from ablations.judges.client import Reply
 from ablations.judges.llm import LlmJudge
-from ablations.judges.parsing import EMPTY, NO_RATING, UnscoredError
+from ablations.judges.parsing import EMPTY, NO_LOGPROBS, NO_RATING, REFUSED, UnscoredError
 from ablations.judges.prices import TYPICAL_BYTES, typical_usage
 from ablations.judges.reference_outputs import ReferenceOutputs
 from ablations.records import Completion, Judgment, Query, Score, Usage
@@ -34,6 +34,7 @@ class AlpacaEvalJudge(LlmJudge):
 
     name = "alpaca-eval"
     scale = (0.0, 1.0)
+    max_turns = 1
 
     def __init__(self, settings: JudgeSettings) -> None:
         self._outputs = ReferenceOutputs(settings.compare_with, self.name)
@@ -42,6 +43,7 @@ class AlpacaEvalJudge(LlmJudge):
         self._seed = settings.seed
         self._prompt = package_prompt()
         super().__init__(settings)
+        self.form = {"max_tokens": 1, "temperature": 1.0, "top_logprobs": TOP_LOGPROBS}
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -57,7 +59,7 @@ class AlpacaEvalJudge(LlmJudge):
             UsageError: the outputs cannot be read, or one is missing.
         """
         for query in queries:
-            if len(query.turns) > 1:
+            if len(query.turns) > self.max_turns:
                 raise QueryError(
                     f"query {query.id!r} has two turns; --judge alpaca-eval judges single-turn queries only"
                 )
@@ -65,13 +67,19 @@ class AlpacaEvalJudge(LlmJudge):
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the only completion; preference is 1 for the baseline to 2 for the answer."""
-        (baseline,), answer = self._outputs.to(query, 1), completions[0].answer
+        return await self.compare(query, [completions[0].answer], self.against(query))
+
+    def against(self, query: Query) -> Sequence[str]:
+        """Return the baseline's output."""
+        return self._outputs.to(query, 1)
+
+    async def compare(self, query: Query, own: Sequence[str], other: Sequence[str]) -> Judgment:
+        """Return the judgment of one answer against another in the baseline's place."""
+        (answer,), (baseline,) = own, other
         switched = is_switched(query.turns[0], self._seed)
         outputs = (answer, baseline) if switched else (baseline, answer)
         messages = render(self._prompt, query.turns[0], *outputs)
-        answered = await ask(
-            self.client, messages, first_is_better, max_tokens=1, temperature=1.0, top_logprobs=TOP_LOGPROBS
-        )
+        answered = await ask(self.client, messages, first_is_better, **self.form)
         if answered.value is None:
             return Judgment(self.name, Score(None, answered.reason), answered.replies, usage=answered.usage)
         preference = 1 + answered.value if switched else 2 - answered.value
@@ -119,8 +127,10 @@ def first_is_better(reply: Reply) -> float:
     Raises:
         UnscoredError: neither is among them.
     """
+    if reply.finish_reason == "content_filter":
+        raise UnscoredError(REFUSED)
     if not reply.tokens:
-        raise UnscoredError(EMPTY)
+        raise UnscoredError(NO_LOGPROBS if reply.text else EMPTY)
     found = {name: math.exp(lp) for name, lp in reply.tokens[0].alternatives.items() if name in ("m", "M")}
     if not found or sum(found.values()) == 0:
         raise UnscoredError(NO_RATING)

@@ -7,8 +7,9 @@ server supports JSON schemas the reply must follow one, elsewhere the prompt alo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ablations.errors import UsageError
 from ablations.judges.asking import JudgeSettings, ask
-from ablations.judges.client import CallFailedError, Reply
+from ablations.judges.client import Reply
 from ablations.judges.llm import PromptedJudge
 from ablations.judges.parsing import check_whole, parse_aspects
 from ablations.records import Completion, Judgment, Query, Score
@@ -37,21 +38,20 @@ class AspectsJudge(PromptedJudge):
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__(settings, "aspects")
-        self._schema: Mapping[str, Any] | None = SCHEMA
+        self.form = {"schema": SCHEMA}
 
     async def start(self) -> None:
         """Ask the server for the model, and whether it takes a JSON schema."""
-        await super().start()
-        question = [{"role": "user", "content": "Rate the answer 4 to the question 2+2, as JSON."}]
         try:
-            await self.client.chat(question, max_tokens=8, schema=SCHEMA)
-        except CallFailedError:
-            self._schema = None
+            await super().start()
+        except UsageError:
+            self.form = {}
+            await super().start()
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion."""
         messages = self.question(query, completions)
-        answered = await ask(self.client, messages, self._read, max_tokens=self.reply_tokens, schema=self._schema)
+        answered = await ask(self.client, messages, self._read, max_tokens=self.reply_tokens, **self.form)
         ratings = answered.value or {}
         score = Score(sum(ratings.values()) / len(ratings)) if ratings else Score(None, answered.reason)
         return Judgment(self.name, score, answered.replies, ratings, answered.usage)

@@ -11,7 +11,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from ablations.judges.base import Judge
+from ablations.errors import QueryError
+from ablations.judges.base import EVEN, ComparingJudge, Judge
 from ablations.judges.controls import CONTROLS, HARD_CONTROLS, WRONG
 from ablations.judges.pairs import Agreement, Pair, agreement, as_completion
 from ablations.records import Judgment, Query, Usage
@@ -24,6 +25,8 @@ MIN_WINS = 0.9
 """Of the plain controls, each must lose to the good answer in at least this share of scored pairs."""
 MIN_HARD_WINS = 0.8
 """The same of controls that tempt: padded, wrong, with a rating or orders in them."""
+MIN_PAIRS = 10
+"""Of each plain or tempting control there must be at least so many scored pairs."""
 MIN_SCORED = 0.9
 """Of all judgments, at least this share must have a score."""
 MAX_SPREAD = 0.05
@@ -88,11 +91,17 @@ class Audit:
     @property
     def failures(self) -> list[str]:
         """What falls short of the thresholds of this module; empty for a judge that passed."""
+        if self.n_scored == 0:
+            return [f"none of {self.n_judged} judgments has a score"]
         found = []
         if self.n_scored < MIN_SCORED * self.n_judged:
             found.append(f"only {self.n_scored} of {self.n_judged} judgments have a score ({MIN_SCORED:.0%} needed)")
+        planted = {row.control for row in self.rows}
+        found += [f"{name!r} was not planted" for name in (*CONTROLS, *HARD_CONTROLS) if name not in planted]
         for row in self.rows:
-            if not row.passed:
+            if row.pairs < MIN_PAIRS and row.control != WRONG:
+                found.append(f"{row.control!r} has {row.pairs} scored pairs ({MIN_PAIRS} needed)")
+            elif not row.passed:
                 share = "no scored pair" if row.share is None else f"{row.share:.0%} of {row.pairs}"
                 found.append(f"the good answer beats {row.control!r} in {share} ({row.least:.0%} needed)")
         width = self.scale[1] - self.scale[0]
@@ -103,8 +112,11 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """Return what falls short, or `PASSED`."""
-        return "; ".join(self.failures) or PASSED
+        """Return what falls short, or `PASSED` with the number of pairs and what was not tried."""
+        if self.failures:
+            return "; ".join(self.failures)
+        without = "" if any(row.control == WRONG for row in self.rows) else f", without {WRONG!r} answers"
+        return f"{PASSED} ({min(row.pairs for row in self.rows if row.control != WRONG)} pairs a control{without})"
 
     def table(self) -> dict[str, list[Any]]:
         """Return the rows as columns."""
@@ -147,14 +159,22 @@ def plant_controls(
 
     Another query's answer is the answer to the same turn of a query drawn at random from the others; a wrong
     answer is planted where `wrong` has one.
+
+    Raises:
+        QueryError: only one query has an answer to a turn.
     """
     generator, hard_generator = random.Random(seed), random.Random(seed + 1)
     known = [query for query in queries if query.id in answers]
     planted = []
     for query in known:
-        for position, good in enumerate(answers[query.id]):
+        for position, good in enumerate(answers[query.id][: len(query.turns)]):
             others = [q for q in known if q.id != query.id and len(answers[q.id]) > position]
-            other = answers[generator.choice(others).id][position] if others else ""
+            if not others:
+                raise QueryError(
+                    f"an audit plants other queries' answers, and only {query.id!r} has one to turn {position + 1}; "
+                    "raise --limit, or give more queries with references"
+                )
+            other = answers[generator.choice(others).id][position]
             controls = {name: plant(good, other, generator) for name, plant in CONTROLS.items()}
             controls |= {name: plant(good, other, hard_generator) for name, plant in HARD_CONTROLS.items()}
             if position < len((wrong or {}).get(query.id, ())):
@@ -166,24 +186,38 @@ def plant_controls(
 async def audit(judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair] = ()) -> Audit:
     """Return what the judge makes of the planted controls and, where there are any, of pairs with a preference.
 
-    The judge must have been started.
+    The judge must have been started. One that compares is shown the good answer and the control side by side, and the
+    good answer beside itself; others judge each answer by itself, and the good one twice.
     """
-    goods = await together(_judge(judge, item, item.good) for item in planted)
-    again = await together(_judge(judge, item, item.good) for item in planted)
-    judged = [*goods, *again]
+    compared = judge if isinstance(judge, ComparingJudge) else None
+    goods: list[Judgment] = []
+    if compared is None:
+        goods = await together(_judge(judge, item, item.good) for item in planted)
+        again = await together(_judge(judge, item, item.good) for item in planted)
+        spreads = [abs(one - two) for one, two in _scored(goods, again)]
+        judged = [*goods, *again]
+    else:
+        judged = await together(_compare(compared, item, item.good) for item in planted)
+        spreads = [abs(judgment.score.value - EVEN) for judgment in judged if judgment.score.value is not None]
     rows = []
     for name in (*CONTROLS, *HARD_CONTROLS, WRONG):
-        own = [(good, item) for good, item in zip(goods, planted, strict=True) if name in item.controls]
-        if own:
-            controls = await together(_judge(judge, item, item.controls[name]) for _, item in own)
-            judged += controls
-            rows.append(_row(name, [good for good, _ in own], controls))
+        chosen = [number for number, item in enumerate(planted) if name in item.controls]
+        if not chosen:
+            continue
+        texts = [(planted[number], planted[number].controls[name]) for number in chosen]
+        if compared is None:
+            made = await together(_judge(judge, item, text) for item, text in texts)
+            margins = [one - two for one, two in _scored([goods[number] for number in chosen], made)]
+        else:
+            made = await together(_compare(compared, item, text) for item, text in texts)
+            margins = [judgment.score.value - EVEN for judgment in made if judgment.score.value is not None]
+        judged += made
+        rows.append(_row(name, margins, len(chosen) - len(margins)))
     agreed, used = await agreement(judge, pairs) if pairs else (None, Usage())
     unscored: dict[str, int] = {}
     for judgment in judged:
         if judgment.score.reason is not None:
             unscored[judgment.score.reason] = unscored.get(judgment.score.reason, 0) + 1
-    spreads = [abs(one - two) for one, two in _scored(goods, again)]
     return Audit(
         rows=rows,
         n_judged=len(judged),
@@ -202,15 +236,17 @@ def _scored(first: Sequence[Judgment], second: Sequence[Judgment]) -> list[tuple
     return [(one, two) for one, two in values if one is not None and two is not None]
 
 
-def _row(name: str, goods: Sequence[Judgment], controls: Sequence[Judgment]) -> AuditRow:
-    scored = _scored(goods, controls)
-    wins = sum(good > control for good, control in scored)
-    ties = sum(good == control for good, control in scored)
-    interval = binomtest(wins, max(len(scored), 1)).proportion_ci(method="wilson")
+def _row(name: str, margins: Sequence[float], unscored: int) -> AuditRow:
+    """Return the row of a control from how far the good answer is ahead in each scored pair."""
+    wins, ties = sum(margin > 0 for margin in margins), sum(margin == 0 for margin in margins)
+    interval = binomtest(wins, max(len(margins), 1)).proportion_ci(method="wilson")
     least = MIN_WINS if name in CONTROLS else MIN_HARD_WINS
-    unscored = len(goods) - len(scored)
-    return AuditRow(name, wins, ties, len(scored), unscored, float(interval.low), float(interval.high), least)
+    return AuditRow(name, wins, ties, len(margins), unscored, float(interval.low), float(interval.high), least)
 
 
 async def _judge(judge: Judge, item: Planted, text: str) -> Judgment:
     return await judge.judge(item.query, [as_completion(answer) for answer in (*item.earlier, text)])
+
+
+async def _compare(judge: ComparingJudge, item: Planted, text: str) -> Judgment:
+    return await judge.compare(item.query, [*item.earlier, item.good], [*item.earlier, text])

@@ -3,20 +3,37 @@
 Knows neither conditions nor studies. A judge never sees how an answer was made.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from ablations.conditions import content_hash
 from ablations.judges.prices import Budget
-from ablations.records import Completion, Judgment, Query, Usage
+from ablations.records import Completion, Judgment, PaidReply, Query, Usage
 
 NO_REPLY = "no reply from the judge's server"
-"""The one reason for a missing score that says nothing of the answer; a stored one is asked again."""
+"""A reason for a missing score that says nothing of the answer: a stored one is asked again, and a trial that lacks
+coverage for it stops the study instead of failing."""
+REFUSED_REQUEST = "the judge's server refused the request"
+"""Begins a reason that may say something of the answer (too long for the judge) or of the server; asked again too."""
+
+
+COMPARED = "compared with"
+"""Key of a judge's identity: a hash of all answers that it compares with."""
+
+
+def worth_asking_again(reason: str | None) -> bool:
+    """Whether a stored judgment without a score for this reason may get one from the same judge later."""
+    return reason is not None and reason.startswith((NO_REPLY, REFUSED_REQUEST))
 
 
 def audit_key(identity: Mapping[str, Any]) -> str:
-    """Return the key of a judge's audit: its model and prompts, not the answers that it happens to compare with."""
-    return content_hash({name: value for name, value in identity.items() if name != "compared with"}, length=32)
+    """Return the key of a judge's audit: its model and prompts, not what it compares with and in which order."""
+    return content_hash({name: identity[name] for name in identity if name not in (COMPARED, "seed")}, length=32)
+
+
+def judgment_identity(identity: Mapping[str, Any]) -> str:
+    """Return a hash of what decides every judgment of a judge; `Judge.against` tells what decides one more."""
+    return content_hash({name: value for name, value in identity.items() if name != COMPARED})
 
 
 class Judge(Protocol):
@@ -25,10 +42,12 @@ class Judge(Protocol):
     Attributes:
         name: as in `--judge`.
         scale: lowest and highest possible score.
+        max_turns: the longest conversation that it judges.
     """
 
     name: str
     scale: tuple[float, float]
+    max_turns: int
 
     @property
     def budget(self) -> Budget:
@@ -48,6 +67,14 @@ class Judge(Protocol):
         """Load what the judge needs; raise `JudgeError` or `UserError` where that fails."""
         ...
 
+    def against(self, query: Query) -> Sequence[str]:
+        """Return the answers that a judgment of this query compares with; empty for a judge that compares nothing."""
+        ...
+
+    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
+        """Call `keep` with every reply the moment it is paid for."""
+        ...
+
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion; the earlier ones are the turns before it.
 
@@ -63,4 +90,17 @@ class Judge(Protocol):
 
     async def close(self) -> None:
         """Give everything back."""
+        ...
+
+
+EVEN = 0.5
+"""The score of a comparison that neither answer wins."""
+
+
+@runtime_checkable
+class ComparingJudge(Protocol):
+    """A judge that can compare any two answers, not only with those that it was given."""
+
+    async def compare(self, query: Query, own: Sequence[str], other: Sequence[str]) -> Judgment:
+        """Return the judgment of `own`, all turns' answers, against `other`: 1 better, 0 worse, 0.5 neither."""
         ...

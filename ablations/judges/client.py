@@ -5,22 +5,23 @@ Knows requests and replies, neither queries nor scores.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import openai
 from aiolimiter import AsyncLimiter
 
+from ablations.conditions import content_hash
 from ablations.errors import JudgeError, UsageError
-from ablations.judges.base import NO_REPLY
-from ablations.judges.prices import TURN_TOKENS, Budget, tokens_at_most
+from ablations.judges.base import NO_REPLY, REFUSED_REQUEST
+from ablations.judges.prices import TURN_TOKENS, Budget, estimated_tokens, tokens_at_most
 from ablations.places import redacted
-from ablations.records import Usage
+from ablations.records import PaidReply, Usage
 from ablations.servers import NO_KEY, MalformedReplyError, api_key, explain, passes, retrying, told_pause
 
 DEFAULT_URL = "https://api.openai.com/v1"
-_FATAL_STATUS = frozenset({401, 403, 404})
+_FATAL_STATUS = frozenset({401, 402, 403, 404})
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Limits:
         call_seconds: time for one attempt, from its start to its last byte.
         total_seconds: time for all attempts of one request.
         attempts: attempts of one request at most.
-        breaker_failures, breaker_seconds: the judge counts as dead after so many failed attempts in a row, over
-            at least so many seconds without a single success.
+        breaker_failures, breaker_seconds: the judge counts as dead after so many attempts in a row that got no
+            answer at all, or a 5xx, when the last of them came at least so many seconds after the first. Any other
+            answer, a 429 too, is a sign of life.
     """
 
     in_flight: int = 32
@@ -49,10 +51,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a reply, and the log-probabilities of what could have stood in its place, itself included."""
+    """One token of a reply, and the log-probabilities of what could have stood in its place, itself included.
+
+    `raw` are the bytes that the server names: a token may hold a part of a character, which has no text.
+    """
 
     text: str
     alternatives: Mapping[str, float]
+    raw: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Its part of the reply in UTF-8."""
+        return self.text.encode() if self.raw is None else self.raw
 
 
 @dataclass(frozen=True)
@@ -73,31 +84,43 @@ class Reply:
 
 
 class CallFailedError(Exception):
-    """One request got no reply, though the server lives; its message is the reason for a missing score."""
+    """One request got no reply, though the server lives.
+
+    Its message is the reason for a missing score; `detail` is what the server said.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 @dataclass
 class _Breaker:
-    """Counts failures in a row; opens for good when they are many and have lasted."""
+    """Counts failures in a row; opens when they are many and have lasted."""
 
     limits: Limits
     failures: int = 0
-    since: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
     last: str = ""
+    _since: float = 0.0
 
     def succeeded(self) -> None:
         self.failures = 0
 
     def failed(self, error: BaseException) -> None:
+        if isinstance(error, openai.APIStatusError) and error.status_code < 500:
+            self.succeeded()  # it refuses, so it lives
+            return
+        now = time.monotonic()
         if not self.failures:
-            self.since = time.monotonic()
+            self._since = now
         self.failures += 1
+        self.seconds = now - self._since
         self.last = explain(error)
 
     @property
     def open(self) -> bool:
-        lasted = time.monotonic() - self.since
-        return self.failures >= self.limits.breaker_failures and lasted >= self.limits.breaker_seconds
+        return self.failures >= self.limits.breaker_failures and self.seconds >= self.limits.breaker_seconds
 
 
 class JudgeClient:
@@ -115,6 +138,7 @@ class JudgeClient:
         self.budget = budget
         self.calls = 0
         self.most_in_flight = 0
+        self.on_reply: Callable[[PaidReply], None] = lambda reply: None
         self._limits = limits
         self._running = 0
         self._places = asyncio.Semaphore(limits.in_flight)
@@ -144,11 +168,11 @@ class JudgeClient:
         try:
             async with asyncio.timeout(20):
                 served = [entry.id for entry in (await self._client.models.list()).data]
-        except Exception as error:  # a page that is no server makes the client raise anything
+        except Exception as error:  # a page that is no server makes the client raise anything, with the key in it
             raise UsageError(
                 f"the judge's server {redacted(self.url)} does not answer ({explain(error)}); check --judge-base-url, "
                 "the server, and the key in JUDGE_API_KEY or OPENAI_API_KEY"
-            ) from error
+            ) from None
         if self.model not in served:
             shown = ", ".join(served[:20]) + (", …" if len(served) > 20 else "")
             raise UsageError(f"--judge-model {self.model!r} is not served by {redacted(self.url)}; it serves: {shown}")
@@ -194,6 +218,7 @@ class JudgeClient:
         async with self._places, self.budget.reserve(most):
             reply = await self._repeated(request, most)
             self.budget.spend(reply.usage)
+            self.on_reply(PaidReply(self.model, content_hash(request, length=32), reply.text, reply.usage))
         return reply
 
     async def _repeated(self, request: Mapping[str, Any], most: Usage) -> Reply:
@@ -211,9 +236,9 @@ class JudgeClient:
                     "the model and the account, then run the same command again: finished work is kept"
                 ) from None
             if isinstance(error, openai.APIStatusError) and not passes(error):
-                raise CallFailedError(f"the judge's server refused the request ({error.status_code})") from None
+                raise CallFailedError(f"{REFUSED_REQUEST} ({error.status_code})", explain(error)) from None
             if passes(error):
-                raise CallFailedError(NO_REPLY) from None
+                raise CallFailedError(NO_REPLY, explain(error)) from None
             raise
         raise AssertionError("tenacity ended without a result or an error")  # for the type checker
 
@@ -221,7 +246,7 @@ class JudgeClient:
         self._stop_if_dead()
         await asyncio.sleep(max(self._quiet_until - time.monotonic(), 0.0))
         await _take(self._requests, 1)
-        await _take(self._tokens, most.prompt_tokens + most.completion_tokens)
+        await _take(self._tokens, estimated_tokens(request["messages"]) + most.completion_tokens)
         self.calls += 1
         self._running += 1
         self.most_in_flight = max(self.most_in_flight, self._running)
@@ -242,7 +267,7 @@ class JudgeClient:
         if self._breaker.open:
             raise JudgeError(
                 f"the judge's server {redacted(self.url)} has failed {self._breaker.failures} times in a row over "
-                f"{time.monotonic() - self._breaker.since:.0f} s, last with: {self._breaker.last}; finished work is "
+                f"{self._breaker.seconds:.0f} s, last with: {self._breaker.last}; finished work is "
                 "kept, run the same command again when it is well"
             )
 
@@ -274,6 +299,13 @@ def _refuses_all(error: BaseException) -> bool:
 
 
 def _read(reply: Any, most: Usage) -> Reply:
+    try:
+        return _parsed(reply, most)
+    except (AttributeError, TypeError, ValueError, KeyError) as error:  # whatever a wrong schema makes of the parser
+        raise MalformedReplyError(f"the reply has another form ({type(error).__name__})") from None
+
+
+def _parsed(reply: Any, most: Usage) -> Reply:
     choices = getattr(reply, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(choice, "message", None)
@@ -291,11 +323,16 @@ def _usage(reply: Any, text: str, most: Usage) -> Usage:
     prompt, completion = (getattr(counted, name, None) for name in ("prompt_tokens", "completion_tokens"))
     if isinstance(prompt, int) and isinstance(completion, int):
         return Usage(1, prompt, completion)
-    return Usage(1, most.prompt_tokens, tokens_at_most(text))
+    return Usage(1, most.prompt_tokens, min(tokens_at_most(text), most.completion_tokens))
 
 
 def _tokens(choice: object) -> tuple[Token, ...]:
     content = getattr(getattr(choice, "logprobs", None), "content", None)
     return tuple(
-        Token(entry.token, {top.token: top.logprob for top in entry.top_logprobs or []}) for entry in content or []
+        Token(
+            entry.token,
+            {top.token: float(top.logprob) for top in entry.top_logprobs or []},
+            None if getattr(entry, "bytes", None) is None else bytes(entry.bytes),
+        )
+        for entry in content or []
     )

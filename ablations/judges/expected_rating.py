@@ -9,16 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ablations.errors import UsageError
-from ablations.judges.asking import ask
-from ablations.judges.client import CallFailedError, Reply, Token
-from ablations.judges.parsing import UnscoredError, check_whole, parse_rating, rating_match
+from ablations.judges.asking import JudgeSettings, ask
+from ablations.judges.client import Reply
+from ablations.judges.parsing import NO_LOGPROBS, UnscoredError, check_whole, parse_rating, rating_match
 from ablations.judges.rubric import RubricJudge
 from ablations.records import Completion, Judgment, Query, Score
 
 TOP_LOGPROBS = 20
 MIN_MASS = 0.5
-NO_LOGPROBS = "no log-probabilities in the reply"
 THIN = "ratings hold too little probability"
 
 
@@ -27,31 +25,14 @@ class ExpectedRatingJudge(RubricJudge):
 
     name = "expected-rating"
 
+    def __init__(self, settings: JudgeSettings) -> None:
+        super().__init__(settings)
+        self.form = {"max_tokens": 1, "top_logprobs": TOP_LOGPROBS}
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """The rubric's, with the number of alternatives."""
         return {**super().identity, "top_logprobs": TOP_LOGPROBS, "min_mass": MIN_MASS}
-
-    async def start(self) -> None:
-        """Ask the server for the model, and one token for its log-probabilities.
-
-        Raises:
-            UsageError: the server returns none.
-        """
-        await super().start()
-        question = [{"role": "user", "content": "Reply with the digit 1."}]
-        try:
-            reply = await self.client.chat(question, max_tokens=1, top_logprobs=TOP_LOGPROBS)
-        except CallFailedError as error:
-            raise self._refusal(str(error)) from error
-        if not reply.tokens or not reply.tokens[0].alternatives:
-            raise self._refusal("its reply has none")
-
-    def _refusal(self, why: str) -> UsageError:
-        return UsageError(
-            f"--judge {self.name} needs a server that returns {TOP_LOGPROBS} log-probabilities a token, and this one "
-            f"does not ({why}); use --judge rubric"
-        )
 
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion; the rating as written is among its details."""
@@ -85,10 +66,12 @@ def rating_probabilities(reply: Reply, low: int, high: int) -> dict[int, float]:
         UnscoredError: the reply has no log-probabilities there.
     """
     match = rating_match(reply.text)
-    position = None if match is None else _token_at(reply.tokens, match.start(1))
-    if position is None:
+    position = None if match is None else _token_at(reply, len(reply.text[: match.start(1)].encode()))
+    if match is None or position is None:
         raise UnscoredError(NO_LOGPROBS)
     token = reply.tokens[position]
+    if not _digits(match[1]).startswith(_digits(token.text)):
+        raise UnscoredError(NO_LOGPROBS)
     before, _, after = token.text.partition(_digits(token.text))
     found: dict[int, float] = {}
     for text, logprob in token.alternatives.items():
@@ -104,11 +87,16 @@ def rating_probabilities(reply: Reply, low: int, high: int) -> dict[int, float]:
     return found
 
 
-def _token_at(tokens: Sequence[Token], offset: int) -> int | None:
-    """Return the index of the token that holds the character at `offset` of the reply, or None."""
+def _token_at(reply: Reply, offset: int) -> int | None:
+    """Return the index of the token that holds the byte at `offset` of the reply and begins its digits, or None.
+
+    None too where the tokens do not make up the reply, so that no place in it is known.
+    """
+    if b"".join(token.data for token in reply.tokens) != reply.text.encode():
+        return None
     end = 0
-    for index, token in enumerate(tokens):
-        end += len(token.text)
+    for index, token in enumerate(reply.tokens):
+        end += len(token.data)
         if offset < end:
             return index if _digits(token.text) else None
     return None

@@ -3,23 +3,31 @@
 Knows neither queries' files nor studies. A subclass says what is asked and how a reply is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ablations.errors import UsageError
 from ablations.judges.asking import JudgeSettings
+from ablations.judges.client import CallFailedError
 from ablations.judges.prices import Budget
 from ablations.judges.templates import Questions, answer_fields
-from ablations.records import Completion, Query, Usage
+from ablations.records import Completion, PaidReply, Query, Usage
 
 
 class LlmJudge:
-    """A judge that asks a server; subclasses add `judge` and `expected_usage`."""
+    """A judge that asks a server; subclasses add `judge` and `expected_usage`.
+
+    Attributes:
+        form: how it asks, beside the messages: arguments of `JudgeClient.chat`, of which `start` makes one call.
+    """
 
     name: str
     scale: tuple[float, float]
+    max_turns = 2
 
     def __init__(self, settings: JudgeSettings) -> None:
         self.client = settings.make_client(self.name)
+        self.form: Mapping[str, Any] = {}
 
     @property
     def budget(self) -> Budget:
@@ -34,9 +42,32 @@ class LlmJudge:
     def check(self, queries: Sequence[Query]) -> None:
         """Any query will do."""
 
+    def against(self, query: Query) -> Sequence[str]:
+        """Return nothing: most judges compare with no other answer."""
+        del query
+        return ()
+
+    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
+        """Call `keep` with every reply the moment it is paid for."""
+        self.client.on_reply = keep
+
     async def start(self) -> None:
-        """Ask the server for the model."""
+        """Ask the server for the model, and one question in the judge's own form.
+
+        Raises:
+            UsageError: the model is not served, or the server refuses the form.
+        """
         await self.client.probe()
+        question = [{"role": "user", "content": "Reply with the digit 1."}]
+        try:
+            reply = await self.client.chat(question, **{"max_tokens": 8, **self.form})
+        except CallFailedError as error:
+            raise UsageError(f"--judge {self.name}: {error} in this judge's form: {error.detail}") from None
+        if "top_logprobs" in self.form and not (reply.tokens and reply.tokens[0].alternatives):
+            raise UsageError(
+                f"--judge {self.name} needs a server that returns {self.form['top_logprobs']} log-probabilities a "
+                "token, and this one's reply has none; use --judge rubric"
+            )
 
     async def close(self) -> None:
         """Close the connections."""

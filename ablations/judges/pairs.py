@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablations.errors import QueryError
 from ablations.json_rows import read_rows
-from ablations.judges.base import Judge
+from ablations.judges.base import EVEN, ComparingJudge, Judge
 from ablations.records import Completion, Query, Usage
 from ablations.tasks import together
 
@@ -74,14 +74,17 @@ async def agreement(judge: Judge, pairs: Sequence[Pair]) -> tuple[Agreement, Usa
     # Imported here: scikit-learn takes seconds that a refused command should not cost.
     from sklearn.metrics import cohen_kappa_score
 
-    firsts = await together(judge.judge(pair.query, [as_completion(pair.first)]) for pair in pairs)
-    seconds = await together(judge.judge(pair.query, [as_completion(pair.second)]) for pair in pairs)
-    given, found = [], []
-    for pair, first, second in zip(pairs, firsts, seconds, strict=True):
-        if first.score.value is not None and second.score.value is not None:
-            given.append(pair.preferred)
-            found.append(_sign(second.score.value - first.score.value))
-    usage = sum((judgment.usage for judgment in (*firsts, *seconds)), Usage())
+    if isinstance(judge, ComparingJudge):
+        made = await together(judge.compare(pair.query, [pair.second], [pair.first]) for pair in pairs)
+        leads = [None if one.score.value is None else one.score.value - EVEN for one in made]
+    else:
+        firsts = await together(judge.judge(pair.query, [as_completion(pair.first)]) for pair in pairs)
+        seconds = await together(judge.judge(pair.query, [as_completion(pair.second)]) for pair in pairs)
+        made = [*firsts, *seconds]
+        leads = [_lead(first.score.value, second.score.value) for first, second in zip(firsts, seconds, strict=True)]
+    given = [pair.preferred for pair, lead in zip(pairs, leads, strict=True) if lead is not None]
+    found = [_sign(lead) for lead in leads if lead is not None]
+    usage = sum((judgment.usage for judgment in made), Usage())
     share = sum(one == two for one, two in zip(given, found, strict=True)) / len(given) if given else None
     # Where both always say the same one thing, kappa divides nothing by nothing.
     kappa = float(cohen_kappa_score(given, found)) if len({*given, *found}) > 1 else None
@@ -91,6 +94,10 @@ async def agreement(judge: Judge, pairs: Sequence[Pair]) -> tuple[Agreement, Usa
 def as_completion(text: str) -> Completion:
     """Return a text from elsewhere as a completion that ended by itself."""
     return Completion(text=text, prompt_tokens=0, completion_tokens=len(text.split()), finish_reason="stop", seed=0)
+
+
+def _lead(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else second - first
 
 
 def _sign(value: float) -> int:

@@ -45,12 +45,19 @@ class PairwiseJudge(PromptedJudge):
         self._outputs.read(queries)
         self.questions.check(queries)
 
+    def against(self, query: Query) -> Sequence[str]:
+        """Return the answers to compare with, all turns'."""
+        return self._outputs.to(query, len(query.turns))
+
     async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
         """Return the judgment of the last completion from both orders."""
         own = [completion.answer for completion in completions]
-        other = self._outputs.to(query, len(own))
+        return await self.compare(query, own, self._outputs.to(query, len(own)))
+
+    async def compare(self, query: Query, own: Sequence[str], other: Sequence[str]) -> Judgment:
+        """Return the judgment of any answers against any others, from both orders."""
         orders = ((own, other), (other, own))
-        straight, swapped = await together(self._compare(query, len(own), *order) for order in orders)
+        straight, swapped = await together(self._ask(query, len(own), *order) for order in orders)
         replies, usage = straight.replies + swapped.replies, straight.usage + swapped.usage
         if straight.value is None or swapped.value is None:
             return Judgment(self.name, Score(None, straight.reason or swapped.reason), replies, usage=usage)
@@ -65,7 +72,7 @@ class PairwiseJudge(PromptedJudge):
         }
         return Judgment(self.name, Score(score), replies, details, usage)
 
-    async def _compare(self, query: Query, turn: int, first: Sequence[str], second: Sequence[str]) -> Answered[str]:
+    async def _ask(self, query: Query, turn: int, first: Sequence[str], second: Sequence[str]) -> Answered[str]:
         messages = self.questions.messages(query, turn, answer_fields(first, "a") | answer_fields(second, "b"))
         return await ask(self.client, messages, self._read, max_tokens=self.reply_tokens)
 

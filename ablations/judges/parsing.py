@@ -14,6 +14,7 @@ CUT_OFF = "reply cut off"
 NO_RATING = "no rating in the reply"
 SEVERAL = "several different ratings"
 OUT_OF_RANGE = "rating out of range"
+NO_LOGPROBS = "no log-probabilities of the rating"
 
 _DOUBLE = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 _SINGLE = re.compile(r"\[(\d+\.?\d*)\]")
@@ -95,16 +96,29 @@ def parse_aspects(text: str, names: Sequence[str], low: int, high: int) -> dict[
     """
     bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
     try:
-        reply: Any = json.loads(bare)
+        reply: Any = json.loads(bare, object_pairs_hook=_without_repeats)
         ratings = {name: reply[name]["rating"] for name in names}
-    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+    except UnscoredError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError):  # ValueError: no JSON, or a number without end
         raise UnscoredError(NO_RATING) from None
     if not all(isinstance(rating, int) and not isinstance(rating, bool) for rating in ratings.values()):
         raise UnscoredError(NO_RATING)
-    return {name: _bounded(float(rating), low, high) for name, rating in ratings.items()}
+    return {name: float(_bounded(rating, low, high)) for name, rating in ratings.items()}
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; one that says two things under one name says neither."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made and made[name] != value:
+            raise UnscoredError(SEVERAL)
+        made[name] = value
+    return made
 
 
 def _bounded(value: float, low: float, high: float) -> float:
+    """Return a number in range; a whole one may be too large for a float, so bounds come first."""
     if not low <= value <= high:
         raise UnscoredError(OUT_OF_RANGE)
     return value

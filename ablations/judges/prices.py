@@ -18,22 +18,24 @@ PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
 _MILLION = 1_000_000
 
 TYPICAL_BYTES = 4
-"""Of a token of plain English, for plans."""
-_FEWEST_BYTES = 3
-"""Fewer than any common tokenizer needs for plain text, so that an estimate from it is high."""
-TURN_TOKENS = 8
+"""Of a token of plain English, for plans and rate limits."""
+TURN_TOKENS = 16
 """What a chat format adds to a message, at most."""
 
 
 def tokens_at_most(text: str) -> int:
-    """Return an estimate of a text's tokens that is high for plain text."""
-    return math.ceil(len(text.encode()) / _FEWEST_BYTES)
+    """Return a bound on a text's tokens: byte-level tokenizers make one of a byte at most."""
+    return len(text.encode())
+
+
+def estimated_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+    """Return the tokens of a question in plain English, roughly."""
+    return math.ceil(sum(len(message["content"].encode()) for message in messages) / TYPICAL_BYTES)
 
 
 def typical_usage(messages: Sequence[Mapping[str, str]], reply_tokens: int) -> Usage:
     """Return what a question and a reply of so many tokens take, roughly."""
-    size = sum(len(message["content"].encode()) for message in messages)
-    return Usage(1, math.ceil(size / TYPICAL_BYTES), reply_tokens)
+    return Usage(1, estimated_tokens(messages), reply_tokens)
 
 
 @dataclass(frozen=True)

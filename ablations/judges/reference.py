@@ -16,7 +16,7 @@ The F1 over sentences is BERTScore's greedy matching (Zhang et al. 2020) with se
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from ablations.errors import QueryError
 from ablations.judges.embedding import Encoder
 from ablations.judges.prices import Budget, Price
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
-from ablations.records import Completion, Judgment, Query, Score, Usage
+from ablations.records import Completion, Judgment, PaidReply, Query, Score, Usage
 from ablations.scoring import MIN_COVERAGE
 
 NO_REFERENCE = "no reference answer"
@@ -64,6 +64,7 @@ class ReferenceJudge:
 
     name = "reference"
     scale = (1.0, 10.0)
+    max_turns = 2
 
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or Weights()
@@ -86,6 +87,14 @@ class ReferenceJudge:
                 f"and at least {MIN_COVERAGE:.0%} are needed; give --reference-answers FILE, queries with references, "
                 "or another judge"
             )
+
+    def against(self, query: Query) -> Sequence[str]:
+        """Return nothing: reference answers belong to the query."""
+        del query
+        return ()
+
+    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
+        """Nothing is paid for."""
 
     async def start(self) -> None:
         """Load the sentence encoder."""

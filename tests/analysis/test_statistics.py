@@ -69,6 +69,7 @@ def make_results(
                         "judge": "fake",
                         "answer": "word " * (5 + (7 * trial + 3 * query + turn) % 30),
                         "score": score,
+                        "unscored": None,
                         "completion_tokens": 10,
                         "truncated": False,
                         "repetition": 0.0,

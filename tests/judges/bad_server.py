@@ -21,7 +21,8 @@ class Handler(BaseHTTPRequestHandler):
     server: "BadServer"
 
     def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+        self.server.keys.append(self.headers.get("Authorization", ""))
+        self.server.listing(self, {})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -55,6 +56,7 @@ class BadServer(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.keys: list[str] = []
+        self.listing: Answer = sends({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         self._script = list(script)
         self._default = default
         self._lock = threading.Lock()

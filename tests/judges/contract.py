@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ablations.judges import Judge
 from ablations.records import Completion, Judgment, Query
+from tests.servers import Loop
 
 QUERY = Query(
     id="q",
@@ -19,6 +20,10 @@ QUERY = Query(
 )
 
 
+LOOP = Loop()
+"""Judges keep connections, which belong to one event loop."""
+
+
 def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, prompt_tokens=10, completion_tokens=len(text.split()), finish_reason=finish_reason, seed=0)
 
@@ -27,7 +32,8 @@ class JudgeContract:
     """Subclasses provide the fixture `judge`, started."""
 
     def ask(self, judge: Judge, *answers: str) -> Judgment:
-        return asyncio.run(judge.judge(QUERY, [completion(answer) for answer in answers]))
+        made: Judgment = LOOP.run(judge.judge(QUERY, [completion(answer) for answer in answers]))
+        return made
 
     def test_a_score_lies_on_the_scale_or_has_a_reason(self, judge: Judge) -> None:
         low, high = judge.scale
@@ -47,7 +53,7 @@ class JudgeContract:
         async def together() -> Sequence[Judgment]:
             return await asyncio.gather(*(judge.judge(QUERY, [completion(answer)]) for answer in answers))
 
-        assert list(asyncio.run(together())) == [self.ask(judge, answer) for answer in answers]
+        assert list(LOOP.run(together())) == [self.ask(judge, answer) for answer in answers]
 
     def test_the_identity_is_plain_json(self, judge: Judge) -> None:
         assert json.loads(json.dumps(dict(judge.identity))) == dict(judge.identity)

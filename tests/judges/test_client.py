@@ -13,8 +13,8 @@ from ablations.errors import BudgetError, JudgeError, UsageError
 from ablations.judges import NO_REPLY, JudgeSettings, Limits, make_judge
 from ablations.judges.client import CallFailedError, JudgeClient
 from ablations.judges.parsing import CUT_OFF, EMPTY, NO_RATING, OUT_OF_RANGE, REFUSED, SEVERAL
-from ablations.judges.prices import Budget, Price
-from ablations.records import Judgment, Query
+from ablations.judges.prices import Budget, Price, tokens_at_most
+from ablations.records import Judgment, PaidReply, Query, Usage
 from tests.judges.bad_server import (
     MODEL,
     Answer,
@@ -23,6 +23,7 @@ from tests.judges.bad_server import (
     drips,
     fails,
     hangs,
+    reply,
     resets,
     says,
     sends,
@@ -116,10 +117,72 @@ def test_a_second_reply_may_hold_the_score(kind: str) -> None:
 
 
 def test_retry_after_is_obeyed_by_all_calls() -> None:
-    with bad_server([fails(429, {"Retry-After": "2"})]) as server:
-        judge_once(server, answers=1)
-        waited = server.times[1] - server.times[0]
-    assert 2.0 <= waited < 4.5
+    """Eight calls are in flight; the pause is longer than the breaker's time, and no sign of death."""
+    with bad_server([fails(429, {"Retry-After": "2"}) for _ in range(8)]) as server:
+        judgments = judge_once(server, answers=8, limits=replace(QUICK, breaker_seconds=0.5))
+    assert [judgment.score.value for judgment in judgments] == [7.0] * 8
+    refused, later = server.times[:8], server.times[8:]
+    assert len(later) == 8
+    assert min(later) - max(refused) >= 1.9
+
+
+def test_a_pause_longer_than_the_time_limit_is_not_begun() -> None:
+    with bad_server([], default=fails(429, {"Retry-After": "86400"})) as server:
+        begun = time.monotonic()
+        (judgment,) = judge_once(server)
+    assert judgment.score.reason == NO_REPLY
+    assert time.monotonic() - begun < 5
+
+
+def test_a_server_that_refuses_requests_and_rests_is_alive() -> None:
+    """Five refused requests, silence for longer than the breaker's time, then a good reply."""
+    client_limits = replace(QUICK, breaker_seconds=0.2)
+
+    async def run(url: str) -> str:
+        client = JudgeClient(MODEL, url, client_limits, Budget(None))
+        question = [{"role": "user", "content": "x"}]
+        for _ in range(5):
+            with pytest.raises(CallFailedError):
+                await client.chat(question, max_tokens=8)
+        await asyncio.sleep(0.4)
+        (last,) = await together(client, [client.chat(question, max_tokens=8)])
+        return str(last.text)
+
+    with bad_server([fails(400)] * 5) as server:
+        assert asyncio.run(run(server.url)) == "Rating: [[7]]"
+
+
+def test_every_reply_is_handed_on_the_moment_it_is_paid_for() -> None:
+    """Also the first of two, when the second call ends in an error."""
+    paid: list[PaidReply] = []
+
+    async def run(server: BadServer) -> None:
+        judge = make_judge("rubric", settings(server))
+        judge.keep_replies(paid.append)
+        await together(judge, [judge.judge(QUERY, [completion("x")])])
+
+    with bad_server([says("no rating")], default=fails(401)) as server, pytest.raises(JudgeError):
+        asyncio.run(run(server))
+    assert [(reply.text, reply.usage) for reply in paid] == [("no rating", Usage(1, 100, 10))]
+
+
+def test_log_probabilities_of_another_form_are_a_malformed_reply() -> None:
+    body = reply("Rating: [[7]]")
+    body["choices"][0]["logprobs"] = {"content": ["m"]}
+    with bad_server([sends(body)]) as server:
+        (judgment,) = judge_once(server)
+    assert judgment.score.value == 7.0
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("text", ["1 2 3 4 5 6 7 8 9 " * 40, "😀" * 100])
+def test_no_text_has_more_tokens_than_are_held_back_for_it(text: str) -> None:
+    from transformers import AutoTokenizer
+
+    from ablations.models import resolve_model
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("smollm2-135m-instruct").location)
+    assert len(tokenizer(text).input_ids) <= tokens_at_most(text)
 
 
 def test_a_request_that_the_server_refuses_is_unscored_and_not_repeated() -> None:
@@ -131,8 +194,8 @@ def test_a_request_that_the_server_refuses_is_unscored_and_not_repeated() -> Non
 
 @pytest.mark.parametrize(
     "answer",
-    [fails(401), fails(403), fails(404), fails(429, code="insufficient_quota")],
-    ids=["401", "403", "404", "quota"],
+    [fails(401), fails(402), fails(403), fails(404), fails(429, code="insufficient_quota")],
+    ids=["401", "402", "403", "404", "quota"],
 )
 def test_a_server_that_refuses_everything_stops_the_study_at_once(answer: Answer) -> None:
     with bad_server([], default=answer) as server, pytest.raises(JudgeError, match="finished work is kept"):
@@ -216,6 +279,13 @@ def test_a_limit_without_a_price_is_refused() -> None:
 def test_a_server_without_log_probabilities_is_refused_before_anything_runs() -> None:
     with bad_server([]) as server, pytest.raises(UsageError, match="use --judge rubric"):
         started("expected-rating", server)
+
+
+@pytest.mark.parametrize("judge", ["rubric", "aspects"])
+def test_a_server_that_refuses_the_judges_form_is_found_at_the_start(judge: str) -> None:
+    refusal = fails(400, code="unsupported_parameter")
+    with bad_server([], default=refusal) as server, pytest.raises(UsageError, match="in this judge's form"):
+        started(judge, server)
 
 
 def test_a_model_that_is_not_served_is_refused_with_what_is() -> None:

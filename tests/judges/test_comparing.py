@@ -92,9 +92,16 @@ def test_reference_outputs_are_read_from_every_form(tmp_path: Path) -> None:
     assert read_outputs(fastchat, [QUERY]) == {"q": ("one", "two")}
     results = tmp_path / "results.parquet"
     rows = [
-        {"trial": trial, "role": role, "query_id": "q", "turn": turn, "answer": f"{trial}{turn}"}
+        {
+            "trial": trial,
+            "role": role,
+            "query_id": "q",
+            "turn": turn,
+            "query": QUERY.turns[turn - 1],
+            "answer": f"{trial}{turn}",
+        }
         for trial, role in ((0, "baseline"), (3, "fill"))
-        for turn in (2, 1)
+        for turn, asked in ((2, QUERY.turns[1]), (1, QUERY.turns[0]))
     ]
     pl.DataFrame(rows).write_parquet(results)
     assert read_outputs(results, [QUERY]) == {"q": ("01", "02")}
@@ -106,6 +113,48 @@ def test_reference_outputs_are_read_from_every_form(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             read_outputs(path, [SINGLE])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"instruction": "Say hello.", "output": None}], "is None and no text"),
+        ([{"instruction": "Say hello.", "output": "a"}, {"instruction": "Say hello.", "output": "b"}], "two different"),
+        ([{"prompt": "Say hello.", "response_list": []}], "index out of range"),
+    ],
+)
+def test_answers_to_compare_with_are_never_made_up(tmp_path: Path, rows: list[object], message: str) -> None:
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps(rows))
+    with pytest.raises(UsageError, match=message):
+        read_outputs(path, [SINGLE])
+
+
+def test_hans_outputs_are_matched_by_their_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    for row in ({"prompt": "Say hello.", "response": "Hi."}, {"prompt": "Say hello.", "response_list": ["Hi.", "Ho."]}):
+        path.write_text(json.dumps(row))
+        assert read_outputs(path, [SINGLE]) == {"s": ("Hi.",)}
+
+
+def test_a_run_that_asked_something_else_under_the_same_id_is_refused(tmp_path: Path) -> None:
+    row = {"trial": 0, "role": "baseline", "query_id": "s", "turn": 1, "query": "Say goodbye.", "answer": "Bye."}
+    pl.DataFrame([row]).write_parquet(tmp_path / "results.parquet")
+    with pytest.raises(UsageError, match="asks something else in turn 1"):
+        read_outputs(tmp_path / "results.parquet", [SINGLE])
+
+
+def test_a_token_that_is_part_of_a_character_moves_no_place() -> None:
+    text = "😀 of 10: [[3]]"
+    raw = ["😀".encode()[:2], "😀".encode()[2:], b" of ", b"10", b": [[", b"3", b"]]"]
+    made = tuple(
+        Token(part.decode(errors="replace"), {"3": math.log(0.9), "5": math.log(0.1)} if part == b"3" else {}, part)
+        for part in raw
+    )
+    assert rating_probabilities(Reply(text, "stop", Usage(), made), 1, 10) == pytest.approx({3: 0.9, 5: 0.1})
+    without_bytes = tuple(Token(token.text, token.alternatives) for token in made)
+    with pytest.raises(UnscoredError, match="no log-probabilities"):
+        rating_probabilities(Reply(text, "stop", Usage(), without_bytes), 1, 10)
 
 
 def test_alpaca_eval_refuses_two_turns_and_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

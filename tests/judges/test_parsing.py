@@ -167,6 +167,9 @@ def test_six_aspects_are_read_from_json_with_and_without_a_fence() -> None:
         (json.dumps({name: {"rating": 6} for name in ASPECTS}), OUT_OF_RANGE),
         (json.dumps({name: {"rating": 0} for name in ASPECTS}), OUT_OF_RANGE),
         ("[" * 100_000, NO_RATING),
+        (json.dumps({name: {"rating": 10**400} for name in ASPECTS}), OUT_OF_RANGE),
+        ('{"helpfulness": {"rating": ' + "9" * 5000 + "}}", NO_RATING),
+        (json.dumps({name: {"rating": 1} for name in ASPECTS})[:-1] + ', "safety": {"rating": 5}}', SEVERAL),
     ],
 )
 def test_aspects_that_are_not_all_there_are_worth_nothing(reply: str, reason: str) -> None:

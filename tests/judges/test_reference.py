@@ -15,7 +15,7 @@ from ablations.judges.reference import NO_REFERENCE, Features, ReferenceJudge, W
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
 from ablations.queries import second_answers
 from ablations.records import Query
-from tests.judges.contract import QUERY, JudgeContract, completion
+from tests.judges.contract import LOOP, QUERY, JudgeContract, completion
 
 PERFECT = Features(1.0, 1.0, 1.0, 1.0, 1.0, True)
 
@@ -23,9 +23,9 @@ PERFECT = Features(1.0, 1.0, 1.0, 1.0, 1.0, True)
 @pytest.fixture(scope="module")
 def judge() -> Iterator[ReferenceJudge]:
     made = ReferenceJudge()
-    asyncio.run(made.start())
+    LOOP.run(made.start())
     yield made
-    asyncio.run(made.close())
+    LOOP.run(made.close())
 
 
 class TestReferenceJudge(JudgeContract):
