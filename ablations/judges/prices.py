@@ -95,6 +95,7 @@ class Budget:
         self.spent = spent
         self._reserved = 0.0
         self._calls = 0
+        self._ended = False
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
@@ -106,8 +107,9 @@ class Budget:
         """
         cost = 0.0 if self.price is None else self.price.cost(most)
         async with self._changed:
-            while self.limit is not None and self.spent + self._reserved + cost > self.limit:
+            while self.limit is not None and (self._ended or self.spent + self._reserved + cost > self.limit):
                 if not self._calls:
+                    self._ended = True  # no cheaper call begins, only to be broken off by the end of the study
                     raise BudgetError(
                         f"--max-cost {self.limit:g}: {self.spent:.4f} US dollars are spent, and the next judgment "
                         f"may cost {cost:.4f}; everything is kept, the same command with a higher --max-cost goes on"
