@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ablations.design import DESIGNS
 from ablations.errors import AblationError, UsageError
 
 _EXAMPLES = """\
@@ -48,10 +49,24 @@ def build_parser() -> argparse.ArgumentParser:
         "--instruction-difficulty", type=Path, metavar="CSV", help="AlpacaEval's instruction difficulties"
     )
     winrate.add_argument("--gamed", type=Path, metavar="CSV", help="AlpacaEval's annotations of gamed baselines")
+    _add_import(commands)
     ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     _add_places(ui)
     return parser
+
+
+def _add_import(commands: Any) -> None:
+    taken = commands.add_parser(
+        "import",
+        help="take a prompt file apart into rules and demonstrations",
+        description="Take a prompt file apart, check that it comes back byte for byte, and print what is in it.",
+    )
+    taken.add_argument("format", choices=("urial",), help="the file's manner")
+    taken.add_argument("file", type=Path, metavar="FILE")
+    taken.add_argument("--rules", type=Path, metavar="OUT", help="write the rules to this file")
+    taken.add_argument("--pool", type=Path, metavar="OUT", help="write the demonstrations to this JSONL file")
+    taken.add_argument("--write-back", type=Path, metavar="OUT", help="write the whole prompt, put together again")
 
 
 def _add_run(commands: Any) -> None:
@@ -81,6 +96,7 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--mode", choices=("ablation", "search"), help="a fixed design, or an optimiser")
     walk.add_argument("--sampler", metavar="NAME", help="qmc, grid, brute, random; in a search also tpe, gp")
     walk.add_argument("--trials", type=int, metavar="N", help="trials in all, the baseline included")
+    walk.add_argument("--design", metavar="NAME", help="of an ablation: " + ", ".join(DESIGNS))
     walk.add_argument("--levels", type=int, metavar="N", help="values per parameter, one factor at a time")
     walk.add_argument("--seed", type=int, metavar="N")
     walk.add_argument("--concurrency", type=int, metavar="N", help="trials in flight on the one engine")

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ablations.backends import BACKENDS, Backend
+from ablations.conditions import PROMPT_PARAMETERS
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, JudgeSettings, Limits, make_judge
 from ablations.models import ResolvedModel
 from ablations.places import Places, check_sqlite, redacted
-from ablations.prompts import build_parts, read_prompt_file, render_prompt
+from ablations.prompts import build_parts, read_prompt_file, read_urial, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
 from ablations.session import Session, run_audit
@@ -98,6 +99,7 @@ def _spec(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]
         concurrency=options["concurrency"],
         queries=choose_subset(queries, options["limit"], options["seed"]),
         min_coverage=options["min_coverage"],
+        design_name=options["design"],
         fixed_parts=read_prompt_file(flags.prompt_file, headings) if flags.prompt_file else None,
     )
 
@@ -168,9 +170,7 @@ def prompt(flags: argparse.Namespace) -> int:
     if (flags.turn_1_answer is None) != (flags.turn_2_query is None):
         raise UsageError("the second turn needs both --turn-1-answer and --turn-2-query")
     file = _study_file(flags)
-    components: dict[str, Any] = {
-        name: file.baseline[name] for name in ("rules", "headings", "demonstrations") if name in file.baseline
-    }
+    components: dict[str, Any] = {name: file.baseline[name] for name in PROMPT_PARAMETERS if name in file.baseline}
     parts = (
         read_prompt_file(flags.prompt_file, components.get("headings", "urial"))
         if flags.prompt_file
@@ -180,6 +180,37 @@ def prompt(flags: argparse.Namespace) -> int:
     answers = () if flags.turn_1_answer is None else (flags.turn_1_answer,)
     sys.stdout.write(render_prompt(Query("prompt", "", turns), parts, answers).text)
     return 0
+
+
+def import_prompt(flags: argparse.Namespace) -> int:
+    """Take a prompt file apart, write what was asked for, and print what is in it as one JSON object."""
+    file = read_urial(flags.file)
+    shown = file.demonstrations
+    rows = ({"id": one.id, "query": one.query, "answer": one.answer} for one in shown)
+    texts = {
+        flags.rules: file.rules,
+        flags.pool: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        flags.write_back: file.written,
+    }
+    for path, text in texts.items():
+        if path is not None:
+            _write(path, text)
+    found = {
+        "file": str(flags.file),
+        "rules_characters": len(file.rules),
+        "demonstrations": len(shown),
+        "without_answer": sum(one.answer is None for one in shown),
+        "identical_when_written_back": file.written.encode() == flags.file.read_bytes(),
+    }
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_bytes(text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
 def audit_judge(flags: argparse.Namespace) -> int:
@@ -323,6 +354,7 @@ def ui(flags: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "prompt": prompt,
+    "import": import_prompt,
     "audit-judge": audit_judge,
     "winrate": winrate,
     "ui": ui,

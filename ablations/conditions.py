@@ -97,6 +97,7 @@ class DecodingParams:
 
 DECODING_PARAMETERS = tuple(field.name for field in dataclasses.fields(DecodingParams))
 INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations"})
+TEXT_PARAMETERS = frozenset({"stop", "rules", "headings", "style", "order", "matching"})
 TAIL_PARAMETERS = ("top_p", "top_k", "min_p")
 """They cut the tail off the distribution, which is without effect under greedy decoding."""
 
@@ -112,6 +113,7 @@ class Headings:
         fence: the line around each text, or "" where there is none.
         fence_lines: whether the fence takes a line of its own even when it is empty (URIAL v5).
         stop: the strings that a model writes when it runs on into the next query.
+        inline: whether a text follows its role on the same line, with an empty line after each message.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Headings:
     fence: str
     fence_lines: bool
     stop: tuple[str, ...]
+    inline: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,18 +143,26 @@ class PromptParts:
         rules: the system text, exactly as it stands in the prompt; "" for none.
         headings: the format.
         demonstrations: in the order in which they are shown.
-        rules_name: how logs call the rules ("full", "none", a file's name); no part of the identity.
+        rules_name: how logs call the rules ("full", "none", a file's name).
+        style, order, matching: how logs call the way the demonstrations were written, ordered and answered.
+
+    The names are no part of the identity: what is shown decides it.
     """
 
     rules: str
     headings: Headings
     demonstrations: tuple[Demonstration, ...] = ()
     rules_name: str = dataclasses.field(default="custom", compare=False)
+    style: str = dataclasses.field(default="custom", compare=False)
+    order: str = dataclasses.field(default="given", compare=False)
+    matching: str = dataclasses.field(default="correct", compare=False)
 
     def content(self) -> dict[str, object]:
         """Return what decides the prompt's text, for hashing."""
         heads = dataclasses.asdict(self.headings)
         del heads["name"], heads["stop"]
+        if not self.headings.inline:
+            del heads["inline"]
         shown = [[demonstration.query, demonstration.answer] for demonstration in self.demonstrations]
         return {"rules": self.rules, "headings": heads, "demonstrations": shown}
 
@@ -161,10 +172,13 @@ class PromptParts:
             "rules": self.rules_name,
             "headings": self.headings.name,
             "demonstrations": len(self.demonstrations),
+            "style": self.style,
+            "order": self.order,
+            "matching": self.matching,
         }
 
 
-PROMPT_PARAMETERS = ("rules", "headings", "demonstrations")
+PROMPT_PARAMETERS = ("rules", "headings", "demonstrations", "style", "order", "matching")
 PARAMETERS = DECODING_PARAMETERS + PROMPT_PARAMETERS
 
 

@@ -5,7 +5,7 @@ settings that fill the space; a smaller number of trials is always the beginning
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,12 @@ ONE_FACTOR = "one-factor"
 ANCHOR = "anchor"
 FILL = "fill"
 SAMPLED = "sampled"
+
+DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled")
+"""One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
+each added to the bare prompt; every combination; points that fill the space alone."""
+BARE_DESIGNS = ("leave-one-out", "add-one-in")
+"""Designs between the baseline and the bare prompt."""
 
 _FILL_ATTEMPTS = 1_000
 
@@ -43,26 +49,32 @@ class DesignPoint:
 
 @dataclass(frozen=True)
 class DesignPlan:
-    """What a design is made from: the space, the baseline, and how values become a condition."""
+    """What a design is made from: the space, the baseline, and how values become a condition.
+
+    `bare` are the values of the bare prompt, which `BARE_DESIGNS` need; `design` is one of `DESIGNS`.
+    """
 
     space: SearchSpace
     baseline: Values
     to_condition: Callable[[Values], Condition]
     sampler: str
-    one_factor: bool
+    design: str
     trials: int
     levels: int
     seed: int
+    bare: Values | None = None
 
 
 def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
-    """Return the baseline, its A/A replicate and, where the plan asks for it, one factor at a time."""
+    """Return the baseline, its A/A replicate and what the design fixes beside them."""
     baseline = plan.space.active(plan.baseline)
     points = [
         DesignPoint(baseline, BASELINE),
         DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline),
     ]
-    return points + _one_factor(plan, baseline) if plan.one_factor else points
+    if plan.design == "one-factor":
+        return points + _one_factor(plan, baseline)
+    return points + _between(plan, baseline) if plan.design in BARE_DESIGNS else points
 
 
 def make_design(plan: DesignPlan) -> list[DesignPoint]:
@@ -81,6 +93,32 @@ def make_design(plan: DesignPlan) -> list[DesignPoint]:
             seen.add(identity)
             points.append(point)
     return points[: plan.trials]
+
+
+def _between(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
+    """Return the bare prompt, and each component taken from the baseline or added to the bare prompt.
+
+    A component without effect where it is added (the style of no demonstrations) makes no point.
+    """
+    bare = plan.space.active({**plan.baseline, **(plan.bare or {})})
+    start, goal = (baseline, plan.bare or {}) if plan.design == "leave-one-out" else (bare, plan.baseline)
+    points = [DesignPoint(bare, ANCHOR, reference=baseline)]
+    for parameter in plan.space.parameters:
+        moved = plan.space.active({**plan.baseline, **start, parameter.name: goal[parameter.name]})
+        if moved.get(parameter.name) != start.get(parameter.name) and parameter.name in moved:
+            points.append(DesignPoint(moved, ONE_FACTOR, varied=parameter.name, reference=start))
+    taken = {_identity(plan, DesignPoint(baseline, role, number)) for number, role in enumerate((BASELINE, REPLICATE))}
+    return _untaken(plan, points, taken)
+
+
+def _untaken(plan: DesignPlan, points: Iterable[DesignPoint], taken: set[tuple[str, int]]) -> list[DesignPoint]:
+    """Return the points whose condition is not taken, by an earlier one of them either."""
+    kept = []
+    for point in points:
+        if (identity := _identity(plan, point)) not in taken:
+            taken.add(identity)
+            kept.append(point)
+    return kept
 
 
 def _fill(plan: DesignPlan, values: dict[str, Value]) -> DesignPoint:
@@ -114,12 +152,7 @@ def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
         if steps:
             series.append(_levels(plan, parameter, steps[-1]))
     taken = {_identity(plan, DesignPoint(baseline, role, number)) for number, role in enumerate((BASELINE, REPLICATE))}
-    points = []
-    for point in (*anchors, *_round_robin(series)):
-        if (identity := _identity(plan, point)) not in taken:
-            taken.add(identity)
-            points.append(point)
-    return points
+    return _untaken(plan, (*anchors, *_round_robin(series)), taken)
 
 
 def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:
@@ -164,7 +197,9 @@ def _round_robin(series: list[list[DesignPoint]]) -> Iterator[DesignPoint]:
 
 
 def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
-    if plan.sampler in ("grid", "brute"):
+    if plan.design in BARE_DESIGNS:
+        return
+    if plan.design == "factorial" or plan.sampler in ("grid", "brute"):
         settings = plan.space.grid()
         if plan.sampler == "brute":
             random.Random(plan.seed).shuffle(settings)

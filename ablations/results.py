@@ -10,14 +10,19 @@ from typing import Any
 
 import polars as pl
 
-from ablations.conditions import DECODING_PARAMETERS, INTEGER_PARAMETERS, PROMPT_PARAMETERS, format_value
+from ablations.conditions import (
+    DECODING_PARAMETERS,
+    INTEGER_PARAMETERS,
+    PROMPT_PARAMETERS,
+    TEXT_PARAMETERS,
+    format_value,
+)
 from ablations.errors import StorageError
 from ablations.records import Query
 from ablations.scoring import repeated_share
 from ablations.store import Store, StoredResult
 
 PARAMETER_PREFIX = "param."
-_TEXT_PARAMETERS = frozenset({"stop", "rules", "headings"})
 
 
 def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
@@ -53,7 +58,7 @@ def write_results(frame: pl.DataFrame, path: Path) -> None:
 
 def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) -> dict[str, Any]:
     values = {
-        f"{PARAMETER_PREFIX}{name}": format_value(value) if name in _TEXT_PARAMETERS else value
+        f"{PARAMETER_PREFIX}{name}": format_value(value) if name in TEXT_PARAMETERS else value
         for name, value in trial["values"].items()
     }
     completion = result.completion
@@ -93,7 +98,7 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
 def _schema() -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
-        kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in _TEXT_PARAMETERS else pl.Float64
+        kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in TEXT_PARAMETERS else pl.Float64
         parameters[f"{PARAMETER_PREFIX}{name}"] = kind
     texts = ("condition_id", "role", "varied", "reference", "label", "state", "failed_because")
     return {

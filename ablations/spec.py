@@ -21,7 +21,7 @@ from ablations.conditions import (
     content_hash,
     plain_value,
 )
-from ablations.design import DesignPlan, DesignPoint, fixed_part, make_design
+from ablations.design import BARE_DESIGNS, DESIGNS, DesignPlan, DesignPoint, fixed_part, make_design
 from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
 from ablations.prompts import build_parts
 from ablations.records import Query
@@ -32,6 +32,7 @@ from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_c
 DEFAULTS: Mapping[str, Any] = {
     "mode": "ablation",
     "sampler": "qmc",
+    "design": "one-factor",
     "trials": 24,
     "levels": 3,
     "seed": 0,
@@ -55,6 +56,7 @@ class StudySpec:
         mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
         queries: the evaluation set after `--limit`.
         fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
+        design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
 
     Raises:
@@ -72,6 +74,7 @@ class StudySpec:
     queries: tuple[Query, ...]
     fixed_parts: PromptParts | None = None
     min_coverage: float = MIN_COVERAGE
+    design_name: str = "one-factor"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
@@ -85,6 +88,15 @@ class StudySpec:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
         check_choice("--sampler", self.sampler, SAMPLERS)
+        check_choice("--design", self.design_name, DESIGNS)
+        if self.mode == "search" and self.design_name != DEFAULTS["design"]:
+            raise UsageError(f"--design {self.design_name} is for an ablation; drop it, or --mode search")
+        if self.design_name in BARE_DESIGNS and self.file.bare is None:
+            raise UsageError(
+                f"--design {self.design_name} needs the bare prompt; add a table [study.bare] to {self.file.path}"
+            )
+        if self.design_name == "factorial":
+            self.space.grid()
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(
                 f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "
@@ -123,6 +135,13 @@ class StudySpec:
         """The condition that effects are measured against."""
         return self.to_condition({})
 
+    @property
+    def _design_kind(self) -> str:
+        """A grid is a factorial design by another name; a search has nothing fixed but its baseline."""
+        if self.mode == "search":
+            return "sampled"
+        return "factorial" if self.sampler in ("grid", "brute") else self.design_name
+
     @cached_property
     def plan(self) -> DesignPlan:
         """What the design is made from."""
@@ -131,7 +150,8 @@ class StudySpec:
             baseline=self.file.baseline,
             to_condition=self.to_condition,
             sampler=self.sampler,
-            one_factor=self.mode == "ablation" and self.sampler not in ("grid", "brute"),
+            design=self._design_kind,
+            bare=self.file.bare,
             trials=self.trials,
             levels=self.levels,
             seed=self.seed,
@@ -194,6 +214,8 @@ class StudySpec:
             "prompt": content_hash(self.baseline.prompt.content()),
             "mode": self.mode,
             "sampler": self.sampler,
+            "design": self.design_name,
+            "bare": {name: plain_value(value) for name, value in (self.file.bare or {}).items()},
             "levels": self.levels,
             "seed": self.seed,
             "min_coverage": self.min_coverage,

@@ -14,6 +14,7 @@ from ablations.conditions import (
     DECODING_PARAMETERS,
     INTEGER_PARAMETERS,
     PARAMETERS,
+    TEXT_PARAMETERS,
     DecodingParams,
     Value,
     format_value,
@@ -44,6 +45,8 @@ _STUDY_KEYS: dict[str, type | tuple[type, ...]] = {
     "queries": str,
     "limit": int,
     "baseline": dict,
+    "design": str,
+    "bare": dict,
 }
 _PARAMETER_KEYS = ("low", "high", "step", "log", "choices", "requires")
 
@@ -58,6 +61,7 @@ class StudyFile:
         text: its whole text, for the record.
         space: the varied parameters.
         baseline: parameter values of the baseline; those left out are neutral. Every varied one has a value.
+        bare: parameter values of the bare prompt, every one of them; None where the file has none.
         engine: the `[engine]` table.
         options: the remaining keys of `[study]`, checked for type.
     """
@@ -69,6 +73,7 @@ class StudyFile:
     baseline: Mapping[str, Value]
     engine: Mapping[str, Any]
     options: Mapping[str, Any]
+    bare: Mapping[str, Value] | None = None
 
 
 def find_study_file(name: str) -> Path:
@@ -113,12 +118,13 @@ def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile
     parameters = _table(document, "parameters")
     space = SearchSpace(tuple(_parameter(name, _table(parameters, name, "parameters.")) for name in parameters))
     baseline = _baseline(_table(study, "baseline"), space)
-    options = {key: value for key, value in study.items() if key != "baseline"}
+    bare = _bare(_table(study, "bare"), baseline, space) if "bare" in study else None
+    options = {key: value for key, value in study.items() if key not in ("baseline", "bare")}
     check_choice("study.mode", options.get("mode", MODES[0]), MODES)
     check_choice("study.sampler", options.get("sampler", SAMPLERS[0]), SAMPLERS)
     if options.get("sampler") in ("grid", "brute"):
         space.grid()
-    return StudyFile(path.stem, path, text, space, baseline, _table(document, "engine"), options)
+    return StudyFile(path.stem, path, text, space, baseline, _table(document, "engine"), options, bare)
 
 
 def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -161,7 +167,7 @@ def _domain(name: str, table: Mapping[str, Any]) -> Range | Choices:
             raise SearchSpaceError(f"{key} = {table[key]!r} is not a number; give a number")
     if not isinstance(table.get("log", False), bool):
         raise SearchSpaceError(f"log = {table['log']!r} is neither true nor false")
-    if name in ("rules", "headings", "stop"):
+    if name in TEXT_PARAMETERS:
         raise SearchSpaceError("this parameter has no range; give choices = [...]")
     return Range(
         low=table["low"],
@@ -180,6 +186,20 @@ def _check_value(name: str, value: Any) -> None:
         raise ConditionError(f"{name} = {value!r} is not a name; give a text")
     else:
         build_parts(**{name: value})
+
+
+def _bare(table: Mapping[str, Any], baseline: Mapping[str, Value], space: SearchSpace) -> dict[str, Value]:
+    """Return the bare prompt: the baseline with what this table takes away."""
+    bare = {name: typed_value(name, value) for name, value in table.items()}
+    for name, value in bare.items():
+        if name not in space.names:
+            raise SearchSpaceError(f"study.bare.{name} is not varied; add [parameters.{name}], or drop it")
+        if not space[name].domain.contains(value):
+            raise SearchSpaceError(
+                f"study.bare.{name} = {format_value(value)} lies outside parameters.{name} "
+                f"({space[name].domain.describe()}); choose a value inside, or widen the parameter"
+            )
+    return {**baseline, **bare}
 
 
 def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:

@@ -45,7 +45,7 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
     for key, value in (
         ("model", model),
         ("judge", _described(judge)),
-        ("mode", f"{spec.mode}, sampler {spec.sampler}, seed {spec.seed}"),
+        ("mode", _mode(spec)),
         ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
@@ -62,6 +62,11 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
         )
     if list_conditions:
         _show_design(console, spec)
+
+
+def _mode(spec: StudySpec) -> str:
+    design = f", design {spec.design_name}" if spec.mode == "ablation" else ""
+    return f"{spec.mode}{design}, sampler {spec.sampler}, seed {spec.seed}"
 
 
 def _described(judge: Judge) -> str:

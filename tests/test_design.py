@@ -48,7 +48,7 @@ def make_plan(*parameters: Parameter, baseline: Values = GREEDY, **changes: Any)
         baseline=baseline,
         to_condition=conditions_around(baseline),
         sampler="qmc",
-        one_factor=changes.get("sampler", "qmc") not in ("grid", "brute"),
+        design="factorial" if changes.get("sampler", "qmc") in ("grid", "brute") else "one-factor",
         trials=60,
         levels=3,
         seed=0,
@@ -110,7 +110,7 @@ def test_a_point_differs_from_its_reference_in_the_varied_parameter_and_what_it_
         assert moved == {point.varied}
         assert all(plan.space[name].requires is not None for name in switched_on)
         assert {name: point.values[name] for name in switched_on} == {n: plan.baseline[n] for n in switched_on}
-    assert bool(compared) is plan.one_factor
+    assert bool(compared) is (plan.design == "one-factor")
 
 
 @every_plan
@@ -224,5 +224,54 @@ def test_a_design_ends_where_the_space_has_no_more_conditions() -> None:
 
 
 def test_a_sampler_that_adapts_gets_the_fixed_part_alone() -> None:
-    points = make_design(make_plan(sampler="tpe", one_factor=False))
+    points = make_design(make_plan(sampler="tpe", design="sampled"))
     assert [point.role for point in points] == [BASELINE, REPLICATE]
+
+
+RULES = Parameter("rules", Choices(("full", "short", "none")))
+SHOWN = Parameter("demonstrations", Range(0, 4, integer=True))
+STYLE = Parameter("style", Choices(("warm", "plain")), Requirement.parse("demonstrations > 0"))
+FULL: dict[str, Any] = {"rules": "full", "demonstrations": 3, "style": "warm", "stop": "headings"}
+BARE: dict[str, Any] = {"rules": "none", "demonstrations": 0, "style": "plain", "stop": "none"}
+
+
+def bare_plan(design: str) -> DesignPlan:
+    return make_plan(RULES, SHOWN, STYLE, STOP, baseline=FULL, design=design, bare=BARE)
+
+
+def test_leave_one_out_takes_each_component_from_the_full_prompt() -> None:
+    points = make_design(bare_plan("leave-one-out"))
+    assert [point.role for point in points] == [BASELINE, REPLICATE, ANCHOR, *[ONE_FACTOR] * 4]
+    assert points[2].values == {"rules": "none", "demonstrations": 0, "stop": "none"}
+    moved = {point.varied: point.values for point in points[3:]}
+    assert moved == {
+        "rules": FULL | {"rules": "none"},
+        "demonstrations": {"rules": "full", "demonstrations": 0, "stop": "headings"},
+        "style": FULL | {"style": "plain"},
+        "stop": FULL | {"stop": "none"},
+    }
+    assert all(point.reference == FULL for point in points[3:])
+
+
+def test_add_one_in_adds_each_component_to_the_bare_prompt_where_it_has_an_effect() -> None:
+    points = make_design(bare_plan("add-one-in"))
+    bare = {"rules": "none", "demonstrations": 0, "stop": "none"}
+    moved = {point.varied: point.values for point in points[3:]}
+    assert moved == {
+        "rules": bare | {"rules": "full"},
+        "demonstrations": bare | {"demonstrations": 3, "style": "warm"},  # with the style of the full prompt
+        "stop": bare | {"stop": "headings"},
+    }
+    assert all(point.reference == bare for point in points[3:])
+
+
+def test_a_factorial_design_has_every_combination_once() -> None:
+    plan = bare_plan("factorial")
+    points = make_design(plan)
+    assert len(points) == 1 + 3 * (1 + 4 * 2) * 2  # the replicate; without demonstrations there is no style
+    assert len(set(keys(plan, points))) == len(points)
+
+
+def test_a_sampled_design_fills_the_space_behind_the_baseline() -> None:
+    points = make_design(dataclasses.replace(bare_plan("sampled"), trials=12))
+    assert [point.role for point in points] == [BASELINE, REPLICATE, *[FILL] * 10]

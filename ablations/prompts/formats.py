@@ -1,6 +1,6 @@
 """The formats of URIAL prompts: which headings and fences stand around each text.
 
-Byte for byte what URIAL and Zhao et al. send, by the name of their version. Knows no query.
+Byte for byte what URIAL, Zhao et al. and Han send. Knows no query.
 """
 
 from ablations.conditions import Headings
@@ -41,7 +41,30 @@ URIAL_V6 = Headings(
 )
 """`# User:` and `# Assistant:` with an empty line before each and no empty line inside."""
 
-FORMATS = {headings.name: headings for headings in (URIAL, URIAL_V5, URIAL_V6)}
+USER_ASSISTANT = Headings(
+    name="user-assistant",
+    query="User:",
+    answer="Assistant:",
+    before="\n\n",
+    fence="",
+    fence_lines=False,
+    stop=("\nUser:",),
+)
+"""`User:` and `Assistant:` without a hash, laid out as version 6."""
+
+QUESTION = Headings(
+    name="question",
+    query="Question:",
+    answer="Here’s an example answer:",
+    before="",
+    fence="",
+    fence_lines=False,
+    stop=("\nQuestion:",),
+    inline=True,
+)
+"""Han's template: `Question: …`, `Here’s an example answer: …`, an empty line after each."""
+
+FORMATS = {headings.name: headings for headings in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION)}
 
 
 def find_headings(name: str) -> Headings:

@@ -3,7 +3,8 @@
 Knows neither where the parts come from nor the model; the beginning-of-text token is the backend's.
 
 The layout follows URIAL (Lin et al. 2023) as Zhao et al. use it: the rules as they are, then every
-turn as `before + role + line + fence + line + text + line + fence + line`, then an open answer.
+turn as `before + role + line + fence + line + text + line + fence + line`, then an open answer. Han's template puts
+the text on the role's line instead.
 """
 
 from collections.abc import Sequence
@@ -40,11 +41,15 @@ def render_prompt(query: Query, parts: PromptParts, answers: Sequence[str] = ())
 
 
 def _opening(headings: Headings, role: str) -> str:
+    if headings.inline:
+        return role
     fence = f"{headings.fence}\n" if headings.fence_lines else ""
     return f"{headings.before}{role}\n{fence}"
 
 
 def _message(headings: Headings, role: str, text: str) -> str:
+    if headings.inline:
+        return f"{role} {text.strip()}\n\n"
     if headings.fence_lines:
         return f"{_opening(headings, role)}{text}\n{headings.fence}\n"
     stripped = text.strip("\n")

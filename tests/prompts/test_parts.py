@@ -81,6 +81,9 @@ def test_parts_are_named_in_values_and_told_apart_by_content() -> None:
         "rules": "short",
         "headings": "urial-v6",
         "demonstrations": 2,
+        "style": "warm",
+        "order": "given",
+        "matching": "correct",
     }
     assert build_parts("short").content() != build_parts("full").content()
 
@@ -90,7 +93,8 @@ def test_a_prompt_file_is_taken_byte_for_byte_without_demonstrations(tmp_path: P
     path.write_bytes("\r\n Règles \u2028\n\n".encode())
     parts = read_prompt_file(path, "urial-v5")
     assert parts.rules.encode() == path.read_bytes()
-    assert parts.values() == {"rules": "mine.txt", "headings": "urial-v5", "demonstrations": 0}
+    named = {"rules": "mine.txt", "headings": "urial-v5", "demonstrations": 0}
+    assert parts.values() == named | {"style": "custom", "order": "given", "matching": "correct"}
 
 
 def test_a_prompt_file_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_without_rules_and_demonstrations_the_query_alone_is_left() -> None:
 def test_a_prompt_ends_where_the_answer_begins(headings: Headings) -> None:
     text = render_prompt(QUERY, PromptParts("", headings)).text
     assert text.rstrip(f"\n{headings.fence}").endswith(headings.answer)
-    assert text.endswith("\n")
+    assert text.endswith("\n") != headings.inline
 
 
 @pytest.mark.parametrize("answers", [["a", "b"], ["a", "b", "c"]])
