@@ -60,15 +60,17 @@ class Session:
             UserError: something the user gave cannot be; nothing was written.
             PartFailedError: a part failed; finished work is kept.
         """
-        await self._check()
-        self.places.prepare()
-        async with AsyncExitStack() as given_back:
-            given_back.callback(self.places.lock(self.spec.name).release)
-            store = Store(self.places.store)
-            given_back.callback(store.close)
-            given_back.push_async_callback(self.judge.close)
-            given_back.push_async_callback(self.backend.close)
-            await self._run_with(store)
+        async with AsyncExitStack() as parts:
+            parts.push_async_callback(self.judge.close)
+            parts.push_async_callback(self.backend.close)  # a check may have opened connections
+            await self._check()
+            self.places.prepare()
+            async with AsyncExitStack() as given_back:
+                given_back.callback(self.places.lock(self.spec.name).release)
+                store = Store(self.places.store)
+                given_back.callback(store.close)
+                given_back.push_async_exit(parts.pop_all())  # the parts first, then the store and the lock
+                await self._run_with(store)
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""

@@ -10,10 +10,10 @@ from ablations.errors import QueryError, UsageError
 from ablations.judges import make_judge
 from ablations.judges.audit import AuditRow, audit, plant_controls
 from ablations.judges.calibration import GRID, calibrate, halves
-from ablations.judges.controls import CONTROLS
+from ablations.judges.controls import CONTROLS, HARD_CONTROLS, WRONG
 from ablations.judges.reference import NO_REFERENCE, Features, ReferenceJudge, Weights, rate
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
-from ablations.queries import second_answers
+from ablations.queries import second_answers, wrong_answers
 from ablations.records import Query
 from tests.judges.contract import LOOP, QUERY, JudgeContract, completion
 
@@ -81,7 +81,7 @@ def test_text_statistics_see_loops_cuts_and_run_ons() -> None:
 
 @pytest.fixture(scope="module")
 def rows(judge: ReferenceJudge) -> dict[str, AuditRow]:
-    planted = plant_controls(halves()[1], second_answers())
+    planted = plant_controls(halves()[1], second_answers(), wrong_answers())
     return {row.control: row for row in asyncio.run(audit(judge, planted)).rows}
 
 
@@ -93,6 +93,15 @@ def test_a_good_answer_beats_each_control_in_95_of_100_held_back_pairs(rows: dic
     assert (row.pairs, row.unscored) == (48, 0)
     assert row.share is not None
     assert row.share >= 0.95
+
+
+@pytest.mark.slow
+def test_the_judge_passes_the_whole_audit(rows: dict[str, AuditRow]) -> None:
+    assert {name for name, row in rows.items() if not row.passed} == set()
+    assert {name: (rows[name].wins, rows[name].pairs) for name in HARD_CONTROLS} == dict.fromkeys(
+        HARD_CONTROLS, (48, 48)
+    )
+    assert (rows[WRONG].wins, rows[WRONG].pairs) == (15, 18)
 
 
 @pytest.mark.slow
