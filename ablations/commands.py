@@ -128,7 +128,8 @@ def _backend(
         if flags.engine:
             raise UsageError("--engine sets arguments of the engine in this process; a server has its own")
         if settings:
-            console.print(f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own")
+            note = f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own"
+            console.print(note, markup=False)
         from ablations.backends.openai_api import OpenAIBackend, probe_server
 
         model, server = asyncio.run(probe_server(flags.base_url, options["model"]))

@@ -5,8 +5,9 @@ study file overrides the defaults here.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -104,7 +105,8 @@ class StudySpec:
             )
         if self.fixed_parts is not None and (varied := set(self.space.names) & set(PROMPT_PARAMETERS)):
             raise UsageError(
-                f"--prompt-file replaces {' and '.join(sorted(varied))}, which this study varies; drop one"
+                f"--prompt-file replaces {', '.join(sorted(varied))}, which this study varies; drop the flag, or "
+                "choose a study that varies decoding parameters alone"
             )
 
         # The one pair of parameters that can contradict each other, whatever the sampler makes of them.
@@ -136,7 +138,7 @@ class StudySpec:
         return self.to_condition({})
 
     @property
-    def _design_kind(self) -> str:
+    def design_kind(self) -> str:
         """A grid is a factorial design by another name; a search has nothing fixed but its baseline."""
         if self.mode == "search":
             return "sampled"
@@ -150,7 +152,7 @@ class StudySpec:
             baseline=self.file.baseline,
             to_condition=self.to_condition,
             sampler=self.sampler,
-            design=self._design_kind,
+            design=self.design_kind,
             bare=self.file.bare,
             trials=self.trials,
             levels=self.levels,
@@ -179,7 +181,9 @@ class StudySpec:
 
     @property
     def left_out(self) -> int:
-        """How many trials of the design's fixed part `trials` leaves out."""
+        """How many trials of the design's fixed part, or of all combinations, `trials` leaves out."""
+        if self.design_kind == "factorial":
+            return len(make_design(replace(self.plan, trials=sys.maxsize))) - len(self.design)
         return max(len(fixed_part(self.plan)) - self.trials, 0)
 
     @property

@@ -47,6 +47,7 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
         ("judge", _described(judge)),
         ("mode", _mode(spec)),
         ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
+        ("prompt", _prompt(spec)),
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
         ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
@@ -57,7 +58,7 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
     console.print(table)
     if spec.left_out:
         console.print(
-            f"[yellow]--trials {spec.trials} leaves out {spec.left_out} of the fixed conditions; "
+            f"[yellow]--trials {spec.trials} leaves out {spec.left_out} conditions of the design; "
             f"{spec.trials + spec.left_out} trials take all of them[/yellow]"
         )
     if list_conditions:
@@ -65,8 +66,13 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
 
 
 def _mode(spec: StudySpec) -> str:
-    design = f", design {spec.design_name}" if spec.mode == "ablation" else ""
+    design = f", design {spec.design_kind}" if spec.mode == "ablation" else ""
     return f"{spec.mode}{design}, sampler {spec.sampler}, seed {spec.seed}"
+
+
+def _prompt(spec: StudySpec) -> str:
+    parts = spec.baseline.prompt
+    return f"rules {parts.rules_name}, headings {parts.headings.name}, {len(parts.demonstrations)} demonstrations"
 
 
 def _described(judge: Judge) -> str:

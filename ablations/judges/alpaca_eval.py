@@ -103,7 +103,7 @@ def package_prompt() -> str:
     except (IndexError, OSError) as error:
         raise UsageError(
             "--judge alpaca-eval takes its prompt from the package alpaca-eval 0.6.6; install it: "
-            "pip install 'ablations[alpaca-eval]'"
+            "uv pip install -c constraints.txt -e '.[alpaca-eval]' in the project's folder"
         ) from error
 
 

@@ -170,8 +170,8 @@ class JudgeClient:
                 served = [entry.id for entry in (await self._client.models.list()).data]
         except Exception as error:  # a page that is no server makes the client raise anything, with the key in it
             raise UsageError(
-                f"the judge's server {redacted(self.url)} does not answer ({explain(error)}); check --judge-base-url, "
-                "the server, and the key in JUDGE_API_KEY or OPENAI_API_KEY"
+                f"the judge's server {redacted(self.url)} does not answer ({explain(error)}); check --judge-base-url "
+                "(such as http://host:8000/v1), the server, and the key in JUDGE_API_KEY or OPENAI_API_KEY"
             ) from None
         if self.model not in served:
             shown = ", ".join(served[:20]) + (", …" if len(served) > 20 else "")
