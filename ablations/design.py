@@ -7,7 +7,7 @@ settings that fill the space; a smaller number of trials is always the beginning
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from ablations.conditions import Condition, Value
 from ablations.search_space import Parameter, SearchSpace, Values
@@ -72,9 +72,12 @@ def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
         DesignPoint(baseline, BASELINE),
         DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline),
     ]
+    fixed: list[DesignPoint] = []
     if plan.design == "one-factor":
-        return points + _one_factor(plan, baseline)
-    return points + _between(plan, baseline) if plan.design in BARE_DESIGNS else points
+        fixed = _one_factor(plan, baseline)
+    elif plan.design in BARE_DESIGNS:
+        fixed = _between(plan, baseline)
+    return points + list(_new_ones(plan, fixed, points))
 
 
 def make_design(plan: DesignPlan) -> list[DesignPoint]:
@@ -84,14 +87,8 @@ def make_design(plan: DesignPlan) -> list[DesignPoint]:
     results, so that only the fixed part can be known beforehand.
     """
     points = fixed_part(plan)
-    seen = {_identity(plan, point) for point in points}
-    for values in _filling(plan):
-        if len(points) >= plan.trials:
-            break
-        point = _fill(plan, values)
-        if (identity := _identity(plan, point)) not in seen:
-            seen.add(identity)
-            points.append(point)
+    filling = _new_ones(plan, (_fill(plan, values) for values in _filling(plan)), points)
+    points += islice(filling, max(plan.trials - len(points), 0))
     return points[: plan.trials]
 
 
@@ -107,18 +104,16 @@ def _between(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
         moved = plan.space.active({**plan.baseline, **start, parameter.name: goal[parameter.name]})
         if moved.get(parameter.name) != start.get(parameter.name) and parameter.name in moved:
             points.append(DesignPoint(moved, ONE_FACTOR, varied=parameter.name, reference=start))
-    taken = {_identity(plan, DesignPoint(baseline, role, number)) for number, role in enumerate((BASELINE, REPLICATE))}
-    return _untaken(plan, points, taken)
+    return points
 
 
-def _untaken(plan: DesignPlan, points: Iterable[DesignPoint], taken: set[tuple[str, int]]) -> list[DesignPoint]:
-    """Return the points whose condition is not taken, by an earlier one of them either."""
-    kept = []
+def _new_ones(plan: DesignPlan, points: Iterable[DesignPoint], before: Iterable[DesignPoint]) -> Iterator[DesignPoint]:
+    """Yield the points whose condition neither one of `before` nor an earlier one of them has."""
+    taken = {_identity(plan, point) for point in before}
     for point in points:
         if (identity := _identity(plan, point)) not in taken:
             taken.add(identity)
-            kept.append(point)
-    return kept
+            yield point
 
 
 def _fill(plan: DesignPlan, values: dict[str, Value]) -> DesignPoint:
@@ -151,8 +146,7 @@ def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
             anchors.append(DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor))
         if steps:
             series.append(_levels(plan, parameter, steps[-1]))
-    taken = {_identity(plan, DesignPoint(baseline, role, number)) for number, role in enumerate((BASELINE, REPLICATE))}
-    return _untaken(plan, (*anchors, *_round_robin(series)), taken)
+    return [*anchors, *_round_robin(series)]
 
 
 def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:

@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from ablations.conditions import Demonstration, PromptParts
-from ablations.errors import ConditionError, PromptError, nearest
+from ablations.errors import ConditionError, nearest
 from ablations.prompts.arrangement import match_answers, put_in_order
 from ablations.prompts.built_in import read_lines, read_text
 from ablations.prompts.formats import find_headings
+from ablations.prompts.prompt_file import read_prompt_text
 
 RULES = ("full", "short", "none")
 STYLES = ("warm", "steps", "plain", "terse")
@@ -91,8 +92,4 @@ def read_prompt_file(path: Path, headings: str = "urial") -> PromptParts:
     Raises:
         PromptError: the file cannot be read as UTF-8 text.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file {path} cannot be read: {error}; give a UTF-8 text file") from error
-    return PromptParts(rules=text, headings=find_headings(headings), rules_name=path.name)
+    return PromptParts(rules=read_prompt_text(path), headings=find_headings(headings), rules_name=path.name)

@@ -94,11 +94,15 @@ def read_urial(path: Path) -> PromptFile:
     Raises:
         PromptError: the file is no UTF-8 text, or cannot be taken apart; names line and reason.
     """
+    return take_apart(read_prompt_text(path), str(path))
+
+
+def read_prompt_text(path: Path) -> str:
+    """Return a prompt file's text with every byte of it; raise `PromptError` where it is no UTF-8 text."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"prompt file {path} cannot be read: {error}; give a UTF-8 text file") from error
-    return take_apart(text, str(path))
 
 
 def take_apart(text: str, name: str = "prompt") -> PromptFile:
