@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from ablations.design import DESIGNS
 from ablations.errors import AblationError, UsageError
+from ablations.study_file import MODES
 
 _EXAMPLES = """\
 examples:
@@ -91,9 +92,18 @@ def _add_run(commands: Any) -> None:
     judging.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")
     judging.add_argument("--limit", type=int, metavar="N", help="a seeded subset, spread over the categories")
     judging.add_argument("--prompt-file", type=Path, metavar="FILE", help="its text replaces rules and demonstrations")
+    shown = run.add_argument_group("which demonstrations")
+    shown.add_argument(
+        "--pool", metavar="NAME|PATH|HUB_ID", help="demonstrations, examples (built in), a prompt file, JSON rows, hub"
+    )
+    shown.add_argument("--encoder", metavar="NAME", help="a sentence-transformers model (default: all-minilm-l6-v2)")
+    shown.add_argument("--greedy", metavar="FILE|STUDY", help="the greedy search whose prompt the source greedy uses")
+    shown.add_argument(
+        "--allow-overlap", action="store_true", help="keep demonstrations that equal an evaluation query; recorded"
+    )
     _add_judge(run)
     walk = run.add_argument_group("how to walk through the space")
-    walk.add_argument("--mode", choices=("ablation", "search"), help="a fixed design, or an optimiser")
+    walk.add_argument("--mode", choices=MODES[:2], help="a fixed design, or an optimiser")
     walk.add_argument("--sampler", metavar="NAME", help="qmc, grid, brute, random; in a search also tpe, gp")
     walk.add_argument("--trials", type=int, metavar="N", help="trials in all, the baseline included")
     walk.add_argument("--design", metavar="NAME", help="of an ablation: " + ", ".join(DESIGNS))

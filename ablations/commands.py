@@ -8,7 +8,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ablations.backends import BACKENDS, Backend
+from ablations.assembly import assemble, judge_settings, make_backend, study_file
 from ablations.conditions import PROMPT_PARAMETERS
-from ablations.errors import AblationError, PartFailedError, StorageError, UsageError, nearest
-from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, JudgeSettings, Limits, make_judge
-from ablations.models import ResolvedModel
+from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
+from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
 from ablations.places import Places, check_sqlite, redacted
 from ablations.prompts import build_parts, read_prompt_file, read_urial, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
 from ablations.session import Session, run_audit
-from ablations.spec import DEFAULTS, StudySpec
-from ablations.study_file import SEARCH_SPACES, StudyFile, find_study_file, read_study_file
+from ablations.spec import DEFAULTS
+from ablations.study_file import SEARCH_SPACES, StudyFile, read_study_file
 from ablations.terminal import make_console, show_plan, show_studies
 from ablations.tracking import ui_command
 
@@ -41,122 +39,23 @@ def run(flags: argparse.Namespace) -> int:
     if flags.list:
         show_studies(console, [_describe(path) for path in sorted(SEARCH_SPACES.glob("*.toml"))])
         return 0
-    file = _study_file(flags)
-    options = _options(flags, file)
-    judge = make_judge(options["judge"], _judge_settings(flags, options["seed"]))
-    spec = _spec(flags, file, options)
-    judge.check(spec.queries)
-    _check_model(options, {**file.engine, **_engine_settings(flags.engine)})
-    model = options["model"] or f"what {flags.base_url} serves"
-    show_plan(console, spec, model, judge, list_conditions=flags.dry_run)
-    if flags.dry_run:
-        return 0
-    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
-    backend = _backend(flags, file, options, places.engine_log(spec.name), console)
-    session = Session(spec, options | {"name": spec.name}, backend, judge, places, console, fresh=flags.fresh)
-    asyncio.run(session.run())
+    asyncio.run(_run(flags, study_file(flags), console))
     return 0
 
 
-def _study_file(flags: argparse.Namespace) -> StudyFile:
-    if flags.search_space is not None:
-        return read_study_file(flags.search_space)
-    if flags.study is None:
-        raise UsageError("say what to study: --study NAME (see --list) or --search-space PATH")
-    return read_study_file(find_study_file(flags.study))
-
-
-def _options(flags: argparse.Namespace, file: StudyFile) -> dict[str, Any]:
-    """Return what is in force: flags over the study file over the defaults."""
-    given = {name: getattr(flags, name) for name in DEFAULTS if getattr(flags, name, None) is not None}
-    options = {**DEFAULTS, **{name: file.options[name] for name in DEFAULTS if name in file.options}, **given}
-    if flags.base_url is not None:
-        if flags.backend == "vllm":
-            raise UsageError("--base-url names a server, --backend vllm runs in this process; drop one of them")
-        options["backend"] = "openai"
-    if options["backend"] not in BACKENDS:
-        raise UsageError(
-            f"--backend {options['backend']!r} is not a known backend; {nearest(options['backend'], BACKENDS)}"
-        )
-    if options["backend"] == "openai" and flags.base_url is None:
-        raise UsageError("--backend openai needs the server's address; give --base-url URL")
-    if options["backend"] == "openai" and flags.model is None:
-        options["model"] = file.options.get("model")  # the default is a packaged model, which no server has
-    return options
-
-
-def _spec(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudySpec:
-    queries = load_queries(options["queries"], flags.reference_answers)
-    headings = str(file.baseline.get("headings", "urial"))
-    return StudySpec(
-        name=flags.name or file.name,
-        file=file,
-        mode=options["mode"],
-        sampler=options["sampler"],
-        trials=options["trials"],
-        levels=options["levels"],
-        seed=options["seed"],
-        concurrency=options["concurrency"],
-        queries=choose_subset(queries, options["limit"], options["seed"]),
-        min_coverage=options["min_coverage"],
-        design_name=options["design"],
-        fixed_parts=read_prompt_file(flags.prompt_file, headings) if flags.prompt_file else None,
-    )
-
-
-def _check_model(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raise `ModelError` for a model that cannot be, without converting one."""
-    from ablations.models import GENERATING
-
-    if options["backend"] == "vllm" and options["model"] not in GENERATING:
-        _resolved(options["model"], settings, say=lambda _: None)
-
-
-def _resolved(model: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> ResolvedModel:
-    from ablations.models import resolve_model
-
-    trusted = bool(settings.get("trust_remote_code", False))
-    return resolve_model(model, trust_remote_code=trusted, revision=settings.get("revision"), say=say)
-
-
-def _backend(
-    flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any], log_file: Path, console: Console
-) -> Backend:
-    """Return a backend that is not started; a wrong model, setting or address is found here."""
-    settings = {**file.engine, **_engine_settings(flags.engine)}
-    if options["backend"] == "openai":
-        if flags.engine:
-            raise UsageError("--engine sets arguments of the engine in this process; a server has its own")
-        if settings:
-            note = f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own"
-            console.print(note, markup=False)
-        from ablations.backends.openai_api import OpenAIBackend, probe_server
-
-        model, server = asyncio.run(probe_server(flags.base_url, options["model"]))
-        return OpenAIBackend(model, flags.base_url, server)
-    from ablations.backends.vllm_engine import VllmBackend, check_settings
-
-    console.print("checking model and engine settings")
-    check_settings(settings)
-    backend = VllmBackend(_resolved(options["model"], settings, say=console.print), settings, log_file)
-    if settings:
-        backend.check_values()
-    return backend
-
-
-def _engine_settings(pairs: list[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` with TOML's values; what is none is a text."""
-    settings = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key.isidentifier():
-            raise UsageError(f"--engine {pair!r} is not KEY=VALUE; write for example --engine dtype=bfloat16")
-        try:
-            typed = value.lower() if value.lower() in ("true", "false") else value
-            settings[key] = tomllib.loads(f"value = {typed}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = value
-    return settings
+async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> None:
+    study = await assemble(flags, file, console)
+    try:
+        spec, options = study.spec, study.options
+        model = options["model"] or f"what {flags.base_url} serves"
+        show_plan(console, spec, model, study.judge, list_conditions=flags.dry_run)
+        if flags.dry_run:
+            return
+        backend = study.backend or await make_backend(flags, file, options, study.places.engine_log(spec.name), console)
+        named = options | {"name": spec.name}
+        await Session(spec, named, backend, study.judge, study.places, console, fresh=flags.fresh).run()
+    finally:
+        study.close()
 
 
 def _describe(path: Path) -> tuple[str, str]:
@@ -170,7 +69,7 @@ def prompt(flags: argparse.Namespace) -> int:
     """Print the exact prompt of a query and nothing else."""
     if (flags.turn_1_answer is None) != (flags.turn_2_query is None):
         raise UsageError("the second turn needs both --turn-1-answer and --turn-2-query")
-    file = _study_file(flags)
+    file = study_file(flags)
     components: dict[str, Any] = {name: file.baseline[name] for name in PROMPT_PARAMETERS if name in file.baseline}
     parts = (
         read_prompt_file(flags.prompt_file, components.get("headings", "urial"))
@@ -219,7 +118,7 @@ def audit_judge(flags: argparse.Namespace) -> int:
     from ablations.judges.pairs import read_pairs
 
     console = make_console(quiet=False)
-    judge = make_judge(flags.judge or DEFAULT_JUDGE, _judge_settings(flags, DEFAULTS["seed"]))
+    judge = make_judge(flags.judge or DEFAULT_JUDGE, judge_settings(flags, DEFAULTS["seed"]))
     planted = _planted(flags, judge)
     pairs = read_pairs(flags.pairs) if flags.pairs else []
     if isinstance(judge, ComparingJudge):
@@ -261,39 +160,6 @@ def _shortened(queries: Sequence[Query], judge: Judge) -> list[Query]:
     """Return the queries with no more turns than the judge judges."""
     most = judge.max_turns
     return [replace(query, turns=query.turns[:most], references=query.references[:most]) for query in queries]
-
-
-def _judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
-    """Return what the flags say of the judge; raise `UsageError` for a number out of range."""
-    numbers = {
-        "--judge-in-flight": flags.judge_in_flight,
-        "--judge-rpm": flags.judge_rpm,
-        "--judge-tpm": flags.judge_tpm,
-        "--judge-timeout": flags.judge_timeout,
-        "--judge-max-tokens": flags.judge_max_tokens,
-        "--max-cost": flags.max_cost,
-    }
-    for name, number in numbers.items():
-        if number is not None and not 0 < number < float("inf"):
-            raise UsageError(f"{name} {number:g} is out of range; give a number above 0")
-    given = {
-        "in_flight": flags.judge_in_flight,
-        "requests_per_minute": flags.judge_rpm,
-        "tokens_per_minute": flags.judge_tpm,
-        "call_seconds": flags.judge_timeout,
-    }
-    return JudgeSettings(
-        model=flags.judge_model,
-        base_url=flags.judge_base_url,
-        prompts=flags.judge_prompts,
-        prices=flags.judge_prices,
-        max_cost=flags.max_cost,
-        limits=Limits(**{name: number for name, number in given.items() if number is not None}),
-        compare_with=flags.compare_with,
-        two_scores=flags.two_scores,
-        reply_tokens=flags.judge_max_tokens or JudgeSettings().reply_tokens,
-        seed=seed,
-    )
 
 
 def winrate(flags: argparse.Namespace) -> int:

@@ -96,8 +96,8 @@ class DecodingParams:
 
 
 DECODING_PARAMETERS = tuple(field.name for field in dataclasses.fields(DecodingParams))
-INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations"})
-TEXT_PARAMETERS = frozenset({"stop", "rules", "headings", "style", "order", "matching"})
+INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations", "draw"})
+TEXT_PARAMETERS = frozenset({"stop", "rules", "headings", "source", "style", "order", "matching"})
 TAIL_PARAMETERS = ("top_p", "top_k", "min_p")
 """They cut the tail off the distribution, which is without effect under greedy decoding."""
 
@@ -114,6 +114,7 @@ class Headings:
         fence_lines: whether the fence takes a line of its own even when it is empty (URIAL v5).
         stop: the strings that a model writes when it runs on into the next query.
         inline: whether a text follows its role on the same line, with an empty line after each message.
+        chat: whether the model's own chat template lays the prompt out; the other attributes mean nothing then.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Headings:
     fence_lines: bool
     stop: tuple[str, ...]
     inline: bool = False
+    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,11 @@ class PromptParts:
     Attributes:
         rules: the system text, exactly as it stands in the prompt; "" for none.
         headings: the format.
-        demonstrations: in the order in which they are shown.
+        demonstrations: in the order in which they are shown to every query that `by_query` leaves out.
+        by_query: what each query is shown instead, by query id, where demonstrations are chosen for each query.
         rules_name: how logs call the rules ("full", "none", a file's name).
+        asked: how many demonstrations were asked for, where a limit may have left fewer.
+        source, draw: how logs call the way the demonstrations were chosen, and which of several draws it was.
         style, order, matching: how logs call the way the demonstrations were written, ordered and answered.
 
     The names are no part of the identity: what is shown decides it.
@@ -152,7 +157,11 @@ class PromptParts:
     rules: str
     headings: Headings
     demonstrations: tuple[Demonstration, ...] = ()
+    by_query: tuple[tuple[str, tuple[Demonstration, ...]], ...] = ()
     rules_name: str = dataclasses.field(default="custom", compare=False)
+    asked: int | None = dataclasses.field(default=None, compare=False)
+    source: str = dataclasses.field(default="first", compare=False)
+    draw: int = dataclasses.field(default=0, compare=False)
     style: str = dataclasses.field(default="custom", compare=False)
     order: str = dataclasses.field(default="given", compare=False)
     matching: str = dataclasses.field(default="correct", compare=False)
@@ -161,24 +170,39 @@ class PromptParts:
         """Return what decides the prompt's text, for hashing."""
         heads = dataclasses.asdict(self.headings)
         del heads["name"], heads["stop"]
-        if not self.headings.inline:
-            del heads["inline"]
-        shown = [[demonstration.query, demonstration.answer] for demonstration in self.demonstrations]
-        return {"rules": self.rules, "headings": heads, "demonstrations": shown}
+        heads = {name: value for name, value in heads.items() if name not in ("inline", "chat") or value}
+        content: dict[str, object] = {
+            "rules": self.rules,
+            "headings": heads,
+            "demonstrations": _texts(self.demonstrations),
+        }
+        if self.by_query:
+            content["by_query"] = {query: _texts(shown) for query, shown in self.by_query}
+        return content
+
+    def shown_to(self, query_id: str) -> tuple[Demonstration, ...]:
+        """Return the demonstrations in the prompt of a query."""
+        return dict(self.by_query).get(query_id, self.demonstrations)
 
     def values(self) -> dict[str, Value]:
         """Return the components as parameters: names and counts instead of texts."""
         return {
             "rules": self.rules_name,
             "headings": self.headings.name,
-            "demonstrations": len(self.demonstrations),
+            "demonstrations": len(self.demonstrations) if self.asked is None else self.asked,
+            "source": self.source,
+            "draw": self.draw,
             "style": self.style,
             "order": self.order,
             "matching": self.matching,
         }
 
 
-PROMPT_PARAMETERS = ("rules", "headings", "demonstrations", "style", "order", "matching")
+def _texts(shown: tuple[Demonstration, ...]) -> list[list[str | None]]:
+    return [[demonstration.query, demonstration.answer] for demonstration in shown]
+
+
+PROMPT_PARAMETERS = ("rules", "headings", "demonstrations", "source", "draw", "style", "order", "matching")
 PARAMETERS = DECODING_PARAMETERS + PROMPT_PARAMETERS
 
 

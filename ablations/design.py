@@ -5,7 +5,7 @@ settings that fill the space; a smaller number of trials is always the beginning
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -19,9 +19,11 @@ ANCHOR = "anchor"
 FILL = "fill"
 SAMPLED = "sampled"
 
-DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled")
+LISTED = "listed"
+
+DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", "listed")
 """One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
-each added to the bare prompt; every combination; points that fill the space alone."""
+each added to the bare prompt; every combination; points that fill the space alone; the study file's own list."""
 BARE_DESIGNS = ("leave-one-out", "add-one-in")
 """Designs between the baseline and the bare prompt."""
 
@@ -51,18 +53,21 @@ class DesignPoint:
 class DesignPlan:
     """What a design is made from: the space, the baseline, and how values become a condition.
 
-    `bare` are the values of the bare prompt, which `BARE_DESIGNS` need; `design` is one of `DESIGNS`.
+    `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
+    `listed`; `design` is one of `DESIGNS`.
     """
 
     space: SearchSpace
     baseline: Values
     to_condition: Callable[[Values], Condition]
+    possible: Callable[[Values], bool]
     sampler: str
     design: str
     trials: int
     levels: int
     seed: int
     bare: Values | None = None
+    listed: Sequence[Values] = ()
 
 
 def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
@@ -77,6 +82,9 @@ def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
         fixed = _one_factor(plan, baseline)
     elif plan.design in BARE_DESIGNS:
         fixed = _between(plan, baseline)
+    elif plan.design == "listed":
+        settings = [plan.space.active({**plan.baseline, **values}) for values in plan.listed]
+        fixed = [DesignPoint(values, LISTED, reference=baseline) for values in settings]
     return points + list(_new_ones(plan, fixed, points))
 
 
@@ -191,13 +199,13 @@ def _round_robin(series: list[list[DesignPoint]]) -> Iterator[DesignPoint]:
 
 
 def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
-    if plan.design in BARE_DESIGNS:
+    if plan.design in (*BARE_DESIGNS, "listed"):
         return
     if plan.design == "factorial" or plan.sampler in ("grid", "brute"):
         settings = plan.space.grid()
         if plan.sampler == "brute":
             random.Random(plan.seed).shuffle(settings)
-        yield from settings
+        yield from filter(plan.possible, settings)
     elif plan.sampler == "random":
         generator = random.Random(plan.seed)
         for _ in range(_FILL_ATTEMPTS):

@@ -9,6 +9,7 @@ Knows nothing of the rest of the package.
     │   ├── SearchSpaceError      a search space file
     │   ├── QueryError            an evaluation set
     │   ├── PromptError           a prompt file, or a prompt longer than the context
+    │   ├── PoolError             a pool of demonstrations
     │   ├── ModelError            an unknown, damaged or unloadable model
     │   ├── UnsupportedError      a parameter that the backend does not honour
     │   ├── StudyMismatchError    the same study name with other content
@@ -55,6 +56,10 @@ class QueryError(UserError, ValueError):
 
 class PromptError(UserError, ValueError):
     """A prompt cannot be built, or does not fit the model's context."""
+
+
+class PoolError(UserError, ValueError):
+    """A pool of demonstrations cannot be read, or does not hold what a study needs of it."""
 
 
 class ModelError(UserError, ValueError):

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from ablations.backends.base import Backend
 from ablations.conditions import Condition, content_hash
-from ablations.errors import PromptError
 from ablations.judges.base import Judge, judgment_identity, worth_asking_again
 from ablations.prompts import render_prompt
 from ablations.records import Completion, Judgment, Query
@@ -133,7 +132,8 @@ class Evaluator:
         self, condition: Condition, query: Query, earlier: Sequence[_Completed], replicate: int
     ) -> _Completed:
         """Return the next turn's completion, from the store where it is there."""
-        prompt = render_prompt(query, condition.prompt, [turn.completion.answer for turn in earlier])
+        answers = [turn.completion.answer for turn in earlier]
+        prompt = render_prompt(query, condition.prompt, answers, self._backend.chat_template)
         decoding = condition.effective
         # A greedy request has no use for a seed; its replicates are told apart all the same.
         seed = replicate if decoding.greedy else request_seed(self._seed, query.id, prompt.turn, replicate)
@@ -195,32 +195,3 @@ def request_seed(study_seed: int, query_id: str, turn: int, replicate: int) -> i
     """Return the seed of a request, 0 to 2**31 - 1, from everything but the condition."""
     digest = hashlib.sha256(f"{study_seed}|{query_id}|{turn}|{replicate}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % 2**31
-
-
-async def check_prompt_lengths(backend: Backend, conditions: Sequence[Condition], queries: Sequence[Query]) -> None:
-    """Raise `PromptError` if a prompt and its answer may not fit the context; checked before anything is generated.
-
-    The second turn is taken at its longest: turn 1 answered with `max_tokens` tokens.
-    """
-    length = backend.context_length
-    if length is None:
-        return
-    prompts = {content_hash(condition.prompt.content()): condition for condition in conditions}
-    longest = {
-        key: max(c.decoding.max_tokens for c in conditions if content_hash(c.prompt.content()) == key)
-        for key in prompts
-    }
-    for key, condition in prompts.items():
-        limit = longest[key]
-        for query in queries:
-            for turn in range(1, len(query.turns) + 1):
-                text = render_prompt(query, condition.prompt, [""] * (turn - 1)).text
-                tokens = await backend.count_tokens(text)
-                if tokens is not None and tokens + turn * limit > length:
-                    raise PromptError(
-                        f"query {query.id!r} turn {turn}: the prompt takes {tokens + (turn - 1) * limit} tokens and "
-                        f"the answer up to {limit}, but the context holds {length}; at most "
-                        f"{(length - tokens) // turn} tokens a turn would fit: lower max_tokens, "
-                        "use fewer demonstrations, or raise "
-                        "--engine max_model_len if the model allows"
-                    )

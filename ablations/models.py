@@ -31,6 +31,7 @@ __all__ = [
     "ResolvedModel",
     "cache_dir",
     "embedding_model_dir",
+    "folder_identity",
     "leading_bos",
     "resolve_model",
 ]
@@ -128,7 +129,7 @@ def _resolve_directory(name: str, path: Path, trust_remote_code: bool) -> Resolv
             "give a directory that `save_pretrained` wrote for both the model and its tokenizer"
         )
     _check_own_code(name, path / "config.json", trust_remote_code)
-    return ResolvedModel(name, str(path.resolve()), f"local:{_fingerprint(path)}")
+    return ResolvedModel(name, str(path.resolve()), f"local:{folder_identity(path)}")
 
 
 def _missing(path: Path) -> list[str]:
@@ -193,7 +194,7 @@ def _matching(path: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
 
 
-def _fingerprint(path: Path) -> str:
+def folder_identity(path: Path) -> str:
     """Hash the small files fully, and of each weights file its size and its first, middle and last MiB."""
     digest = hashlib.sha256()
     for file in _matching(path, IDENTITY_PATTERNS):

@@ -71,11 +71,15 @@ class Query(Record):
 
 @dataclass(frozen=True)
 class Prompt(Record):
-    """The exact text sent to the model, with the query and turn (1 or 2) it asks."""
+    """The exact text sent to the model, with the query and turn (1 or 2) it asks.
+
+    `templated` texts come from the model's chat template and hold all of its special tokens already.
+    """
 
     query_id: str
     turn: int
     text: str
+    templated: bool = False
 
 
 @dataclass(frozen=True)

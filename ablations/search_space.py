@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, Protocol
@@ -238,14 +238,12 @@ class SearchSpace:
     """The varied parameters, in an order in which every requirement comes before what needs it.
 
     Raises:
-        SearchSpaceError: no parameter, an unknown one, one given twice, or a requirement that comes too late.
+        SearchSpaceError: an unknown parameter, one given twice, or a requirement that comes too late.
     """
 
     parameters: tuple[Parameter, ...]
 
     def __post_init__(self) -> None:
-        if not self.parameters:
-            raise SearchSpaceError("the space has no parameter; add a table such as [parameters.temperature]")
         seen: set[str] = set()
         for parameter in self.parameters:
             try:
@@ -323,6 +321,10 @@ class SearchSpace:
                 raise SearchSpaceError(f"parameters.{parameter.name}: {error} (a grid was asked for)") from error
         combinations = (self.active(dict(zip(self.names, point, strict=True))) for point in product(*domains))
         return [dict(items) for items in dict.fromkeys(tuple(point.items()) for point in combinations)]
+
+    def with_domain(self, name: str, domain: Range | Choices) -> "SearchSpace":
+        """Return the space with another domain of one parameter."""
+        return SearchSpace(tuple(replace(p, domain=domain) if p.name == name else p for p in self.parameters))
 
     @property
     def size(self) -> int | None:

@@ -16,8 +16,9 @@ from rich.console import Console
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.closing import show_audit, show_findings, show_judging
 from ablations.errors import PartFailedError, StorageError
-from ablations.evaluation import Evaluator, Progress, check_prompt_lengths
+from ablations.evaluation import Evaluator, Progress
 from ablations.judges import Judge, audit_key
+from ablations.lengths import check_prompt_lengths
 from ablations.places import Places, redacted
 from ablations.records import PaidReply
 from ablations.results import results_frame, write_results

@@ -22,6 +22,7 @@ from ablations.conditions import (
     content_hash,
     plain_value,
 )
+from ablations.demonstrations import Prepared
 from ablations.design import BARE_DESIGNS, DESIGNS, DesignPlan, DesignPoint, fixed_part, make_design
 from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
 from ablations.prompts import build_parts
@@ -57,6 +58,7 @@ class StudySpec:
         mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
         queries: the evaluation set after `--limit`.
         fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
+        prepared: the pool that demonstrations are chosen from; None for the first of the built-in ones.
         design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
 
@@ -76,6 +78,7 @@ class StudySpec:
     fixed_parts: PromptParts | None = None
     min_coverage: float = MIN_COVERAGE
     design_name: str = "one-factor"
+    prepared: Prepared | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
@@ -90,14 +93,24 @@ class StudySpec:
             raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
         check_choice("--sampler", self.sampler, SAMPLERS)
         check_choice("--design", self.design_name, DESIGNS)
-        if self.mode == "search" and self.design_name != DEFAULTS["design"]:
+        if self.mode != "ablation" and self.design_name != DEFAULTS["design"]:
             raise UsageError(f"--design {self.design_name} is for an ablation; drop it, or --mode search")
         if self.design_name in BARE_DESIGNS and self.file.bare is None:
             raise UsageError(
                 f"--design {self.design_name} needs the bare prompt; add a table [study.bare] to {self.file.path}"
             )
+        if (self.design_name == "listed") != bool(self.file.conditions):
+            raise UsageError(
+                f"--design {self.design_name}: a list of conditions and the design 'listed' belong together; add "
+                f"[[study.conditions]] to {self.file.path}, or choose another design"
+            )
         if self.design_name == "factorial":
             self.space.grid()
+        if self.prepared is not None and not self.prepared.chooser.styled and "style" in self.space.names:
+            raise UsageError(
+                f"--pool {self.prepared.chooser.pool.name} has its demonstrations in one style, and this study varies "
+                "style; drop the flag, or take [parameters.style] out of the study file"
+            )
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(
                 f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "
@@ -122,13 +135,21 @@ class StudySpec:
         """The varied parameters."""
         return self.file.space
 
+    def possible(self, values: Values) -> bool:
+        """Whether the pool holds as many demonstrations as `values` ask for; a greedy prompt may have fewer."""
+        if self.prepared is None or self.fixed_parts is not None:
+            return True
+        full = {**self.file.baseline, **values}
+        return int(full.get("demonstrations", 0)) <= self.prepared.chooser.most(str(full.get("source", "first")))  # type: ignore[arg-type]
+
     def to_condition(self, values: Values) -> Condition:
         """Return the condition in which the varied parameters have `values` and the rest is the baseline's."""
         full: dict[str, Value] = {**self.file.baseline, **values}
         decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS if name in full})  # type: ignore[arg-type]
         components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
         try:
-            return Condition(decoding, self.fixed_parts or build_parts(**components))
+            chooser = None if self.prepared is None else self.prepared.chooser
+            return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))
         except ConditionError as error:
             raise SearchSpaceError(f"{self.file.path}: the space holds a condition that cannot be: {error}") from error
 
@@ -140,7 +161,7 @@ class StudySpec:
     @property
     def design_kind(self) -> str:
         """A grid is a factorial design by another name; a search has nothing fixed but its baseline."""
-        if self.mode == "search":
+        if self.mode != "ablation":
             return "sampled"
         return "factorial" if self.sampler in ("grid", "brute") else self.design_name
 
@@ -151,9 +172,11 @@ class StudySpec:
             space=self.space,
             baseline=self.file.baseline,
             to_condition=self.to_condition,
+            possible=self.possible,
             sampler=self.sampler,
             design=self.design_kind,
             bare=self.file.bare,
+            listed=self.file.conditions,
             trials=self.trials,
             levels=self.levels,
             seed=self.seed,
@@ -182,7 +205,7 @@ class StudySpec:
     @property
     def left_out(self) -> int:
         """How many trials of the design's fixed part, or of all combinations, `trials` leaves out."""
-        if self.design_kind == "factorial":
+        if self.design_kind in ("factorial", "listed"):
             return len(make_design(replace(self.plan, trials=sys.maxsize))) - len(self.design)
         return max(len(fixed_part(self.plan)) - self.trials, 0)
 
@@ -220,6 +243,11 @@ class StudySpec:
             "sampler": self.sampler,
             "design": self.design_name,
             "bare": {name: plain_value(value) for name, value in (self.file.bare or {}).items()},
+            "conditions": [
+                {name: plain_value(value) for name, value in listed.items()} for listed in self.file.conditions
+            ],
+            "search": dict(self.file.search),
+            "pool": None if self.prepared is None else self.prepared.identity,
             "levels": self.levels,
             "seed": self.seed,
             "min_coverage": self.min_coverage,

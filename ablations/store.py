@@ -20,6 +20,8 @@ from ablations.errors import StorageError
 from ablations.places import redacted
 from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
 
+_AT_ONCE = 500
+"""Keys in one query: databases limit the number of bound parameters."""
 _METADATA = sa.MetaData()
 _COMPLETIONS = sa.Table(
     "completions",
@@ -76,6 +78,12 @@ _REPLIES = sa.Table(
     sa.Column("completion_tokens", sa.Integer, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),
 )
+_VECTORS = sa.Table(
+    "vectors",
+    _METADATA,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
 _AUDITS = sa.Table(
     "audits",
     _METADATA,
@@ -87,7 +95,8 @@ _AUDITS = sa.Table(
 
 def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: int) -> str:
     """Return the content key of a completion: model identity, prompt text, effective parameters, seed."""
-    return content_hash([model, prompt.text, asdict(decoding), seed], length=32)
+    templated = ["templated"] if prompt.templated else []  # the same text, but no token is put before it
+    return content_hash([model, prompt.text, asdict(decoding), seed, *templated], length=32)
 
 
 def judgment_key(judge: str, query: Query, completions: Sequence[Completion], against: Sequence[str] = ()) -> str:
@@ -239,6 +248,26 @@ class Store:
         """Return the newest audit of a judge, or None."""
         record = self._scalar(sa.select(_AUDITS.c.record).where(_AUDITS.c.judge == judge))
         return None if record is None else dict(json.loads(record))
+
+    def find_vectors(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the embeddings that are kept under these keys."""
+        found: dict[str, bytes] = {}
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            for start in range(0, len(keys), _AT_ONCE):
+                some = _VECTORS.c.key.in_(keys[start : start + _AT_ONCE])
+                query = sa.select(_VECTORS.c.key, _VECTORS.c.vector).where(some)
+                found |= {row.key: row.vector for row in connection.execute(query)}
+        return found
+
+    def add_vectors(self, vectors: Mapping[str, bytes]) -> None:
+        """Keep embeddings by key; those that are kept already stay."""
+        rows = [{"key": key, "vector": vector} for key, vector in vectors.items()]
+        try:
+            with _storage_errors(self._url), self._engine.begin() as connection:
+                connection.execute(_VECTORS.insert(), rows)
+        except sa.exc.IntegrityError:  # another process keeps some of them already
+            for row in rows:
+                self._insert(_VECTORS, **row)
 
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""

@@ -6,7 +6,7 @@ Knows neither Optuna nor engines. The schema is in `search_spaces/README.md`.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from ablations.conditions import (
     neutral_value,
 )
 from ablations.errors import AblationError, ConditionError, SearchSpaceError, nearest
-from ablations.prompts import build_parts
+from ablations.prompts import check_component
 from ablations.search_space import Choices, Parameter, Range, Requirement, SearchSpace, typed_value
 
 SEARCH_SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
-MODES = ("ablation", "search")
+MODES = ("ablation", "search", "greedy-search")
 DESIGN_SAMPLERS = ("qmc", "grid", "brute", "random")
 ADAPTIVE_SAMPLERS = ("tpe", "gp")
 SAMPLERS = DESIGN_SAMPLERS + ADAPTIVE_SAMPLERS
@@ -47,7 +47,23 @@ _STUDY_KEYS: dict[str, type | tuple[type, ...]] = {
     "baseline": dict,
     "design": str,
     "bare": dict,
+    "conditions": list,
+    "models": list,
 }
+_POOL_KEYS: dict[str, type] = {
+    "name": str,
+    "encoder": str,
+    "max_tokens_each": int,
+    "max_tokens_total": int,
+    "greedy": str,
+    "fit": str,
+}
+_SEARCH_KEYS: dict[str, type] = {"rounds": int, "candidates": int, "stop": str}
+FITS = ("refuse", "leave-out")
+"""What becomes of numbers of demonstrations whose prompt is longer than the context."""
+SEARCH_STOPS = ("rounds", "no-gain")
+_KEYS: dict[str, Mapping[str, Any]] = {"study": _STUDY_KEYS, "pool": _POOL_KEYS, "search": _SEARCH_KEYS}
+_TABLES = ("baseline", "bare", "conditions", "models")
 _PARAMETER_KEYS = ("low", "high", "step", "log", "choices", "requires")
 
 
@@ -64,6 +80,9 @@ class StudyFile:
         bare: parameter values of the bare prompt, every one of them; None where the file has none.
         engine: the `[engine]` table.
         options: the remaining keys of `[study]`, checked for type.
+        pool, search: the tables of these names.
+        conditions: the settings that the design `listed` evaluates, by values of varied parameters.
+        models: the models that are studied one after the other; empty where there is one.
     """
 
     name: str
@@ -74,6 +93,10 @@ class StudyFile:
     engine: Mapping[str, Any]
     options: Mapping[str, Any]
     bare: Mapping[str, Value] | None = None
+    pool: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    conditions: tuple[Mapping[str, Value], ...] = ()
+    models: tuple[str, ...] = ()
 
 
 def find_study_file(name: str) -> Path:
@@ -108,23 +131,66 @@ def read_study_file(path: Path) -> StudyFile:
 
 
 def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile:
-    _known_keys(document, ("study", "parameters", "engine"), "the file")
-    study = _table(document, "study")
-    _known_keys(study, _STUDY_KEYS, "[study]")
-    for key, value in study.items():
-        if not isinstance(value, _STUDY_KEYS[key]) or isinstance(value, bool):
-            expected = getattr(_STUDY_KEYS[key], "__name__", "value")
-            raise SearchSpaceError(f"study.{key} = {value!r} is of the wrong type; give a {expected}")
+    _known_keys(document, ("study", "parameters", "engine", "pool", "search"), "the file")
+    study, pool, search = _checked(document, "study"), _checked(document, "pool"), _checked(document, "search")
     parameters = _table(document, "parameters")
     space = SearchSpace(tuple(_parameter(name, _table(parameters, name, "parameters.")) for name in parameters))
     baseline = _baseline(_table(study, "baseline"), space)
     bare = _bare(_table(study, "bare"), baseline, space) if "bare" in study else None
-    options = {key: value for key, value in study.items() if key not in ("baseline", "bare")}
+    options = {key: value for key, value in study.items() if key not in _TABLES}
     check_choice("study.mode", options.get("mode", MODES[0]), MODES)
     check_choice("study.sampler", options.get("sampler", SAMPLERS[0]), SAMPLERS)
     if options.get("sampler") in ("grid", "brute"):
         space.grid()
-    return StudyFile(path.stem, path, text, space, baseline, _table(document, "engine"), options, bare)
+    if not space.parameters and options.get("mode") != "greedy-search":
+        raise SearchSpaceError("the space has no parameter; add a table such as [parameters.temperature]")
+    check_choice("pool.fit", pool.get("fit", FITS[0]), FITS)
+    check_choice("search.stop", search.get("stop", SEARCH_STOPS[0]), SEARCH_STOPS)
+    return StudyFile(
+        name=path.stem,
+        path=path,
+        text=text,
+        space=space,
+        baseline=baseline,
+        engine=_table(document, "engine"),
+        options=options,
+        bare=bare,
+        pool=pool,
+        search=search,
+        conditions=tuple(
+            _listed(listed, number, space) for number, listed in enumerate(study.get("conditions", []), 1)
+        ),
+        models=tuple(_names(study.get("models", []))),
+    )
+
+
+def _checked(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table whose keys are known and of the right type."""
+    table, known = _table(document, name), _KEYS[name]
+    _known_keys(table, known, f"[{name}]")
+    for key, value in table.items():
+        if not isinstance(value, known[key]) or isinstance(value, bool):
+            expected = getattr(known[key], "__name__", "value")
+            raise SearchSpaceError(f"{name}.{key} = {value!r} is of the wrong type; give a {expected}")
+        if isinstance(value, int) and name != "study" and value < 1:
+            raise SearchSpaceError(f"{name}.{key} = {value} is out of range; give 1 or more")
+    return table
+
+
+def _names(models: list[Any]) -> list[str]:
+    if not all(isinstance(model, str) and model for model in models):
+        raise SearchSpaceError(f"study.models = {models!r} must be a list of models by name, folder or hub id")
+    return models
+
+
+def _listed(table: Any, number: int, space: SearchSpace) -> dict[str, Value]:
+    """Return the varied parameters of a listed condition."""
+    if not isinstance(table, dict):
+        raise SearchSpaceError(f"study.conditions item {number} = {table!r} is not a table of parameters")
+    values = {name: typed_value(name, value) for name, value in table.items()}
+    for name, value in values.items():
+        _check_inside(f"study.conditions item {number}: {name}", name, value, space)
+    return values
 
 
 def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -182,24 +248,27 @@ def _check_value(name: str, value: Any) -> None:
     """Raise `ConditionError` unless a condition can hold `value`."""
     if name in DECODING_PARAMETERS:
         DecodingParams(**{name: value})
-    elif name != "demonstrations" and not isinstance(value, str):
-        raise ConditionError(f"{name} = {value!r} is not a name; give a text")
     else:
-        build_parts(**{name: value})
+        check_component(name, value)
 
 
 def _bare(table: Mapping[str, Any], baseline: Mapping[str, Value], space: SearchSpace) -> dict[str, Value]:
     """Return the bare prompt: the baseline with what this table takes away."""
     bare = {name: typed_value(name, value) for name, value in table.items()}
     for name, value in bare.items():
-        if name not in space.names:
-            raise SearchSpaceError(f"study.bare.{name} is not varied; add [parameters.{name}], or drop it")
-        if not space[name].domain.contains(value):
-            raise SearchSpaceError(
-                f"study.bare.{name} = {format_value(value)} lies outside parameters.{name} "
-                f"({space[name].domain.describe()}); choose a value inside, or widen the parameter"
-            )
+        _check_inside(f"study.bare.{name}", name, value, space)
     return {**baseline, **bare}
+
+
+def _check_inside(where: str, name: str, value: Value, space: SearchSpace) -> None:
+    """Raise `SearchSpaceError` unless a parameter is varied over `value`."""
+    if name not in space.names:
+        raise SearchSpaceError(f"{where} is not varied; add [parameters.{name}], or drop it")
+    if not space[name].domain.contains(value):
+        raise SearchSpaceError(
+            f"{where} = {format_value(value)} lies outside parameters.{name} "
+            f"({space[name].domain.describe()}); choose a value inside, or widen the parameter"
+        )
 
 
 def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:
@@ -221,11 +290,7 @@ def _baseline(table: Mapping[str, Any], space: SearchSpace) -> dict[str, Value]:
                 f"study.baseline does not set {name}, which is varied; add {name} = ... "
                 f"(within {parameter.domain.describe()})"
             )
-        if not parameter.domain.contains(baseline[name]):
-            raise SearchSpaceError(
-                f"study.baseline.{name} = {format_value(baseline[name])} lies outside parameters.{name} "
-                f"({parameter.domain.describe()}); choose a value inside, or widen the parameter"
-            )
+        _check_inside(f"study.baseline.{name}", name, baseline[name], space)
     return baseline
 
 

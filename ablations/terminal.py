@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ablations.conditions import format_value
+from ablations.conditions import Condition, format_value
+from ablations.demonstrations import CHARACTERS_PER_TOKEN
 from ablations.evaluation import Progress as EvaluationProgress
 from ablations.judges import Judge
 from ablations.records import Usage
@@ -23,6 +24,7 @@ from ablations.spec import StudySpec
 from ablations.study import PlannedTrial, Study
 
 PLAIN_INTERVAL_SECONDS = 15.0
+_SIZES = {"8B": 8e9, "70B": 70e9}
 
 
 def make_console(quiet: bool) -> Console:
@@ -37,9 +39,8 @@ def make_console(quiet: bool) -> Console:
 
 def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_conditions: bool) -> None:
     """Print what the study is about to do: conditions, requests and the most tokens they can take."""
-    design = spec.design
-    longest = [spec.to_condition(point.values).decoding.max_tokens for point in design] or [0]
-    average = sum(longest) / len(longest)
+    conditions = [spec.to_condition(point.values) for point in spec.design]
+    average = sum(condition.decoding.max_tokens for condition in conditions) / max(len(conditions), 1)
     requests = spec.total_trials * spec.turns
     table = Table(title=f"Plan of the study {spec.name!r}", title_justify="left", show_header=False, box=None)
     for key, value in (
@@ -48,14 +49,18 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
         ("mode", _mode(spec)),
         ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
         ("prompt", _prompt(spec)),
+        ("pool", _pool(spec)),
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
         ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
         ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
         ("judging", _expected_judging(spec, judge, average)),
+        ("compute", _expected_compute(spec, conditions, requests * average)),
     ):
         table.add_row(f"[bold]{key}[/bold]", escape(value))
     console.print(table)
+    for note in spec.prepared.notes if spec.prepared is not None else ():
+        console.print(f"[yellow]{escape(note)}[/yellow]")
     if spec.left_out:
         console.print(
             f"[yellow]--trials {spec.trials} leaves out {spec.left_out} conditions of the design; "
@@ -73,6 +78,32 @@ def _mode(spec: StudySpec) -> str:
 def _prompt(spec: StudySpec) -> str:
     parts = spec.baseline.prompt
     return f"rules {parts.rules_name}, headings {parts.headings.name}, {len(parts.demonstrations)} demonstrations"
+
+
+def _pool(spec: StudySpec) -> str:
+    if spec.prepared is None:
+        return "the built-in demonstrations"
+    pool = spec.prepared.chooser.pool
+    leaks = len(spec.prepared.overlaps) if spec.prepared.allowed else 0
+    equal = f"{leaks} of them equal to queries" if leaks else "none of them equal to a query"
+    return f"{pool.name}, {len(pool.demonstrations)} demonstrations, {equal}"
+
+
+def _expected_compute(spec: StudySpec, conditions: Sequence[Condition], new_tokens: float) -> str:
+    """Estimate what the study takes on larger models: 2 operations per parameter and token (Kaplan et al. 2020).
+
+    Prompts are counted at four characters a token; what the prefix cache saves is not taken off.
+    """
+    characters = sum(
+        len(parts.rules) + sum(len(one.query) + len(one.answer or "") for one in parts.shown_to(query.id)) + len(text)
+        for parts in (condition.prompt for condition in conditions)
+        for query in spec.queries
+        for text in query.turns
+    )
+    read = characters / CHARACTERS_PER_TOKEN * spec.total_trials / max(len(conditions), 1)
+    petaflop = {name: 2 * size * (read + new_tokens) / 1e15 for name, size in _SIZES.items()}
+    shown = ", ".join(f"{amount:,.0f} PFLOP with {name} parameters" for name, amount in petaflop.items())
+    return f"about {read:,.0f} prompt tokens before caching; {shown}"
 
 
 def _described(judge: Judge) -> str:

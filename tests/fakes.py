@@ -34,7 +34,10 @@ class FakeBackend:
     async def start(self) -> None:
         pass
 
-    async def count_tokens(self, text: str) -> int:
+    chat_template = None
+    prefix_cache = None
+
+    async def count_tokens(self, text: str, templated: bool = False) -> int:
         return len(text.split())
 
     @property

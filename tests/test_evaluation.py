@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ablations.conditions import Condition, DecodingParams
-from ablations.errors import BackendError, JudgeError, PromptError
-from ablations.evaluation import Evaluator, check_prompt_lengths, request_seed
+from ablations.errors import BackendError, JudgeError
+from ablations.evaluation import Evaluator, request_seed
 from ablations.prompts import build_parts
 from ablations.scoring import JudgedTurn
 from ablations.store import Store
@@ -119,13 +119,3 @@ def test_a_failing_judge_raises_its_own_error_and_keeps_the_completions(store: S
         evaluate(Evaluator(FakeBackend(), FakeJudge(broken=True), store, seed=0))
     assert store.counts()["judgments"] == 0
     assert store.counts()["completions"] >= 1
-
-
-def test_a_prompt_that_may_not_fit_is_refused_with_what_fits() -> None:
-    backend = FakeBackend(context_length=400)
-    with pytest.raises(PromptError, match=r"query 'q0' turn 2: the prompt takes \d+ tokens .* context holds 400"):
-        asyncio.run(check_prompt_lengths(backend, [Condition(DecodingParams(max_tokens=60), PARTS)], make_queries()))
-
-
-def test_prompts_that_fit_pass() -> None:
-    asyncio.run(check_prompt_lengths(FakeBackend(context_length=2000), [SAMPLED, GREEDY], make_queries()))

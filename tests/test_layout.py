@@ -20,8 +20,9 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "conditions",
         "records json_rows tasks",
-        "servers search_space study_file models packaged queries prompts backends judges scoring store design places",
-        "evaluation",
+        "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
+        "scoring store design places",
+        "evaluation lengths",
         "spec results",
         "tracking",
         "study",

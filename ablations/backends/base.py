@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams, format_value, neutral_value
 from ablations.errors import UnsupportedError
+from ablations.prompts import ChatTemplate
 from ablations.records import Completion, Prompt
 
 
@@ -32,6 +33,24 @@ class BackendIdentity:
         return {"backend": self.backend, "model": self.model, "settings": dict(self.settings)}
 
 
+@dataclass(frozen=True)
+class PrefixCache:
+    """What an engine has read of prompts since it started.
+
+    Attributes:
+        prompt_tokens: tokens of all prompts.
+        cached_tokens: those among them that were found in the prefix cache and not computed again.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of prompt tokens found in the cache, 0 to 1; None before the first prompt."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
 class Backend(Protocol):
     """Generates one completion per call; calls may overlap freely.
 
@@ -51,8 +70,21 @@ class Backend(Protocol):
         """Load the model or reach the server; raise `BackendError` or `UserError` where that fails."""
         ...
 
-    async def count_tokens(self, text: str) -> int | None:
-        """Return the number of prompt tokens of `text`, or None where the backend cannot know; before `start`."""
+    async def count_tokens(self, text: str, templated: bool = False) -> int | None:
+        """Return the number of prompt tokens of `text`, or None where the backend cannot know; before `start`.
+
+        A `templated` text comes from the chat template, so no token is put before it.
+        """
+        ...
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The model's chat template, or None where it has none or the backend cannot know it; known before `start`."""
+        ...
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        """What prompts' shared beginnings have saved so far, or None where the backend does not tell."""
         ...
 
     @property

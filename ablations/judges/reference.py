@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from ablations.embedding import Encoder
 from ablations.errors import QueryError
-from ablations.judges.embedding import Encoder
 from ablations.judges.prices import Budget, Price
 from ablations.judges.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
 from ablations.records import Completion, Judgment, PaidReply, Query, Score, Usage
@@ -75,7 +75,7 @@ class ReferenceJudge:
     @property
     def identity(self) -> Mapping[str, Any]:
         """The formula's version, its weights and the encoder."""
-        return {"judge": self.name, "version": 1, "weights": asdict(self._weights), "encoder": self._encoder.alias}
+        return {"judge": self.name, "version": 1, "weights": asdict(self._weights), "encoder": self._encoder.name}
 
     def check(self, queries: Sequence[Query]) -> None:
         """Raise `QueryError` if too few turns have a reference answer for a trial to count."""

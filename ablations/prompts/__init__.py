@@ -1,16 +1,32 @@
 """Prompts: Query + PromptParts -> the exact text sent to the model."""
 
 from ablations.prompts.formats import FORMATS, find_headings
-from ablations.prompts.parts import build_parts, built_in_demonstrations, read_prompt_file
-from ablations.prompts.prompt_file import read_urial
-from ablations.prompts.rendering import render_prompt
+from ablations.prompts.parts import (
+    SOURCES,
+    Chooses,
+    Chosen,
+    build_parts,
+    built_in_demonstrations,
+    check_component,
+    read_prompt_file,
+)
+from ablations.prompts.prompt_file import PROMPT_FILE, read_urial, take_apart
+from ablations.prompts.rendering import ChatTemplate, render_demonstrations, render_prompt
 
 __all__ = [
     "FORMATS",
+    "PROMPT_FILE",
+    "SOURCES",
+    "ChatTemplate",
+    "Chooses",
+    "Chosen",
     "build_parts",
     "built_in_demonstrations",
+    "check_component",
     "find_headings",
     "read_prompt_file",
     "read_urial",
+    "render_demonstrations",
     "render_prompt",
+    "take_apart",
 ]

@@ -64,7 +64,12 @@ QUESTION = Headings(
 )
 """Han's template: `Question: …`, `Here’s an example answer: …`, an empty line after each."""
 
-FORMATS = {headings.name: headings for headings in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION)}
+CHAT = Headings(
+    name="chat", query="user", answer="assistant", before="", fence="", fence_lines=False, stop=(), chat=True
+)
+"""The model's own chat template: rules as the system message, demonstrations as earlier turns."""
+
+FORMATS = {headings.name: headings for headings in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION, CHAT)}
 
 
 def find_headings(name: str) -> Headings:

@@ -1,43 +1,68 @@
 """Query + PromptParts -> Prompt: the exact text sent to the model.
 
-Knows neither where the parts come from nor the model; the beginning-of-text token is the backend's.
+Knows neither where the parts come from nor the model; the beginning-of-text token is the backend's, and so is the chat
+template.
 
 The layout follows URIAL (Lin et al. 2023) as Zhao et al. use it: the rules as they are, then every
 turn as `before + role + line + fence + line + text + line + fence + line`, then an open answer. Han's template puts
 the text on the role's line instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ablations.conditions import Headings, PromptParts
 from ablations.errors import PromptError
 from ablations.records import Prompt, Query
 
+ChatTemplate = Callable[[Sequence[Mapping[str, str]]], str]
+"""Messages, each with a role (system, user or assistant) and its content -> the text that opens the next answer."""
 
-def render_prompt(query: Query, parts: PromptParts, answers: Sequence[str] = ()) -> Prompt:
+
+def render_prompt(
+    query: Query, parts: PromptParts, answers: Sequence[str] = (), chat_template: ChatTemplate | None = None
+) -> Prompt:
     """Return the prompt for the turn after `answers`.
 
     Args:
         query: what is asked.
         parts: rules, format and demonstrations.
         answers: the model's own cleaned answers to the earlier turns; empty for turn 1.
+        chat_template: the model's, which the headings `chat` need.
 
     Raises:
-        PromptError: there are as many answers as turns, so nothing is left to ask.
+        PromptError: there are as many answers as turns, so nothing is left to ask; or there is no chat template.
     """
     turn = len(answers) + 1
     if turn > len(query.turns):
         raise PromptError(f"query {query.id!r} has {len(query.turns)} turns; turn {turn} cannot be asked")
+    headings, shown = parts.headings, parts.shown_to(query.id)
+    messages = _exchanges([(one.query, one.answer) for one in shown])
+    messages += _exchanges([*zip(query.turns, answers, strict=False), (query.turns[turn - 1], None)])
+    if not headings.chat:
+        asked = "".join(_message(headings, getattr(headings, role), text) for role, text in messages)
+        return Prompt(query.id, turn, f"{parts.rules}{asked}{_opening(headings, headings.answer)}")
+    if chat_template is None:
+        raise PromptError("headings = 'chat' needs a model with a chat template; choose other headings or a chat model")
+    system = [{"role": "system", "content": parts.rules.strip()}] if parts.rules.strip() else []
+    text = chat_template([*system, *({"role": getattr(headings, role), "content": text} for role, text in messages)])
+    return Prompt(query.id, turn, text, templated=True)
+
+
+def render_demonstrations(parts: PromptParts) -> str:
+    """Return the prompt up to where a query begins: the rules and the demonstrations, as URIAL's files hold them."""
+    messages = _exchanges([(one.query, one.answer) for one in parts.demonstrations])
     headings = parts.headings
-    pieces = [parts.rules]
-    for demonstration in parts.demonstrations:
-        pieces.append(_message(headings, headings.query, demonstration.query))
-        if demonstration.answer is not None:
-            pieces.append(_message(headings, headings.answer, demonstration.answer))
-    for asked, answer in zip(query.turns, answers, strict=False):
-        pieces += [_message(headings, headings.query, asked), _message(headings, headings.answer, answer)]
-    pieces += [_message(headings, headings.query, query.turns[turn - 1]), _opening(headings, headings.answer)]
-    return Prompt(query_id=query.id, turn=turn, text="".join(pieces))
+    return parts.rules + "".join(_message(headings, getattr(headings, role), text) for role, text in messages)
+
+
+def _exchanges(pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, str]]:
+    """Return the messages of queries and answers, each with its role; a query without an answer stands alone."""
+    messages = []
+    for query, answer in pairs:
+        messages.append(("query", query))
+        if answer is not None:
+            messages.append(("answer", answer))
+    return messages
 
 
 def _opening(headings: Headings, role: str) -> str:

@@ -35,8 +35,13 @@ def test_a_smaller_number_of_demonstrations_is_the_beginning_of_a_larger_one() -
     ]
 
 
-@pytest.mark.parametrize("count", [-1, len(built_in_demonstrations()) + 1])
-def test_more_demonstrations_than_there_are_is_refused_with_the_limit(count: int) -> None:
+def test_less_than_no_demonstration_is_refused() -> None:
+    with pytest.raises(ConditionError, match="demonstrations = -1 is not a whole number from 0 on"):
+        build_parts(demonstrations=-1)
+
+
+def test_more_demonstrations_than_there_are_is_refused_with_the_limit() -> None:
+    count = len(built_in_demonstrations()) + 1
     with pytest.raises(ConditionError, match=f"demonstrations = {count} is out of range; the project has 0 to"):
         build_parts(demonstrations=count)
 

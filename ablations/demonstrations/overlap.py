@@ -1,0 +1,77 @@
+"""Leakage: which demonstrations equal, or nearly equal, a query of the evaluation set.
+
+A model that is shown what it will be asked is not measured but helped. First by normalised text, then by the cosine
+of sentence embeddings. Knows no study.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ablations.conditions import Demonstration
+from ablations.embedding import Encoder
+from ablations.records import Query
+
+NEAR = 0.9
+"""From this cosine on two texts are nearly equal. Paraphrases of one question lie above it with MiniLM, two questions
+about one topic below (tests/demonstrations/test_overlap.py)."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A demonstration that says what a query asks.
+
+    Attributes:
+        demonstration: its id.
+        query, turn: what it overlaps with.
+        cosine: of the two texts, or None where they are the same after normalisation.
+    """
+
+    demonstration: str
+    query: str
+    turn: int
+    cosine: float | None
+
+    def __str__(self) -> str:
+        how = "is" if self.cosine is None else f"is nearly (cosine {self.cosine:.2f})"
+        return f"{self.demonstration} {how} query {self.query} turn {self.turn}"
+
+
+def normalised(text: str) -> str:
+    """Return the words of a text in lower case, without punctuation, spacing and ways of writing a character.
+
+    >>> normalised("  What’s   AI?  ")
+    'what s ai'
+    """
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def find_overlaps(
+    demonstrations: Sequence[Demonstration], queries: Sequence[Query], encoder: Encoder | None, near: float = NEAR
+) -> list[Overlap]:
+    """Return the first overlap of each demonstration that has one, in the demonstrations' order.
+
+    Args:
+        demonstrations: whose queries are compared.
+        queries: every turn of them.
+        encoder: of the embeddings, or None to compare texts alone.
+        near: from this cosine on, -1 to 1, two texts are nearly equal.
+    """
+    turns = [(query.id, number, text) for query in queries for number, text in enumerate(query.turns, start=1)]
+    same = {normalised(text): (query, turn) for query, turn, text in reversed(turns)}
+    found = {}
+    for one in demonstrations:
+        text = normalised(one.query)
+        if text and (place := same.get(text)) is not None:
+            found[one.id] = Overlap(one.id, *place, None)
+    others = [one for one in demonstrations if one.id not in found]
+    if encoder is not None and others and turns:
+        shown = encoder.encode([one.query for one in others])
+        cosines = shown @ encoder.encode([text for _, _, text in turns]).T
+        for one, row in zip(others, cosines, strict=True):
+            nearest = int(row.argmax())
+            if row[nearest] >= near:
+                query, turn, _ = turns[nearest]
+                found[one.id] = Overlap(one.id, query, turn, float(row[nearest]))
+    return [found[one.id] for one in demonstrations if one.id in found]

@@ -1,0 +1,178 @@
+"""Pools: where demonstrations come from. The built-in ones, prompt files, JSON rows in the usual shapes, the hub.
+
+Knows neither queries nor models. A broken row is named by its place.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ablations.conditions import Demonstration, content_hash
+from ablations.errors import PoolError, nearest
+from ablations.json_rows import Row, read_rows
+from ablations.prompts import built_in_demonstrations, read_urial
+from ablations.prompts.built_in import read_lines
+
+STYLED = "demonstrations"
+"""The ten built-in demonstrations, each in every style."""
+EXAMPLES = "examples"
+"""The built-in two-turn examples."""
+BUILT_IN = (STYLED, EXAMPLES)
+
+_QUERY_KEYS = ("query", "instruction", "prompt", "question")
+_ANSWER_KEYS = ("answer", "output", "response", "completion")
+_MESSAGE_LISTS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+_SPEAKERS = {
+    **dict.fromkeys(("user", "human"), "query"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "answer"),
+    "system": "system",
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Demonstrations to choose from.
+
+    Attributes:
+        name: as it was given.
+        demonstrations: in the pool's order, without repeats.
+        left_out: what of the source is not used, in words; empty where all is.
+    """
+
+    name: str
+    demonstrations: tuple[Demonstration, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def styled(self) -> bool:
+        """Whether the demonstrations are written in several styles."""
+        return self.name == STYLED
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of what the demonstrations say."""
+        return content_hash([[one.query, one.answer] for one in self.demonstrations])
+
+
+def load_pool(name: str) -> Pool:
+    """Return the pool of this name.
+
+    Args:
+        name: a built-in pool (`demonstrations`, `examples`); a prompt file of URIAL's kind (`.txt`); a file of JSON
+            rows (a list, or one row a line) with query/answer, instruction/output, prompt/response, messages or
+            conversations (ShareGPT); or a data set of the hub, `org/name` or `org/name:split` (default: train).
+
+    Of a conversation the first exchange is taken. A row without an answer is a query alone.
+
+    Raises:
+        PoolError: there is no such pool, a row cannot be read (named by its place), or nothing is left.
+    """
+    if name == STYLED:
+        return Pool(name, built_in_demonstrations())
+    if name == EXAMPLES:
+        rows = ((f"row {number}", row) for number, row in enumerate(read_lines("examples.jsonl"), start=1))
+        return _pool(name, rows)
+    path = Path(name).expanduser()
+    if path.suffix == ".txt" and path.is_file():
+        return _distinct(name, read_urial(path).demonstrations, [])
+    if path.is_file():
+        return _pool(name, read_rows(path, name, PoolError))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.suffix:
+        return _pool(name, _hub_rows(name))
+    raise PoolError(
+        f"--pool {name!r} is neither a built-in pool nor a file; {nearest(name, BUILT_IN)}, or give a prompt file, "
+        "JSON rows, or a data set of the hub (org/name)"
+    )
+
+
+def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Pool:
+    found, longer = [], 0
+    for where, row in rows:
+        demonstration, more = _demonstration(row, where)
+        found.append(demonstration)
+        longer += more
+    notes = [f"{longer} of {len(found)} conversations go on; their first exchange is used"] if longer else []
+    return _distinct(name, found, notes)
+
+
+def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Pool:
+    kept = {(one.query, one.answer): one for one in reversed(found)}
+    distinct = tuple(one for one in found if kept[one.query, one.answer] is one)
+    if not distinct:
+        raise PoolError(f"the pool {name!r} holds no demonstration; give one with at least one row")
+    if len({one.id for one in distinct}) < len(distinct):
+        distinct = tuple(replace(one, id=str(number)) for number, one in enumerate(distinct, start=1))
+    if repeats := len(found) - len(distinct):
+        notes = [*notes, f"{repeats} of {len(found)} rows repeat another one"]
+    return Pool(name, distinct, tuple(notes))
+
+
+def _demonstration(row: Mapping[str, Any], where: str) -> tuple[Demonstration, bool]:
+    """Return the first exchange of a row, and whether the conversation goes on."""
+    identity = str(row.get("id") or where.rsplit(" ", 1)[-1])
+    for key, (role, content) in _MESSAGE_LISTS.items():
+        if key in row:
+            return _first_exchange(row[key], role, content, identity, where)
+    if "turns" in row and "answers" in row:
+        turns, answers = row["turns"], row["answers"]
+        if not (isinstance(turns, list) and isinstance(answers, list) and turns and answers):
+            raise PoolError(f"{where}: turns and answers must be lists with at least one text")
+        return Demonstration(identity, _text(turns[0], "turns", where), _answer(answers[0], where)), len(turns) > 1
+    query = next((row[key] for key in _QUERY_KEYS if key in row), None)
+    if query is None:
+        raise PoolError(
+            f"{where} has none of {', '.join((*_QUERY_KEYS, *_MESSAGE_LISTS))}; give rows such as "
+            '{"query": …, "answer": …} or {"messages": [{"role": "user", "content": …}, …]}'
+        )
+    text, added = _text(query, "the query", where), row.get("input")
+    if isinstance(added, str) and added.strip():  # Alpaca's form: an instruction and what it is about
+        text = f"{text}\n\n{added}"
+    answer = next((row[key] for key in _ANSWER_KEYS if key in row), None)
+    return Demonstration(identity, text, _answer(answer, where)), False
+
+
+def _first_exchange(messages: Any, role: str, content: str, identity: str, where: str) -> tuple[Demonstration, bool]:
+    if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
+        raise PoolError(f"{where}: the conversation must be a list of objects with {role} and {content}")
+    said = [(_speaker(one.get(role), where), one.get(content)) for one in messages]
+    spoken = [(speaker, text) for speaker, text in said if speaker != "system"]
+    if not spoken or spoken[0][0] != "query":
+        raise PoolError(f"{where}: the conversation does not begin with a message of the user; drop the row")
+    answer = spoken[1][1] if len(spoken) > 1 and spoken[1][0] == "answer" else None
+    return Demonstration(identity, _text(spoken[0][1], content, where), _answer(answer, where)), len(spoken) > 2
+
+
+def _speaker(role: object, where: str) -> str:
+    if role not in _SPEAKERS:
+        raise PoolError(f"{where}: the speaker {role!r} is not known; {nearest(str(role), _SPEAKERS)}")
+    return _SPEAKERS[str(role)]
+
+
+def _text(value: object, what: str, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise PoolError(f"{where}: {what} is empty or no text; give every demonstration a query")
+    return value
+
+
+def _answer(value: object, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise PoolError(f"{where}: the answer is {type(value).__name__}; give a text, or null for a query alone")
+    return value
+
+
+def _hub_rows(name: str) -> Iterable[tuple[str, Row]]:
+    """Yield the rows of a data set of the hub."""
+    import datasets
+
+    data_set, _, split = name.partition(":")
+    try:
+        rows = datasets.load_dataset(data_set, split=split or "train")
+    except Exception as error:  # the hub's client has no base class of its own errors
+        raise PoolError(
+            f"--pool {name!r}: the data set cannot be loaded ({str(error).splitlines()[0]}); check its name, split and "
+            "the network, log in with `hf auth login` where it is gated, or give a file of JSON rows"
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        yield f"{name} row {number}", row

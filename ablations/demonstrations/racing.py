@@ -1,0 +1,270 @@
+"""Racing: many candidates on the same queries, a few queries at a time; the hopeless ones stop early.
+
+Knows numbers alone, neither prompts nor judges.
+
+Three rules stop a candidate after a block of queries:
+
+1. it is clearly behind the current prompt, or
+2. clearly behind the leader, the best of those still in (F-Race: Birattari et al. 2002, GECCO; Maron and Moore 1997,
+   Artificial Intelligence Review 11), or
+3. the evaluations that are left have no place for it. Places fall after every block by the same factor a query, as
+   in successive halving (Karnin, Koren and Somekh 2013, ICML; Jamieson and Talwalkar 2016, AISTATS) but in smaller
+   steps, down to two. They are worked out afresh from what is left, so what rules 1 and 2 save goes to the others.
+
+Rule 3 bounds the cost whatever the scores are; rules 1 and 2 save more where candidates differ much.
+
+The tests are one-sided Student-t tests on the differences over shared queries, which removes how hard a query is. The
+level is shared out equally over the looks (Bonferroni), so looking often does not stop more by accident. Against the
+leader it is shared out over the other candidates too: the leader is the luckiest of many, and the best candidate must
+survive the comparison with all of them. Against the current prompt it is not: that is one comparison a candidate, and
+all that the level promises is that a candidate as good as the current prompt is seldom stopped.
+"""
+
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from scipy.special import stdtr
+
+from ablations.errors import UsageError
+from ablations.tasks import together
+
+FINALISTS = 2
+"""Places at the end, tests aside."""
+GROWTH = 0.25
+"""Size of a block as a share of the queries before it; smaller ones find the winner no more often (CHANGELOG)."""
+LEAST_PAIRS = 4
+"""Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
+MIN_SCORED = 0.5
+"""Below this share of scored queries a candidate cannot win while others can."""
+_NO_SPREAD = 1e-9
+
+Why = Literal["behind the current prompt", "behind the leader", "outside the places left"]
+Scores = Sequence[float | None]
+"""One score a query, None where it has none."""
+ScoreBlock = Callable[[int, Sequence[int]], Coroutine[Any, Any, Scores]]
+"""Candidate, positions of queries -> its scores on them, in their order."""
+_Seen = Mapping[int, float | None]
+
+
+@dataclass(frozen=True)
+class RaceSettings:
+    """How a race is run.
+
+    Attributes:
+        least: queries that every candidate sees before the first one stops, at least 1. Below 12 queries, 1 finds
+            the winner more often than 2, because less of the share is gone by then.
+        level: chance, 0 to 0.5, both excluded, that a test stops a candidate that is as good as what it is tested
+            against, over all looks.
+        share: evaluations at most, as a share of all candidates on all queries, above 0, up to 1. It is exceeded
+            only where `least` queries for all and the rest for two finalists cost more: never with 20 candidates or
+            more on 8 queries or more at the default settings.
+        enabled: False runs every candidate to the end.
+    """
+
+    least: int = 2
+    level: float = 0.05
+    share: float = 1 / 3
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.least < 1:
+            raise UsageError(f"a race's least number of queries is {self.least!r}; give 1 or more")
+        if not 0 < self.level < 0.5:
+            raise UsageError(f"a race's level is {self.level!r}; give a number between 0 and 0.5, such as 0.05")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"a race's share is {self.share!r}; give a number above 0, up to 1, such as 0.333")
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A candidate that was stopped after so many queries, and why."""
+
+    candidate: int
+    after: int
+    why: Why
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """What a race found.
+
+    Attributes:
+        winner: the finished candidate with the best mean, the lower one of equals; None if there is no score at all.
+        queries: that each candidate could see.
+        scores: candidate -> position of a query -> score, for what was evaluated.
+        stopped: in the order in which they were.
+    """
+
+    winner: int | None
+    queries: int
+    scores: dict[int, dict[int, float | None]]
+    stopped: tuple[Stopped, ...]
+
+    @property
+    def finished(self) -> tuple[int, ...]:
+        """The candidates that saw all queries."""
+        return tuple(candidate for candidate, seen in self.scores.items() if len(seen) == self.queries)
+
+    @property
+    def evaluations(self) -> int:
+        """Pairs of a candidate and a query that were evaluated."""
+        return sum(len(seen) for seen in self.scores.values())
+
+    @property
+    def share(self) -> float:
+        """Evaluations as a share of all candidates on all queries, 0 to 1."""
+        return self.evaluations / (len(self.scores) * self.queries)
+
+
+async def race(candidates: int, current: Scores, score: ScoreBlock, settings: RaceSettings | None = None) -> RaceResult:
+    """Return who wins among the candidates 0 to `candidates` - 1, and what each of them scored.
+
+    Args:
+        candidates: their number, at least 1.
+        current: the current prompt's score on every query, at least one query. Queries are seen in this order, so
+            it must not be sorted by anything: shuffle them before.
+        score: evaluates one candidate on some queries; all that are still in are asked at once.
+        settings: the default ones where None.
+
+    The same scores always give the same race. An error of `score` cancels the others and is raised.
+    """
+    settings = settings or RaceSettings()
+    if candidates < 1 or not current:
+        raise UsageError(f"{candidates} candidates on {len(current)} queries are no race; give at least one of each")
+    blocks = _blocks(len(current), settings)
+    budget = _budget(candidates, len(current), settings)
+    looks = len(blocks) - 1
+    scores: dict[int, dict[int, float | None]] = {candidate: {} for candidate in range(candidates)}
+    still, stopped = list(range(candidates)), list[Stopped]()
+    while blocks:
+        size = blocks.pop(0)
+        if len(still) == 1:
+            size, blocks = size + sum(blocks), []
+        first = len(scores[still[0]])
+        positions = range(first, first + size)
+        for candidate, values in zip(still, await together(score(one, positions) for one in still), strict=True):
+            scores[candidate].update(zip(positions, values, strict=True))
+        budget -= size * len(still)
+        if not blocks:
+            break
+        why = _stops({one: scores[one] for one in still}, current, settings.level / looks, candidates)
+        ranked = [one for one in _ranked({one: scores[one] for one in still}, current) if one not in why]
+        for one in ranked[_places(len(ranked), blocks, budget) :]:
+            why[one] = "outside the places left"
+        stopped.extend(Stopped(one, first + size, reason) for one, reason in sorted(why.items()))
+        still = [one for one in still if one not in why]
+    return RaceResult(_winner({one: scores[one] for one in still}), len(current), scores, tuple(stopped))
+
+
+def _blocks(queries: int, settings: RaceSettings) -> list[int]:
+    """Return the sizes of the blocks, all queries together.
+
+    >>> _blocks(24, RaceSettings())
+    [2, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5]
+    """
+    if not settings.enabled:
+        return [queries]
+    sizes = [min(settings.least, queries)]
+    while (seen := sum(sizes)) < queries:
+        sizes.append(min(max(1, round(GROWTH * seen)), queries - seen))
+    return sizes
+
+
+def _budget(candidates: int, queries: int, settings: RaceSettings) -> int:
+    """Return the most evaluations that the race may cost."""
+    if not settings.enabled:
+        return candidates * queries
+    least = min(settings.least, queries)
+    needed = candidates * least + min(candidates, FINALISTS) * (queries - least)
+    return max(int(settings.share * candidates * queries), needed)
+
+
+def _places(still: int, blocks: Sequence[int], budget: int) -> int:
+    """Return how many of those still in may go on: the most whose steady decline the evaluations left can pay.
+
+    Two, or all if they are fewer, can always be paid: the race's budget has room for them, and every decline that
+    was paid for so far ended with them.
+    """
+
+    def cost(places: int) -> int:
+        last, total, done = min(places, FINALISTS), 0, 0
+        for size in blocks:
+            total += size * round(places * (last / places) ** (done / sum(blocks)))
+            done += size
+        return total
+
+    return next((places for places in range(still, FINALISTS, -1) if cost(places) <= budget), FINALISTS)
+
+
+def _stops(scores: Mapping[int, _Seen], current: Scores, level: float, candidates: int) -> dict[int, Why]:
+    """Return which candidates the tests stop, and why; never the leader, so never all.
+
+    Args:
+        scores: of the candidates still in.
+        current: the current prompt's scores.
+        level: of one look.
+        candidates: that the race began with.
+    """
+    leader, *others = _ranked(scores, current)
+    why: dict[int, Why] = {}
+    for one in others:
+        if _clearly_negative(_differences(scores[one], current), level):
+            why[one] = "behind the current prompt"
+        elif _clearly_negative(_differences(scores[one], scores[leader]), level / (candidates - 1)):
+            why[one] = "behind the leader"
+    return why
+
+
+def _ranked(scores: Mapping[int, _Seen], current: Scores) -> list[int]:
+    """Return the candidates, best first: mean difference to the current prompt, then mean, then the lower index.
+
+    The difference does not favour a candidate whose hard queries are the unscored ones. Those with too few scores
+    come last.
+    """
+
+    def worth(candidate: int) -> tuple[bool, float, float]:
+        seen = scores[candidate]
+        return _enough(seen), _mean(_differences(seen, current)), _mean(_scored(seen))
+
+    return sorted(sorted(scores), key=worth, reverse=True)
+
+
+def _winner(scores: Mapping[int, _Seen]) -> int | None:
+    """Return the candidate with the best mean, the lower one of equals; None without any score."""
+    scored = [candidate for candidate in sorted(scores) if _scored(scores[candidate])]
+    return max(scored, key=lambda one: (_enough(scores[one]), _mean(_scored(scores[one]))), default=None)
+
+
+def _clearly_negative(differences: Sequence[float], level: float) -> bool:
+    """Return whether the mean is below 0 by a one-sided Student-t test.
+
+    Differences that are all alike stop nobody: they do not say how far the next one may lie from them.
+    """
+    if len(differences) < LEAST_PAIRS or (spread := stdev(differences)) < _NO_SPREAD:
+        return False
+    t = fmean(differences) / spread * math.sqrt(len(differences))
+    return float(stdtr(len(differences) - 1, t)) < level
+
+
+def _differences(first: _Seen, second: _Seen | Scores) -> list[float]:
+    """Return first - second on the queries where both have a score."""
+    return [
+        value - other
+        for position, value in first.items()
+        if value is not None and (other := second[position]) is not None
+    ]
+
+
+def _scored(seen: _Seen) -> list[float]:
+    return [value for value in seen.values() if value is not None]
+
+
+def _enough(seen: _Seen) -> bool:
+    return len(_scored(seen)) >= MIN_SCORED * len(seen)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else -math.inf
