@@ -21,7 +21,7 @@ from ablations.judges import Judge, JudgeSettings, Limits, make_judge
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
 from ablations.places import Places
-from ablations.prompts import PROMPT_FILE, read_prompt_file, take_apart
+from ablations.prompts import CHAT, PROMPT_FILE, read_prompt_file, take_apart
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
 from ablations.search_space import Choices, Range
@@ -90,10 +90,13 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
         UserError: something the user gave cannot be.
     """
     options = options_in_force(flags, file)
+    file = _with_search(flags, file, options)
     judge = make_judge(options["judge"], judge_settings(flags, options["seed"]))
     queries = choose_subset(
         load_queries(options["queries"], flags.reference_answers), options["limit"], options["seed"]
     )
+    if options["mode"] == "greedy-search":
+        queries = tuple(query.first_turn for query in queries)
     judge.check(queries)
     check_model(options, {**file.engine, **engine_settings(flags.engine)})
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -101,9 +104,13 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
     settings = _pool_settings(flags, file, greedy)
     leaves_out = file.pool.get("fit") == "leave-out"
     backend = None
-    if settings.limited or leaves_out:
+    asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
+    if settings.limited or leaves_out or asks_chat:
         log_file = places.engine_log(flags.name or file.name)
         backend = await make_backend(flags, file, options, log_file, console)
+    if asks_chat and backend is not None and backend.chat_template is None:
+        file = replace(file, conditions=tuple(v for v in file.conditions if v.get("headings") != CHAT.name))
+        notes.append("the model has no chat template that is known here: it is not asked as an aligned model")
     vectors = None if flags.dry_run else Vectors(places)
     count = None if backend is None else backend.count_tokens
     built_in = options["queries"] in BUILT_IN
@@ -136,16 +143,28 @@ def _fixed_parts(flags: argparse.Namespace, file: StudyFile, queries: Sequence[Q
         return None
     headings = str(file.baseline.get("headings", "urial"))
     whole = read_prompt_file(path, headings)
-    apart = take_apart(whole.rules, str(path)) if file.search or not flags.allow_overlap else None
+    searches = file.options.get("mode") == "greedy-search"
+    apart = take_apart(whole.rules, str(path)) if searches or not flags.allow_overlap else None
     if apart is not None and not flags.allow_overlap and (found := find_overlaps(apart.demonstrations, queries, None)):
         raise UsageError(
             f"--prompt-file {path}: its demonstrations hold what the evaluation asks ({'; '.join(map(str, found))}, "
             "counted in the file's order), and a prompt file is used as it is; take them out, choose other queries, or "
             "give --allow-overlap, which is recorded"
         )
-    if not file.search or apart is None:
+    if not searches or apart is None:
         return whole
     return replace(whole, rules=apart.rules, demonstrations=apart.demonstrations)
+
+
+def _with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudyFile:
+    """Return the study file with the search that the flags ask for."""
+    given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
+    if (given or flags.no_racing) and options["mode"] != "greedy-search":
+        raise UsageError("--rounds, --candidates and --no-racing belong to a greedy search; drop them")
+    for name, value in given.items():
+        if value < 1:
+            raise UsageError(f"--{name} {value} leaves nothing to search; give 1 or more")
+    return replace(file, search={**file.search, **given})
 
 
 def _with_greedy(

@@ -111,6 +111,9 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--seed", type=int, metavar="N")
     walk.add_argument("--concurrency", type=int, metavar="N", help="trials in flight on the one engine")
     walk.add_argument("--min-coverage", type=float, metavar="SHARE", help="scored completions a trial needs (0.9)")
+    walk.add_argument("--rounds", type=int, metavar="N", help="of a greedy search, at most")
+    walk.add_argument("--candidates", type=int, metavar="N", help="of a greedy search: a seeded sample of the pool")
+    walk.add_argument("--no-racing", action="store_true", help="evaluate hopeless candidates to the end")
     walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
     walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
     walk.add_argument("--quiet", action="store_true", help="print errors only")
@@ -120,6 +123,7 @@ def _add_run(commands: Any) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("what generates")
     model.add_argument("--model", metavar="NAME|HUB_ID|DIR", help="a packaged model, a hub id or a folder")
+    model.add_argument("--models", metavar="A,B,…", help="of the study alignment: one after the other")
     model.add_argument("--backend", metavar="NAME", help="vllm (in this process) or openai (a completions server)")
     model.add_argument("--base-url", metavar="URL", help="the server's address; implies --backend openai")
     model.add_argument(
@@ -189,6 +193,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         parsed = build_parser().parse_args(arguments)
+        parsed.arguments = arguments
         from ablations import commands
 
         return commands.COMMANDS[parsed.command](parsed)
@@ -201,4 +206,4 @@ def main(arguments: list[str]) -> int:
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("SIGTERM")  # said to this process alone, unlike Ctrl-C

@@ -51,6 +51,7 @@ def show_findings(console: Console, findings: Any) -> None:
                 str(row["n"]),
             )
         console.print(table)
+    _show_curve(console, findings)
     _show_importances(console, findings)
     _show_scores(console, findings)
     _show_comparisons(console, findings)
@@ -65,6 +66,85 @@ def show_findings(console: Console, findings: Any) -> None:
     )
     for row in findings.unscored.iter_rows(named=True):
         console.print(f"Without a score: {row['n']} x {row['reason']}, in {row['trials']} trials", markup=False)
+    console.print()
+    console.print(findings.headline, style="bold", markup=False)
+
+
+def _show_curve(console: Console, findings: Any) -> None:
+    """Print the scores by number and source of demonstrations, and the sources against each other."""
+    if findings.curve.is_empty():
+        return
+    table = Table(
+        "source", "demonstrations", "draws", "mean", "against the baseline", "95 % interval", "queries", box=None
+    )
+    table.title, table.title_justify = "Demonstrations", "left"
+    for row in findings.curve.iter_rows(named=True):
+        draws = str(row["draws"])
+        if row["draws"] > 1:
+            draws += f" ({row['lowest_draw']:.2f} to {row['highest_draw']:.2f})"
+        cells = (row["source"], str(row["demonstrations"]), draws, _mean(row), _signed(row["difference"]))
+        table.add_row(*cells, _interval(row), str(row["n"]))
+    console.print(table)
+    if findings.contrasts.is_empty():
+        return
+    table = Table("source", "against", "demonstrations", "difference", "95 % interval", "queries", box=None)
+    table.title, table.title_justify = "Sources against each other", "left"
+    for row in findings.contrasts.iter_rows(named=True):
+        sources = (row["source"], row["against"], str(row["demonstrations"]))
+        table.add_row(*sources, _signed(row["difference"]), _interval(row), str(row["n"]))
+    console.print(table)
+
+
+def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame) -> str:
+    """Print the frames of `analysis.alignment`; return the headline, which is printed too."""
+    console.print()
+    groups = list(dict.fromkeys(table.get_column("group")))
+    shown = Table("model", "asked", *groups, "scored", title="Models side by side", title_justify="left", box=None)
+    for (model, way), own in table.group_by("model", "way", maintain_order=True):
+        rows = {row["group"]: row for row in own.iter_rows(named=True)}
+        cells = [f"{_mean(rows[group])} {_bounds(rows[group])}" if group in rows else "-" for group in groups]
+        last = rows[groups[-1]]
+        shown.add_row(str(model), str(way), *cells, f"{last['n_scored']}/{last['n_judged']}")
+    console.print(shown)
+    shown = Table("gap", "", *groups, "queries", title="Gaps, paired over queries", title_justify="left", box=None)
+    for (better, worse), own in gaps.group_by("better", "worse", maintain_order=True):
+        rows = {row["group"]: row for row in own.iter_rows(named=True)}
+        cells = [f"{_signed(rows[g]['difference'])} {_interval(rows[g])}" if g in rows else "-" for g in groups]
+        shown.add_row(str(better), f"minus {worse}", *cells, str(max(row["n"] for row in rows.values())))
+    console.print(shown)
+    clear = [
+        f"{row['better']} minus {row['worse']}, {row['group']}: {_signed(row['difference'])} "
+        f"[{_signed(row['low'])}, {_signed(row['high'])}]"
+        for row in gaps.iter_rows(named=True)
+        if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+    ]
+    headline = f"Gaps whose interval excludes 0: {'; '.join(clear) or 'none'}."
+    console.print()
+    console.print(headline, style="bold", markup=False)
+    return headline
+
+
+def _bounds(row: dict[str, Any]) -> str:
+    return "" if row["low"] is None else f"\\[{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def show_search(console: Console, findings: Any) -> None:
+    """Print the rounds of an `analysis.searches.SearchFindings`, and what the chosen prompt is worth."""
+    console.print()
+    table = Table("round", "candidates", "best", "gain", "95 % interval", "cost of full", "", title="Rounds", box=None)
+    table.title_justify = "left"
+    for row in findings.rounds.iter_rows(named=True):
+        gain = "-" if row["gain"] is None else _signed(row["gain"])
+        interval = "-" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
+        kept = "kept" if row["kept"] else "not kept"
+        cells = (str(row["round"]), str(row["candidates"]), row["winner"] or "none", gain, interval)
+        table.add_row(*cells, f"{row['share']:.0%}", kept)
+    console.print(table)
+    console.print("A round's gain is that of the best of many on the queries that chose it, and so flattered.")
+    for row in findings.scores.iter_rows(named=True):
+        start, chosen = ("none" if row[name] is None else f"{row[name]:.2f}" for name in ("start", "chosen"))
+        console.print(f"Queries {row['queries']}: start prompt {start}, chosen prompt {chosen}", markup=False)
+    console.print(f"The search ended because {findings.why_ended}.", markup=False)
     console.print()
     console.print(findings.headline, style="bold", markup=False)
 
@@ -98,7 +178,7 @@ def _show_scores(console: Console, findings: Any) -> None:
         cells = []
         for trial in shown.values():
             row = rows[trial]
-            interval = "-" if row["low"] is None else f"\\[{row['low']:.2f}, {row['high']:.2f}]"
+            interval = _bounds(row) or "-"
             cells += [_mean(row), interval, f"{row['n_scored']}/{row['n_judged']}"]
         table.add_row(escape(group), *cells)
     if shown:

@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ablations.alignment import compare_models, run_models, study_names
 from ablations.assembly import assemble, judge_settings, make_backend, study_file
 from ablations.conditions import PROMPT_PARAMETERS
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
 from ablations.places import Places, check_sqlite, redacted
+from ablations.plan import show_plan, show_studies
 from ablations.prompts import build_parts, read_prompt_file, read_urial, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
+from ablations.search_session import SearchSession
 from ablations.session import Session, run_audit
 from ablations.spec import DEFAULTS
 from ablations.study_file import SEARCH_SPACES, StudyFile, read_study_file
-from ablations.terminal import make_console, show_plan, show_studies
+from ablations.terminal import make_console
 from ablations.tracking import ui_command
 
 if TYPE_CHECKING:
@@ -39,8 +42,32 @@ def run(flags: argparse.Namespace) -> int:
     if flags.list:
         show_studies(console, [_describe(path) for path in sorted(SEARCH_SPACES.glob("*.toml"))])
         return 0
-    asyncio.run(_run(flags, study_file(flags), console))
+    file = study_file(flags)
+    models = _models(flags, file)
+    if not models:
+        asyncio.run(_run(flags, file, console))
+        return 0
+    name = flags.name or file.name
+    names = study_names(name, models)
+    run_models(flags.arguments, names, console)
+    if not flags.dry_run:
+        places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+        asyncio.run(compare_models(name, file, names, places, console))
     return 0
+
+
+def _models(flags: argparse.Namespace, file: StudyFile) -> list[str]:
+    """Return the models that are studied one after the other; empty where there is one."""
+    if flags.model is not None:  # also in the process of one of them
+        return []
+    if flags.models is not None:
+        if not file.conditions:
+            raise UsageError(f"--models is for a study of listed conditions, and {file.name} has none; use --model")
+        models = [model.strip() for model in flags.models.split(",")]
+        if not all(models):
+            raise UsageError(f"--models {flags.models!r} has an empty name; write for example --models base,aligned")
+        return models
+    return [] if flags.base_url is not None else list(file.models)
 
 
 async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> None:
@@ -52,8 +79,10 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
         if flags.dry_run:
             return
         backend = study.backend or await make_backend(flags, file, options, study.places.engine_log(spec.name), console)
-        named = options | {"name": spec.name}
-        await Session(spec, named, backend, study.judge, study.places, console, fresh=flags.fresh).run()
+        given = (spec, options | {"name": spec.name}, backend, study.judge, study.places, console, flags.fresh)
+        searches = spec.mode == "greedy-search"
+        session = SearchSession(*given, racing=not flags.no_racing) if searches else Session(*given)
+        await session.run()
     finally:
         study.close()
 

@@ -54,13 +54,12 @@ class DesignPlan:
     """What a design is made from: the space, the baseline, and how values become a condition.
 
     `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
-    `listed`; `design` is one of `DESIGNS`.
+    `listed`; `design` is one of `DESIGNS`. Combinations that are not `possible` are no part of a grid.
     """
 
     space: SearchSpace
     baseline: Values
     to_condition: Callable[[Values], Condition]
-    possible: Callable[[Values], bool]
     sampler: str
     design: str
     trials: int
@@ -68,6 +67,7 @@ class DesignPlan:
     seed: int
     bare: Values | None = None
     listed: Sequence[Values] = ()
+    possible: Callable[[Values], bool] = lambda values: True
 
 
 def fixed_part(plan: DesignPlan) -> list[DesignPoint]:

@@ -68,6 +68,11 @@ class Query(Record):
             except UnicodeEncodeError as error:
                 raise QueryError(f"query {self.id!r} holds a lone surrogate, which is no character; mend it") from error
 
+    @property
+    def first_turn(self) -> "Query":
+        """The query with its first turn alone."""
+        return dataclasses.replace(self, turns=self.turns[:1], references=self.references[:1])
+
 
 @dataclass(frozen=True)
 class Prompt(Record):

@@ -9,12 +9,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.closing import show_audit, show_findings, show_judging
+from ablations.conditions import Condition
 from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress
 from ablations.judges import Judge, audit_key
@@ -25,7 +28,7 @@ from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
 from ablations.study import Study, delete_optuna_study, open_optuna_study
-from ablations.terminal import progress_display
+from ablations.terminal import progress_display, study_status
 from ablations.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -75,11 +78,20 @@ class Session:
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
-        backend, settings = self.backend, self.spec.boundary_conditions
+        backend, settings = self.backend, self._conditions
         refuse_varied(backend.name, backend.honours, self.spec.space.names)
         decodings = [condition.effective for condition in settings]
         refuse_unsupported(backend.name, backend.honours, backend.max_stops, decodings)
         await check_prompt_lengths(backend, settings, self.spec.queries)
+
+    @property
+    def _conditions(self) -> list[Condition]:
+        """Conditions that show what all trials need of a backend."""
+        return self.spec.boundary_conditions
+
+    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker) -> Any:
+        """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
+        return Study(self.spec, open_optuna_study(self.spec, self.places.storage), evaluator, store, tracker)
 
     async def _run_with(self, store: Store) -> None:
         spec = self.spec
@@ -97,7 +109,7 @@ class Session:
             delete_optuna_study(spec.name, self.places.storage)
             store.forget_study(spec.name)
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
-        study = Study(spec, open_optuna_study(spec, self.places.storage), evaluator, store, tracker)
+        study = self._make_study(evaluator, store, tracker)
         if study.remaining and not self.fresh:
             await self._start_parts()
         study_id = store.add_study(spec.name, identity)
@@ -111,8 +123,12 @@ class Session:
             "queries_hash": identity["queries"],
             **{f"judge.{name}": value for name, value in self.judge.identity.items() if name != "judge"},
         }
+        files = {"search_space.toml": spec.file.text}
+        if spec.prepared is not None:
+            parameters |= {"pool": spec.prepared.chooser.pool.name, "allow_overlap": spec.prepared.allowed}
+            files["pool.txt"] = "".join(f"{note}\n" for note in spec.prepared.notes) or "nothing was left out\n"
         description = str(spec.file.options.get("description", ""))
-        await tracker.start(study_id, description, parameters, {"search_space.toml": spec.file.text})
+        await tracker.start(study_id, description, parameters, files)
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)
@@ -136,7 +152,7 @@ class Session:
         await self.backend.start()
         self.console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
 
-    async def _evaluate(self, study: Study, done: Progress, tracker: Tracker) -> None:
+    async def _evaluate(self, study: Any, done: Progress, tracker: Tracker) -> None:
         """Evaluate what is not finished yet, and say how fast that was."""
         spec, console = self.spec, self.console
         if restored := await study.restore_finished({query.id: query for query in spec.queries}):
@@ -144,26 +160,30 @@ class Session:
         if not study.remaining:
             return
         begun, tracked = time.monotonic(), tracker.seconds
-        with progress_display(console, spec, study, done):
+        with progress_display(console, *study_status(spec, study, done), done):
             await study.run()
-        seconds = time.monotonic() - begun
-        console.print(
+        self._say_pace(done, time.monotonic() - begun, tracker.seconds - tracked)
+
+    def _say_pace(self, done: Progress, seconds: float, tracked: float) -> None:
+        self.console.print(
             f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
             f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
-            f"{done.judged} judgments; logging to MLflow took {tracker.seconds - tracked:.1f} s beside it"
+            f"{done.judged} judgments; logging to MLflow took {tracked:.1f} s beside it"
         )
+        cache = self.backend.prefix_cache
+        if cache is not None and cache.hit_rate is not None:
+            self.console.print(
+                f"prefix cache: {cache.cached_tokens:,} of {cache.prompt_tokens:,} prompt tokens "
+                f"({cache.hit_rate:.0%}) were not computed again"
+            )
 
     async def _close_books(self, store: Store, tracker: Tracker, study_id: str) -> None:
         """Export the results of record, compute what the study found, show and log it."""
-        # Imported late: figures and forests take seconds that a refused command should not cost.
-        from analysis.report import find
-
         spec, console, places = self.spec, self.console, self.places
         frame = results_frame(store, spec.name, spec.queries)
         path = places.results(spec.name)
         write_results(frame, path)
-        findings = await asyncio.to_thread(find, frame)
-        show_findings(console, findings)
+        findings, files = await self._find(frame)
         judging = store.paid(study_id)
         cost = self.judge.budget.cost(judging)
         audit = store.find_audit(audit_key(self.judge.identity))
@@ -177,12 +197,21 @@ class Session:
         tags = {"ablations.judge_audit": "none" if audit is None else audit["verdict"]}
         tables = findings.tables() | ({} if audit is None else {"judge_audit": audit["table"]})
         await tracker.log_findings(metrics, findings.headline, tables, findings.figures, tags)
-        await tracker.log_files([path])
+        await tracker.log_files([path, *files])
         console.print(f"results: {path}")
         console.print(
             f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
+
+    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+        """Compute and show what was found; return it with the files that belong to it."""
+        # Imported late: figures and forests take seconds that a refused command should not cost.
+        from analysis.report import find
+
+        findings = await asyncio.to_thread(find, frame)
+        show_findings(self.console, findings)
+        return findings, []
 
 
 class _Ledger:

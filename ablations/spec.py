@@ -111,6 +111,8 @@ class StudySpec:
                 f"--pool {self.prepared.chooser.pool.name} has its demonstrations in one style, and this study varies "
                 "style; drop the flag, or take [parameters.style] out of the study file"
             )
+        if self.mode == "greedy-search" and self.space.names:
+            raise UsageError(f"{self.file.path}: a greedy search varies the demonstrations alone; drop [parameters.…]")
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(
                 f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "
@@ -148,7 +150,9 @@ class StudySpec:
         decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS if name in full})  # type: ignore[arg-type]
         components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
         try:
-            chooser = None if self.prepared is None else self.prepared.chooser
+            # A greedy search begins with the built-in demonstrations and adds those of the pool.
+            pooled = self.prepared is not None and self.mode != "greedy-search"
+            chooser = self.prepared.chooser if pooled and self.prepared is not None else None
             return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))
         except ConditionError as error:
             raise SearchSpaceError(f"{self.file.path}: the space holds a condition that cannot be: {error}") from error

@@ -16,11 +16,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ablations.conditions import Condition, Value, format_value, plain_value
+from ablations.conditions import Value, format_value
 from ablations.design import SAMPLED, DesignPoint
-from ablations.errors import JudgeError, StorageError, StudyMismatchError
+from ablations.errors import StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys
-from ablations.judges import NO_REPLY
 from ablations.records import Query
 from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
@@ -28,49 +27,9 @@ from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.tasks import together
 from ablations.tracking import Tracker
+from ablations.trials import PlannedTrial, check_replies
 
 _OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
-
-
-@dataclass(frozen=True)
-class PlannedTrial:
-    """A trial that Optuna handed out.
-
-    Attributes:
-        number: Optuna's number of it.
-        condition: what it evaluates.
-        point: why it is in the study.
-        reference: the condition that it is compared with, or None.
-    """
-
-    number: int
-    condition: Condition
-    point: DesignPoint
-    reference: Condition | None
-
-    @property
-    def label(self) -> str:
-        """The varied parameters, as a person reads them."""
-        values = " ".join(f"{name}={format_value(value)}" for name, value in self.point.values.items())
-        return f"{values} (A/A)" if self.point.replicate else values
-
-    def record(self, state: str, why: str | None, summary: Summary, seconds: float) -> dict[str, Any]:
-        """Return what the store keeps of the finished trial."""
-        point = self.point
-        return {
-            "condition_id": self.condition.condition_id,
-            "values": {name: plain_value(value) for name, value in self.condition.values().items()},
-            "active": sorted(point.values),
-            "role": point.role,
-            "replicate": point.replicate,
-            "varied": point.varied,
-            "reference": None if self.reference is None else self.reference.condition_id,
-            "label": self.label,
-            "state": state,
-            "failed_because": why,
-            "seconds": seconds,
-            "mean": summary.mean,
-        }
 
 
 @dataclass
@@ -209,11 +168,8 @@ class Study:
         )
         summary = summarise(turns)
         why = summary.failure(self._spec.min_coverage)
-        if why is not None and (lost := summary.unscored.get(NO_REPLY, 0)):
-            raise JudgeError(
-                f"trial {trial.number} ({trial.label}) lacks {lost} judgments because the judge's server gave no "
-                "reply. That says nothing of the answers, so the trial is not finished: the same command asks again"
-            )
+        if why is not None:
+            check_replies(f"trial {trial.number} ({trial.label})", summary)
         state = "complete" if why is None else "failed"
         record = trial.record(state, why, summary, generating)
         self._store.add_trial(self._spec.name, trial.number, record)

@@ -19,12 +19,11 @@ from ablations.errors import AblationError, StorageError, TrackingError
 from ablations.judges.prices import Price
 from ablations.places import redacted
 from ablations.scoring import JudgedTurn, Summary
+from ablations.trials import PlannedTrial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-    from ablations.study import PlannedTrial
 
 KIND = "ablations.kind"
 TRIAL = "ablations.trial"
@@ -82,7 +81,7 @@ class Tracker:
 
     async def log_trial(
         self,
-        trial: "PlannedTrial",
+        trial: PlannedTrial,
         summary: Summary,
         turns: Sequence[JudgedTurn],
         why_failed: str | None,
@@ -95,6 +94,18 @@ class Tracker:
         where answers came from the store.
         """
         await self._call(self._log_trial, trial, summary, list(turns), why_failed, started, seconds)
+
+    async def log_round(
+        self,
+        number: int,
+        name: str,
+        started: float,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        tables: Mapping[str, Mapping[str, list[Any]]],
+    ) -> None:
+        """Log a round of a search as a child run; `number` is the one of its first trial, tables are columns."""
+        await self._call(self._log_round, number, name, started, parameters, metrics, tables)
 
     async def log_findings(
         self,
@@ -183,27 +194,19 @@ class Tracker:
 
     def _log_trial(
         self,
-        trial: "PlannedTrial",
+        trial: PlannedTrial,
         summary: Summary,
         turns: list[JudgedTurn],
         why_failed: str | None,
         started: float,
         seconds: float | None,
     ) -> None:
-        run_id = self._children.get(trial.number)
-        if run_id is None:
-            tags = {
-                PARENT: self.parent_id,
-                KIND: "trial",
-                STUDY: self._study,
-                TRIAL: str(trial.number),
-                "ablations.role": trial.point.role,
-                "ablations.condition_id": trial.condition.condition_id,
-            }
-            run = self._client.create_run(
-                self._experiment_id, start_time=int(started * 1000), tags=tags, run_name=trial.label
-            )
-            run_id = self._children[trial.number] = run.info.run_id
+        tags = {
+            KIND: "trial",
+            "ablations.role": trial.point.role,
+            "ablations.condition_id": trial.condition.condition_id,
+        }
+        run_id = self._child(trial.number, trial.label, tags, started)
         parameters = trial.condition.values() | {"role": trial.point.role, "replicate": trial.point.replicate}
         self._log_parameters(run_id, parameters)
         self._log_metrics(run_id, trial_metrics(summary, seconds, self._price))
@@ -211,6 +214,29 @@ class Tracker:
         if why_failed is not None:
             self._client.set_tag(run_id, "ablations.failed_because", why_failed)
         self._client.set_terminated(run_id, "FINISHED" if why_failed is None else "FAILED")
+
+    def _log_round(
+        self,
+        number: int,
+        name: str,
+        started: float,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        tables: Mapping[str, Mapping[str, list[Any]]],
+    ) -> None:
+        run_id = self._child(number, name, {KIND: "round"}, started)
+        self._log_parameters(run_id, parameters)
+        self._log_metrics(run_id, metrics)
+        self._log_tables(run_id, tables)
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def _child(self, number: int, name: str, tags: Mapping[str, str], started: float) -> str:
+        """Return the id of the child run with this number, made if it does not exist."""
+        if number not in self._children:
+            own = {PARENT: self.parent_id, STUDY: self._study, TRIAL: str(number), **tags}
+            run = self._client.create_run(self._experiment_id, start_time=int(started * 1000), tags=own, run_name=name)
+            self._children[number] = run.info.run_id
+        return self._children[number]
 
     def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param

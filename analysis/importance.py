@@ -22,7 +22,7 @@ MIN_TRIALS = 10
 """Below this number of different conditions no importance is given."""
 DRAWS = 100
 _TREES = 32
-_DESIGNED = ("baseline", "anchor", "one-factor", "fill")
+_DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
 
 
 def fanova_importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> tuple[pl.DataFrame, str | None]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -89,6 +90,91 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
     axes.set_title(f"{parameter}: effect with all else held still (n = {max(own.get_column('n'), default=0)} queries)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
     return axes
+
+
+def draw_alignment(table: pl.DataFrame, axes: Axes) -> Axes:
+    """Draw each model's mean of turn 1 and turn 2 in each way it was asked. Takes `alignment.alignment_table`."""
+    arms = list(dict.fromkeys(table.select("model", "way").iter_rows()))
+    for turn, (colour, shift) in {"turn 1": (BLUE, -0.12), "turn 2": (ORANGE, 0.12)}.items():
+        own = {(row["model"], row["way"]): row for row in table.filter(pl.col("group") == turn).iter_rows(named=True)}
+        for place, arm in enumerate(arms):
+            row = own.get(arm)
+            if row is None or row["mean"] is None:
+                continue
+            _draw_interval(axes, place + shift, row["mean"], row["low"], row["high"], colour)
+        axes.plot([], [], "o", color=colour, label=turn)
+    axes.set_yticks(range(len(arms)), [f"{_short(model, 24)}\n{way}" for model, way in arms])
+    axes.invert_yaxis()
+    axes.set_xlabel("mean score in points, 95 % interval over queries")
+    queries = max(table.filter(pl.col("group") == "turn 1").get_column("n_judged"), default=0)
+    axes.set_title(f"Models and ways of asking them ({queries} queries)")
+    axes.legend(loc="best", fontsize=8)
+    return axes
+
+
+def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: str) -> Axes:
+    """Draw the mean score by number of demonstrations, a line for each source.
+
+    Args:
+        curve: the frame of `curves.demonstration_curve`.
+        baseline: the baseline's mean score, drawn as a line.
+        axes: where to draw.
+        judge: named on the vertical axis.
+    """
+    numbers = sorted(curve.get_column("demonstrations").unique())
+    places = {number: float(index) for index, number in enumerate(numbers)}
+    for index, (name,) in enumerate(curve.select("source").unique(maintain_order=True).iter_rows()):
+        own = curve.filter(pl.col("source") == name)
+        shift = 0.08 * index
+        at = [places[number] + shift for number in own.get_column("demonstrations")]
+        draws = max(own.get_column("draws"))
+        label = f"{name}, mean of {draws} draws" if draws > 1 else name
+        axes.plot(at, own.get_column("mean"), "o-", color=COLOURS[index % len(COLOURS)], label=label)
+        for place, row in zip(at, own.iter_rows(named=True), strict=True):
+            if row["low"] is not None:
+                middle = row["mean"] - row["difference"]
+                bounds = ([row["mean"] - middle - row["low"]], [row["high"] - (row["mean"] - middle)])
+                colour = COLOURS[index % len(COLOURS)]
+                axes.errorbar([place], [row["mean"]], yerr=bounds, fmt="none", ecolor=colour, capsize=3, alpha=0.6)
+    if baseline is not None:
+        axes.axhline(baseline, color="black", linewidth=0.8, linestyle="--", label="baseline")
+    axes.set_xticks(range(len(numbers)), [str(number) for number in numbers])
+    axes.set_xlabel("demonstrations asked for")
+    axes.set_ylabel(f"mean score\n({judge} judge)")
+    n = max(curve.get_column("n"), default=0)
+    axes.set_title(f"Score by demonstrations; bars: 95 % interval of the difference to the baseline (n = {n} queries)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
+    return axes
+
+
+def draw_rounds(rounds: pl.DataFrame, held_back: Any, axes: Axes) -> Axes:
+    """Draw what each round of a greedy search gained, and what all of them gain on queries that chose nothing.
+
+    Args:
+        rounds: the frame of `searches.SearchFindings.rounds`.
+        held_back: the gain on the held-back queries: value, low, high (None where there is none) and n.
+        axes: where to draw.
+    """
+    names, n = list[str](), 0
+    for row in rounds.filter(pl.col("gain").is_not_null()).iter_rows(named=True):
+        kept = "" if row["kept"] else " (not kept)"
+        _draw_interval(axes, len(names), row["gain"], row["low"], row["high"], GREY)
+        names.append(f"round {row['round']}: {_short(row['winner'], 26)}{kept}")
+        n = row["n"]
+    if held_back.value is not None:
+        _draw_interval(axes, len(names), held_back.value, held_back.low, held_back.high, BLUE)
+        names.append("all rounds, held-back queries")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("gain in points, first turn, 95 % interval (Student's t)")
+    axes.set_title(f"Greedy search ({n} queries choose, {held_back.n} held back)")
+    return axes
+
+
+def _draw_interval(axes: Axes, row: float, value: float, low: float | None, high: float | None, colour: str) -> None:
+    spread = None if low is None or high is None else ([value - low], [high - value])
+    axes.errorbar([value], [row], xerr=spread, fmt="o", color=colour, capsize=4)
 
 
 def _short(text: str, length: int = 18) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
+from analysis.curves import demonstration_curve, source_contrasts
 from analysis.effects import (
     baseline_trial,
     best_trial,
@@ -22,7 +23,7 @@ from analysis.frames import trial_table, varied_parameters
 from analysis.importance import fanova_importances
 from analysis.intervals import Interval
 from analysis.length_control import length_controlled_effects
-from analysis.plots import draw_importances, draw_parameter, new_figure
+from analysis.plots import draw_curve, draw_importances, draw_parameter, new_figure
 from analysis.scores import comparison_table, score_groups, unscored_reasons
 
 
@@ -39,6 +40,7 @@ class Findings:
         scores: the frame of `scores.score_groups`, of the baseline and the best condition.
         comparisons: the frame of `scores.comparison_table`.
         unscored: the frame of `scores.unscored_reasons`.
+        curve, contrasts: the frames of `curves.demonstration_curve` and `curves.source_contrasts`.
         baseline, best: their trials' numbers, or None.
         no_importance: why there are no importances, or None.
         figures: by file name without ending.
@@ -55,6 +57,8 @@ class Findings:
     scores: pl.DataFrame
     comparisons: pl.DataFrame
     unscored: pl.DataFrame
+    curve: pl.DataFrame
+    contrasts: pl.DataFrame
     baseline: int | None
     best: int | None
     no_importance: str | None
@@ -89,6 +93,8 @@ class Findings:
             "scores": self.scores,
             "comparisons": self.comparisons,
             "unscored": self.unscored,
+            "curve": self.curve,
+            "contrasts": self.contrasts,
         }
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
 
@@ -103,6 +109,13 @@ def find(results: pl.DataFrame) -> Findings:
     effects = one_factor_effects(results)
     importances, no_importance = fanova_importances(results)
     judge = str(results.get_column("judge")[0])
+    curve = demonstration_curve(results)
+    figures = _figures(results, trials, effects, importances, judge)
+    if len(curve):
+        means = dict(trials.select("trial", "mean").iter_rows())
+        with new_figure(height=4.2) as (figure, axes):
+            draw_curve(curve, means.get(baseline), axes, judge)
+            figures["demonstrations"] = figure
     return Findings(
         headline=_headline(lead_of_best(results), best, baseline, labels, rivals, judge),
         best_against_baseline=against,
@@ -115,10 +128,12 @@ def find(results: pl.DataFrame) -> Findings:
         scores=score_groups(results, list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))),
         comparisons=comparison_table(results),
         unscored=unscored_reasons(results),
+        curve=curve,
+        contrasts=source_contrasts(results),
         baseline=baseline,
         best=best,
         no_importance=no_importance,
-        figures=_figures(results, trials, effects, importances, judge),
+        figures=figures,
     )
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import Console
 
 from ablations.closing import show_findings
-from ablations.terminal import show_plan
+from ablations.plan import show_plan
 from analysis.report import find
 from tests.analysis.test_statistics import found, make_results
 from tests.fakes import FakeJudge

@@ -23,11 +23,12 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
         "scoring store design places",
         "evaluation lengths",
-        "spec results",
+        "spec results trials",
         "tracking",
-        "study",
-        "terminal closing",
+        "study greedy_search",
+        "terminal plan closing",
         "session",
+        "search_session assembly alignment",
         "commands",
         "cli",
         "run __main__",
@@ -36,7 +37,9 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 """The nouns of `ablations`, lowest first. A noun imports from lower levels, and on its own level without a cycle."""
 
 ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
-MAY_IMPORT_ANALYSIS = frozenset({"ablations.session", "ablations.commands"})
+MAY_IMPORT_ANALYSIS = frozenset(
+    {"ablations.session", "ablations.search_session", "ablations.alignment", "ablations.commands"}
+)
 MAY_IMPORT_MLFLOW = frozenset({"ablations.tracking"})
 
 

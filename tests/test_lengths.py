@@ -6,7 +6,7 @@ import pytest
 
 from ablations.conditions import Condition, DecodingParams
 from ablations.errors import PromptError
-from ablations.lengths import check_prompt_lengths, largest_fitting
+from ablations.lengths import check_prompt_lengths
 from ablations.prompts import build_parts
 from tests.fakes import FakeBackend, make_queries
 

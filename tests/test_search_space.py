@@ -146,7 +146,6 @@ def test_a_text_cannot_be_ordered() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ((), "no parameter; add a table such as"),
         ((Parameter("temprature", Range(0.0, 1.0)),), "did you mean temperature"),
         ((TEMPERATURE, TEMPERATURE), "temperature is given twice"),
         ((TOP_P,), "top_p requires temperature > 0, but temperature is not varied before it; put its table first"),

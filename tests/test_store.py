@@ -42,6 +42,7 @@ def fill(store: Store, study: str = "s") -> None:
     store.add_audit("judge", {"verdict": "passed"})
     store.add_reply("account", REPLY)
     store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
+    store.add_vectors({"v": b"1234"})
 
 
 def test_records_come_back_as_they_were_stored(store: Store) -> None:
@@ -111,7 +112,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     before = store.counts()
     store.close()
     again = Store(url)
-    tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies")
+    tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors")
     assert again.counts() == before == dict.fromkeys(tables, 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
@@ -244,3 +245,12 @@ def test_processes_that_open_a_new_store_and_write_the_same_keys_agree(url: str)
     assert texts[0] == texts[1] == texts[2]
     assert len(texts[0]) == 20
     assert set(texts[0]) <= set(names)
+
+
+def test_vectors_are_found_by_key_and_the_first_one_stays(store: Store) -> None:
+    store.add_vectors({"a": b"1", "b": b"2"})
+    store.add_vectors({"b": b"other", "c": b"3"})
+    assert store.find_vectors(["a", "b", "c", "d"]) == {"a": b"1", "b": b"2", "c": b"3"}
+    many = {f"k{number}": b"x" for number in range(1200)}  # more than one query takes
+    store.add_vectors(many)
+    assert store.find_vectors(list(many)) == many

@@ -7,17 +7,23 @@ Three rules stop a candidate after a block of queries:
 1. it is clearly behind the current prompt, or
 2. clearly behind the leader, the best of those still in (F-Race: Birattari et al. 2002, GECCO; Maron and Moore 1997,
    Artificial Intelligence Review 11), or
-3. the evaluations that are left have no place for it. Places fall after every block by the same factor a query, as
+3. the evaluations that are left have no place for it. Places fall after every block, by the same factor a query, as
    in successive halving (Karnin, Koren and Somekh 2013, ICML; Jamieson and Talwalkar 2016, AISTATS) but in smaller
-   steps, down to two. They are worked out afresh from what is left, so what rules 1 and 2 save goes to the others.
+   steps. They are worked out afresh from what is left, so what rules 1 and 2 save goes to the others.
 
-Rule 3 bounds the cost whatever the scores are; rules 1 and 2 save more where candidates differ much.
+Rule 3 bounds the cost whatever the scores are, and at a share of 1/3 it does nearly all the stopping. Rules 1 and 2
+count where the share is large or most candidates are far behind.
 
 The tests are one-sided Student-t tests on the differences over shared queries, which removes how hard a query is. The
 level is shared out equally over the looks (Bonferroni), so looking often does not stop more by accident. Against the
 leader it is shared out over the other candidates too: the leader is the luckiest of many, and the best candidate must
-survive the comparison with all of them. Against the current prompt it is not: that is one comparison a candidate, and
-all that the level promises is that a candidate as good as the current prompt is seldom stopped.
+survive the comparison with whichever of them that is. Against the current prompt it is not: that is one comparison a
+candidate, and the level promises that a candidate as good as the current prompt is seldom stopped.
+
+How often the winner is that of a full evaluation at a third of its cost, in 2,500 simulated tables of 50 candidates
+on 24 queries, for true means that spread by 0, 0.3 and 0.6 points around residuals of 1.2: 69, 86 and 97 %. Halving
+in equal rounds: 65, 81 and 94 %; one cut after four queries: 55, 70 and 89 %. Below 20 candidates a third buys less:
+of 10, the winner is found in 76 % at 0.6 points; give a larger share there.
 """
 
 import math
@@ -32,9 +38,10 @@ from ablations.errors import UsageError
 from ablations.tasks import together
 
 FINALISTS = 2
-"""Places at the end, tests aside."""
+"""Where the decline of places ends."""
 GROWTH = 0.25
-"""Size of a block as a share of the queries before it; smaller ones find the winner no more often (CHANGELOG)."""
+"""Size of a block as a share of the queries before it. One query a block finds the winner no more often, 0.5 a little
+less often."""
 LEAST_PAIRS = 4
 """Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
 MIN_SCORED = 0.5
@@ -54,9 +61,10 @@ class RaceSettings:
     """How a race is run.
 
     Attributes:
-        least: queries that every candidate sees before the first one stops, at least 1. Below 12 queries, 1 finds
-            the winner more often than 2, because less of the share is gone by then.
-        level: chance, 0 to 0.5, both excluded, that a test stops a candidate that is as good as what it is tested
+        least: queries that every candidate sees before the first one stops, at least 1. On 8 queries, 1 finds the
+            winner of 50 more often than 2 (76 % against 65 %), because less of the share is gone by then; from 16
+            queries on it hardly matters.
+        level: chance, 0 to 0.5, both excluded, that a test stops a candidate which is as good as what it is tested
             against, over all looks.
         share: evaluations at most, as a share of all candidates on all queries, above 0, up to 1. It is exceeded
             only where `least` queries for all and the rest for two finalists cost more: never with 20 candidates or
@@ -150,13 +158,13 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
         budget -= size * len(still)
         if not blocks:
             break
-        why = _stops({one: scores[one] for one in still}, current, settings.level / looks, candidates)
-        ranked = [one for one in _ranked({one: scores[one] for one in still}, current) if one not in why]
-        for one in ranked[_places(len(ranked), blocks, budget) :]:
-            why[one] = "outside the places left"
+        ranked = _ranked(still, scores, current)
+        why = _behind(ranked, scores, current, settings.level / looks)
+        ranked = [one for one in ranked if one not in why]
+        why.update((one, "outside the places left") for one in ranked[_places(len(ranked), blocks, budget) :])
         stopped.extend(Stopped(one, first + size, reason) for one, reason in sorted(why.items()))
         still = [one for one in still if one not in why]
-    return RaceResult(_winner({one: scores[one] for one in still}), len(current), scores, tuple(stopped))
+    return RaceResult(_winner(still, scores), len(current), scores, tuple(stopped))
 
 
 def _blocks(queries: int, settings: RaceSettings) -> list[int]:
@@ -185,40 +193,43 @@ def _budget(candidates: int, queries: int, settings: RaceSettings) -> int:
 def _places(still: int, blocks: Sequence[int], budget: int) -> int:
     """Return how many of those still in may go on: the most whose steady decline the evaluations left can pay.
 
-    Two, or all if they are fewer, can always be paid: the race's budget has room for them, and every decline that
-    was paid for so far ended with them.
+    The decline ends at two, or at half of what is left for each query if that is fewer, so that with little left
+    more than two still go on at first. At least one can always be paid: the race's budget has room for it, and no
+    decline that was paid for ended below one.
     """
+    queries = sum(blocks)
+    last = max(1.0, min(FINALISTS, budget / queries / 2))
 
-    def cost(places: int) -> int:
-        last, total, done = min(places, FINALISTS), 0, 0
+    def cost(places: int) -> float:
+        total, done = 0.0, 0
         for size in blocks:
-            total += size * round(places * (last / places) ** (done / sum(blocks)))
+            total += size * places * min(1.0, last / places) ** (done / queries)
             done += size
         return total
 
-    return next((places for places in range(still, FINALISTS, -1) if cost(places) <= budget), FINALISTS)
+    return next((places for places in range(still, 1, -1) if cost(places) <= budget), 1)
 
 
-def _stops(scores: Mapping[int, _Seen], current: Scores, level: float, candidates: int) -> dict[int, Why]:
-    """Return which candidates the tests stop, and why; never the leader, so never all.
+def _behind(ranked: Sequence[int], scores: Mapping[int, _Seen], current: Scores, level: float) -> dict[int, Why]:
+    """Return which candidates the tests of one look stop, and why; never the leader, so never all.
 
     Args:
-        scores: of the candidates still in.
+        ranked: the candidates still in, best first.
+        scores: of all candidates of the race.
         current: the current prompt's scores.
-        level: of one look.
-        candidates: that the race began with.
+        level: of this look.
     """
-    leader, *others = _ranked(scores, current)
+    leader, *others = ranked
     why: dict[int, Why] = {}
     for one in others:
         if _clearly_negative(_differences(scores[one], current), level):
             why[one] = "behind the current prompt"
-        elif _clearly_negative(_differences(scores[one], scores[leader]), level / (candidates - 1)):
+        elif _clearly_negative(_differences(scores[one], scores[leader]), level / (len(scores) - 1)):
             why[one] = "behind the leader"
     return why
 
 
-def _ranked(scores: Mapping[int, _Seen], current: Scores) -> list[int]:
+def _ranked(candidates: Sequence[int], scores: Mapping[int, _Seen], current: Scores) -> list[int]:
     """Return the candidates, best first: mean difference to the current prompt, then mean, then the lower index.
 
     The difference does not favour a candidate whose hard queries are the unscored ones. Those with too few scores
@@ -229,12 +240,12 @@ def _ranked(scores: Mapping[int, _Seen], current: Scores) -> list[int]:
         seen = scores[candidate]
         return _enough(seen), _mean(_differences(seen, current)), _mean(_scored(seen))
 
-    return sorted(sorted(scores), key=worth, reverse=True)
+    return sorted(candidates, key=worth, reverse=True)
 
 
-def _winner(scores: Mapping[int, _Seen]) -> int | None:
+def _winner(candidates: Sequence[int], scores: Mapping[int, _Seen]) -> int | None:
     """Return the candidate with the best mean, the lower one of equals; None without any score."""
-    scored = [candidate for candidate in sorted(scores) if _scored(scores[candidate])]
+    scored = [one for one in candidates if _scored(scores[one])]
     return max(scored, key=lambda one: (_enough(scores[one]), _mean(_scored(scores[one]))), default=None)
 
 

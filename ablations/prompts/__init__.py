@@ -1,6 +1,6 @@
 """Prompts: Query + PromptParts -> the exact text sent to the model."""
 
-from ablations.prompts.formats import FORMATS, find_headings
+from ablations.prompts.formats import CHAT, FORMATS, find_headings
 from ablations.prompts.parts import (
     SOURCES,
     Chooses,
@@ -14,6 +14,7 @@ from ablations.prompts.prompt_file import PROMPT_FILE, read_urial, take_apart
 from ablations.prompts.rendering import ChatTemplate, render_demonstrations, render_prompt
 
 __all__ = [
+    "CHAT",
     "FORMATS",
     "PROMPT_FILE",
     "SOURCES",

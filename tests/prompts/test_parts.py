@@ -86,6 +86,8 @@ def test_parts_are_named_in_values_and_told_apart_by_content() -> None:
         "rules": "short",
         "headings": "urial-v6",
         "demonstrations": 2,
+        "source": "first",
+        "draw": 0,
         "style": "warm",
         "order": "given",
         "matching": "correct",
@@ -98,7 +100,7 @@ def test_a_prompt_file_is_taken_byte_for_byte_without_demonstrations(tmp_path: P
     path.write_bytes("\r\n Règles \u2028\n\n".encode())
     parts = read_prompt_file(path, "urial-v5")
     assert parts.rules.encode() == path.read_bytes()
-    named = {"rules": "mine.txt", "headings": "urial-v5", "demonstrations": 0}
+    named = {"rules": "mine.txt", "headings": "urial-v5", "demonstrations": 0, "source": "first", "draw": 0}
     assert parts.values() == named | {"style": "custom", "order": "given", "matching": "correct"}
 
 

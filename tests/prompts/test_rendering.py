@@ -1,13 +1,22 @@
 """Claims about rendering: the prompt's bytes are those of URIAL and of Zhao et al."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ablations.conditions import Demonstration, Headings, PromptParts
 from ablations.errors import PromptError
-from ablations.prompts import FORMATS, build_parts, read_prompt_file, render_prompt
+from ablations.prompts import (
+    FORMATS,
+    build_parts,
+    read_prompt_file,
+    render_demonstrations,
+    render_prompt,
+    take_apart,
+)
 from ablations.prompts.formats import URIAL
 from ablations.prompts.parts import built_in_demonstrations, built_in_rules
 from ablations.records import Completion, Query
@@ -106,7 +115,10 @@ def test_without_rules_and_demonstrations_the_query_alone_is_left() -> None:
     assert prompt.text == fenced("# Query:", QUERY.turns[0]) + f"\n# Answer:\n{FENCE}\n"
 
 
-@pytest.mark.parametrize("headings", FORMATS.values(), ids=FORMATS)
+WRITTEN_OUT = {name: headings for name, headings in FORMATS.items() if not headings.chat}
+
+
+@pytest.mark.parametrize("headings", WRITTEN_OUT.values(), ids=WRITTEN_OUT)
 def test_a_prompt_ends_where_the_answer_begins(headings: Headings) -> None:
     text = render_prompt(QUERY, PromptParts("", headings)).text
     assert text.rstrip(f"\n{headings.fence}").endswith(headings.answer)
@@ -117,3 +129,43 @@ def test_a_prompt_ends_where_the_answer_begins(headings: Headings) -> None:
 def test_a_turn_that_the_query_does_not_have_is_refused(answers: list[str]) -> None:
     with pytest.raises(PromptError, match=f"'q1' has 2 turns; turn {len(answers) + 1} cannot be asked"):
         render_prompt(QUERY, build_parts(), answers)
+
+
+def test_a_chat_prompt_is_what_the_template_makes_of_rules_demonstrations_and_turns() -> None:
+    seen: list[Any] = []
+
+    def template(messages: Sequence[Mapping[str, str]]) -> str:
+        seen.extend((message["role"], message["content"]) for message in messages)
+        return "<text>"
+
+    shown = (Demonstration("d", "Hi?", "Hello."), Demonstration("e", "Why?", None))
+    parts = PromptParts("Be kind.\n", FORMATS["chat"], shown)
+    prompt = render_prompt(QUERY, parts, ["First answer."], template)
+    assert (prompt.text, prompt.templated, prompt.turn) == ("<text>", True, 2)
+    assert seen == [
+        ("system", "Be kind."),
+        ("user", "Hi?"),
+        ("assistant", "Hello."),
+        ("user", "Why?"),
+        ("user", QUERY.turns[0]),
+        ("assistant", "First answer."),
+        ("user", QUERY.turns[1]),
+    ]
+
+
+def test_a_chat_prompt_without_a_template_is_refused() -> None:
+    with pytest.raises(PromptError, match="needs a model with a chat template"):
+        render_prompt(QUERY, PromptParts("", FORMATS["chat"]))
+
+
+def test_a_query_is_shown_its_own_demonstrations() -> None:
+    own = (Demonstration("d", "Near?", "Yes."),)
+    parts = PromptParts("", FORMATS["question"], (Demonstration("c", "Common?", "So."),), by_query=((QUERY.id, own),))
+    assert render_prompt(QUERY, parts).text.startswith("Question: Near?")
+    assert render_prompt(Query("other", "", ("Why?",)), parts).text.startswith("Question: Common?")
+
+
+def test_rules_and_demonstrations_are_written_as_a_prompt_begins() -> None:
+    parts = build_parts()
+    assert render_prompt(QUERY, parts).text.startswith(render_demonstrations(parts))
+    assert take_apart(render_demonstrations(parts)).demonstrations[0].query == parts.demonstrations[0].query

@@ -1,0 +1,97 @@
+"""The study of several models: each in a process of its own, one after the other, then side by side.
+
+vLLM does not give a model's memory back within a process, so the process ends before the next model is loaded. Knows
+how a study is called, not how it runs.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from rich.console import Console
+
+from ablations.closing import show_alignment
+from ablations.errors import AblationError, PartFailedError, UsageError, UserError
+from ablations.places import REPOSITORY, Places
+from ablations.store import Store
+from ablations.study_file import StudyFile
+from ablations.tracking import Tracker
+
+
+def study_names(name: str, models: Sequence[str]) -> dict[str, str]:
+    """Return the name of each model's own study, by model; raise `UsageError` where two would have one name.
+
+    >>> study_names("alignment", ["gemma-3-270m", "org/Some Model"])
+    {'gemma-3-270m': 'alignment.gemma-3-270m', 'org/Some Model': 'alignment.Some-Model'}
+    """
+    names = {model: f"{name}.{re.sub(r'[^A-Za-z0-9_.-]', '-', model.rstrip('/').split('/')[-1])}" for model in models}
+    if len(set(names.values())) < len(names):
+        raise UsageError(
+            f"two of the models {', '.join(models)} would have one study name; rename a folder, or drop one"
+        )
+    return names
+
+
+def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Console) -> None:
+    """Run the study once for each model, each in a process of its own.
+
+    Args:
+        arguments: those that this command was called with; the model and the study's name are added.
+        names: the name of each model's study, by model.
+        console: where it is said which model comes next.
+
+    Raises:
+        UserError, PartFailedError: a model's study ended so; the others keep what they have.
+    """
+    for number, (model, name) in enumerate(names.items(), start=1):
+        console.print(f"model {number} of {len(names)}: {model}", style="bold", markup=False)
+        command = [sys.executable, "-m", "ablations", *arguments, "--model", model, "--name", name]
+        child = subprocess.Popen(command, env=_environment())
+        try:
+            code = child.wait()
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args:  # a signal to this process alone; Ctrl-C reaches the child by itself
+                child.send_signal(signal.SIGINT)
+            child.wait()
+            raise
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            failed: type[AblationError] = UserError if code == UserError.exit_code else PartFailedError
+            raise failed(f"the study of {model} ended with exit code {code}, as said above; the same command goes on")
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+async def compare_models(
+    name: str, file: StudyFile, names: Mapping[str, str], places: Places, console: Console
+) -> None:
+    """Show the models side by side, and log the tables as a run beside theirs."""
+    from analysis.alignment import alignment_gaps, alignment_table
+    from analysis.frames import load_results
+    from analysis.plots import draw_alignment, new_figure
+
+    frames = {model: load_results(places.results(own)) for model, own in names.items()}
+    table, gaps = alignment_table(frames), alignment_gaps(frames)
+    headline = show_alignment(console, table, gaps)
+    with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
+        draw_alignment(table, axes)
+    store = Store(places.store)
+    try:
+        study_id = store.add_study(name, {"models": list(names)})
+    finally:
+        store.close()
+    tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
+    await tracker.start(study_id, headline, {"models": ", ".join(names)}, {"search_space.toml": file.text})
+    metrics = {f"gap/{index}": row["difference"] for index, row in enumerate(gaps.iter_rows(named=True))}
+    tables = {"models": table.to_dict(as_series=False), "gaps": gaps.to_dict(as_series=False)}
+    await tracker.log_findings(metrics, headline, tables, {"models": figure}, {})
+    await tracker.finish("FINISHED")

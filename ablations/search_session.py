@@ -1,0 +1,67 @@
+"""One session of a greedy search: as any other, but what evaluates is the search, and what it finds is a prompt.
+
+Knows the search and what is done with its prompt; how a session goes is in `session`.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablations.closing import show_search
+from ablations.conditions import Condition
+from ablations.errors import StorageError
+from ablations.evaluation import Evaluator, Progress
+from ablations.greedy_search import Found, GreedySearch, longest_condition
+from ablations.prompts import PROMPT_FILE
+from ablations.session import Session
+from ablations.store import Store
+from ablations.terminal import progress_display, search_status
+from ablations.tracking import Tracker
+
+SELECTION_FILE = "selection.json"
+"""Beside the prompt: the ids of the queries that it was chosen by."""
+
+
+@dataclass
+class SearchSession(Session):
+    """What one call of `run` works with, for a greedy search; `racing` says whether hopeless candidates stop."""
+
+    racing: bool = True
+    _found: Found | None = None
+
+    @property
+    def _conditions(self) -> list[Condition]:
+        return [self.spec.baseline, longest_condition(self.spec)]
+
+    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker) -> GreedySearch:
+        return GreedySearch(self.spec, evaluator, store, tracker, self.racing)
+
+    async def _evaluate(self, study: GreedySearch, done: Progress, tracker: Tracker) -> None:
+        begun, tracked = time.monotonic(), tracker.seconds
+        with progress_display(self.console, *search_status(study, done), done):
+            self._found = await study.run()
+        self._say_pace(done, time.monotonic() - begun, tracker.seconds - tracked)
+        self._selection = [query.id for query in study.plan.halves.selection]
+
+    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+        from analysis.searches import SearchFindings
+
+        assert self._found is not None  # `_evaluate` has come to its end
+        findings = SearchFindings.of(self._found)
+        show_search(self.console, findings)
+        results = self.places.results(self.spec.name)
+        files = {
+            results.with_name(PROMPT_FILE): self._found.prompt_text,
+            results.with_name(SELECTION_FILE): json.dumps(self._selection, ensure_ascii=False),
+        }
+        try:
+            for path, text in files.items():
+                path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"the prompt cannot be written: {error}; free the disk") from error
+        self.console.print(f"the chosen prompt: {results.with_name(PROMPT_FILE)}")
+        return findings, list(files)

@@ -1,0 +1,95 @@
+"""Alignment: models side by side, zero-shot, with demonstrations in context, and as aligned models.
+
+Knows the result frames of several studies on the same queries; draws nothing.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from analysis.intervals import clustered_mean, paired_interval
+
+CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
+GROUPS = ("turn 1", "turn 2", "average")
+_BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
+
+
+class Arm(NamedTuple):
+    """One model asked in one way."""
+
+    model: str
+    way: str
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.way}"
+
+
+def alignment_table(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return what each model scored in each way.
+
+    Columns: model, way, group (turn 1, turn 2, average), mean, low, high (points; 95 %, both turns of a query are one
+    cluster), n_scored, n_judged. `frames` are the results of one study a model, by the model's name.
+    """
+    rows = []
+    for arm, own in _arms(frames).items():
+        for group in GROUPS:
+            some = _of(own, group)
+            scored = some.filter(pl.col("score").is_not_null())
+            bounds: tuple[float | None, ...] = (None, None, None)
+            if len(scored):
+                found = clustered_mean(scored.get_column("score").to_numpy(), scored.get_column("query_id").to_list())
+                bounds = (found.value, found.low, found.high)
+            if len(some):
+                rows.append((arm.model, arm.way, group, *bounds, len(scored), len(some)))
+    counts = dict.fromkeys(("n_scored", "n_judged"), pl.Int64)
+    texts = dict.fromkeys(("model", "way", "group"), pl.String)
+    return pl.DataFrame(rows, schema={**texts, "mean": pl.Float64, **_BOUNDS, **counts}, orient="row")
+
+
+def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return the gaps: within a model between its ways, and between models from in context to aligned.
+
+    Columns: better, worse (what is subtracted; the names say nothing of the sign), group, difference, low, high
+    (points, paired over queries, 95 %), n (queries). In "average" a query's scored turns are averaged first.
+    """
+    arms = _arms(frames)
+    rows = []
+    for first, second in combinations(arms, 2):
+        same = first.model == second.model
+        across = {first.way, second.way} == {IN_CONTEXT, CHAT}
+        if not (same or across):
+            continue
+        better, worse = sorted((first, second), key=lambda arm: (ZERO_SHOT, IN_CONTEXT, CHAT).index(arm.way))[::-1]
+        for group in GROUPS:
+            joined = _by_query(arms[better], group).join(_by_query(arms[worse], group), on="query_id", suffix="_worse")
+            if joined.is_empty():
+                continue
+            one, other = (joined.get_column(name).to_numpy().astype(np.float64) for name in ("score", "score_worse"))
+            found = paired_interval(one, other)
+            rows.append((str(better), str(worse), group, found.value, found.low, found.high, found.n))
+    texts = dict.fromkeys(("better", "worse", "group"), pl.String)
+    return pl.DataFrame(rows, schema={**texts, "difference": pl.Float64, **_BOUNDS, "n": pl.Int64}, orient="row")
+
+
+def _arms(frames: Mapping[str, pl.DataFrame]) -> dict[Arm, pl.DataFrame]:
+    """Return the results of each model's ways; A/A replicates and failed trials are left out."""
+    arms = {}
+    for model, results in frames.items():
+        counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+        for (_,), own in counted.group_by("trial", maintain_order=True):
+            chat = own.get_column("param.headings")[0] == "chat"
+            shown = own.get_column("param.demonstrations")[0] > 0
+            arms[Arm(model, CHAT if chat else IN_CONTEXT if shown else ZERO_SHOT)] = own
+    return arms
+
+
+def _of(own: pl.DataFrame, group: str) -> pl.DataFrame:
+    return own if group == GROUPS[-1] else own.filter(pl.col("turn") == int(group[-1]))
+
+
+def _by_query(own: pl.DataFrame, group: str) -> pl.DataFrame:
+    scored = _of(own, group).filter(pl.col("score").is_not_null())
+    return scored.group_by("query_id").agg(pl.col("score").mean()).sort("query_id")

@@ -1,0 +1,101 @@
+"""Searches: the rounds of a greedy search as tables, numbers and figures.
+
+Knows what `ablations.greedy_search` found; computes no statistic of its own.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.plots import draw_rounds, new_figure
+
+
+@dataclass(frozen=True)
+class SearchFindings:
+    """What a greedy search found, as a session shows and logs it.
+
+    Attributes:
+        headline: one sentence with the held-back gain and its interval.
+        rounds: columns round, candidates, winner, gain, low, high (points over the prompt before, 95 % interval, on
+            the selection queries), n (queries), share (of full evaluations), kept.
+        stopped: columns round, candidate, after (queries), why.
+        scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores), n.
+        numbers: metrics of the parent run, by documented name.
+        figures: by file name without ending.
+    """
+
+    headline: str
+    why_ended: str
+    rounds: pl.DataFrame
+    stopped: pl.DataFrame
+    scores: pl.DataFrame
+    numbers: dict[str, float | None]
+    figures: dict[str, Figure] = field(compare=False)
+
+    @classmethod
+    def of(cls, found: Any) -> "SearchFindings":
+        """Return the tables of an `ablations.greedy_search.Found`."""
+        rounds = pl.DataFrame(
+            [
+                {
+                    "round": one.number,
+                    "candidates": len(one.candidates),
+                    "winner": None if one.winner is None else one.winner.id,
+                    "gain": one.gain.value,
+                    "low": one.gain.low,
+                    "high": one.gain.high,
+                    "n": one.gain.n,
+                    "share": one.race.share,
+                    "kept": one.kept,
+                }
+                for one in found.rounds
+            ],
+            schema={
+                "round": pl.Int64,
+                "candidates": pl.Int64,
+                "winner": pl.String,
+                **dict.fromkeys(("gain", "low", "high"), pl.Float64),
+                "n": pl.Int64,
+                "share": pl.Float64,
+                "kept": pl.Boolean,
+            },
+        )
+        stopped = pl.DataFrame(
+            [
+                {"round": one.number, "candidate": one.candidates[stop.candidate], "after": stop.after, "why": stop.why}
+                for one in found.rounds
+                for stop in one.race.stopped
+            ],
+            schema={"round": pl.Int64, "candidate": pl.String, "after": pl.Int64, "why": pl.String},
+        )
+        pairs = {"chosen by": found.selected, "held back": found.held_back}
+        scores = pl.DataFrame(
+            [{"queries": name, "start": start, "chosen": chosen} for name, (start, chosen) in pairs.items()],
+            schema={"queries": pl.String, "start": pl.Float64, "chosen": pl.Float64},
+        )
+        spent, full = found.evaluations
+        gain = found.gain
+        numbers = {
+            "held_back_gain": gain.value,
+            "held_back_gain_low": gain.low,
+            "held_back_gain_high": gain.high,
+            "selected_score": found.selected[1],
+            "held_back_score": found.held_back[1],
+            "racing_share": found.share,
+            "evaluations": float(spent),
+            "evaluations_without_racing": float(full),
+        }
+        with new_figure() as (figure, axes):
+            draw_rounds(rounds, gain, axes)
+        return cls(found.headline, found.why_ended, rounds, stopped, scores, numbers, {"rounds": figure})
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the numbers for the parent run."""
+        return dict(self.numbers)
+
+    def tables(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the tables as columns, by name; empty ones are left out."""
+        named = {"rounds": self.rounds, "stopped": self.stopped, "scores": self.scores}
+        return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
