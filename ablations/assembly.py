@@ -4,6 +4,7 @@ Knows every part and starts none. Whatever can be wrong is found here, before an
 """
 
 import argparse
+import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,12 @@ from ablations.backends import BACKENDS, Backend
 from ablations.conditions import Condition, PromptParts
 from ablations.demonstrations import PoolSettings, find_overlaps, prepare_pool
 from ablations.errors import PromptError, UsageError, nearest
+from ablations.greedy_search import PROMPT_FILE, SELECTION_FILE
 from ablations.judges import Judge, JudgeSettings, Limits, make_judge
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
 from ablations.places import Places
-from ablations.prompts import CHAT, PROMPT_FILE, read_prompt_file, take_apart
+from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
 from ablations.search_space import Choices, Range
@@ -101,6 +103,7 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
     check_model(options, {**file.engine, **engine_settings(flags.engine)})
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
     file, greedy, notes = _with_greedy(flags, file, places)
+    notes += _flattered(greedy, queries)
     settings = _pool_settings(flags, file, greedy)
     leaves_out = file.pool.get("fit") == "leave-out"
     backend = None
@@ -132,7 +135,7 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
         prepared=prepared,
     )
     if backend is not None and leaves_out:
-        spec = await _fitted(spec, backend)
+        spec = await fitted(spec, backend)
     return Assembly(spec, options, judge, places, backend, vectors)
 
 
@@ -142,18 +145,15 @@ def _fixed_parts(flags: argparse.Namespace, file: StudyFile, queries: Sequence[Q
     if path is None:
         return None
     headings = str(file.baseline.get("headings", "urial"))
-    whole = read_prompt_file(path, headings)
     searches = file.options.get("mode") == "greedy-search"
-    apart = take_apart(whole.rules, str(path)) if searches or not flags.allow_overlap else None
+    apart = read_prompt_parts(path, headings) if searches or not flags.allow_overlap else None
     if apart is not None and not flags.allow_overlap and (found := find_overlaps(apart.demonstrations, queries, None)):
         raise UsageError(
             f"--prompt-file {path}: its demonstrations hold what the evaluation asks ({'; '.join(map(str, found))}, "
             "counted in the file's order), and a prompt file is used as it is; take them out, choose other queries, or "
             "give --allow-overlap, which is recorded"
         )
-    if not searches or apart is None:
-        return whole
-    return replace(whole, rules=apart.rules, demonstrations=apart.demonstrations)
+    return apart if searches else read_prompt_file(path, headings)
 
 
 def _with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudyFile:
@@ -182,11 +182,24 @@ def _with_greedy(
     if path.is_file():
         return file, path, [f"greedy: the demonstrations of {path}"]
     missing = f"the source greedy needs the prompt of a greedy search, and {path} does not exist"
-    if flags.greedy or not varied:
+    others = tuple(value for value in file.space["source"].domain.values() if value != "greedy") if varied else ()
+    if flags.greedy or len(others) < 2:
         raise UsageError(f"{missing}; run --study greedy-search first, or give --greedy FILE")
-    others = tuple(value for value in file.space["source"].domain.values() if value != "greedy")
     space = file.space.with_domain("source", Choices(others))
     return replace(file, space=space), None, [f"{missing}: it is left out (run --study greedy-search first)"]
+
+
+def _flattered(greedy: Path | None, queries: Sequence[Query]) -> list[str]:
+    """Say by how many of the queries the greedy prompt was chosen."""
+    path = None if greedy is None else greedy.with_name(SELECTION_FILE)
+    if path is None or not path.is_file():
+        return []
+    try:
+        chosen_by = set(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}; run the greedy search again, or delete the file") from error
+    same = sum(query.id in chosen_by for query in queries)
+    return [f"the greedy prompt was chosen by {same} of the {len(queries)} queries, which flatters it"] if same else []
 
 
 def _pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | None) -> PoolSettings:
@@ -195,7 +208,7 @@ def _pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | No
     return PoolSettings(**given, greedy=greedy, allow_overlap=flags.allow_overlap)
 
 
-async def _fitted(spec: StudySpec, backend: Backend) -> StudySpec:
+async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
     """Return the study without the numbers of demonstrations that the pool or the context does not hold.
 
     What is left out is named in the notes, with the largest number that would fit.

@@ -140,6 +140,9 @@ def show_search(console: Console, findings: Any) -> None:
         cells = (str(row["round"]), str(row["candidates"]), row["winner"] or "none", gain, interval)
         table.add_row(*cells, f"{row['share']:.0%}", kept)
     console.print(table)
+    spent, full = (findings.numbers[name] for name in ("evaluations", "evaluations_without_racing"))
+    if full:
+        console.print(f"Races: {spent:.0f} of {full:.0f} evaluations ({spent / full:.0%}); --no-racing takes all")
     console.print("A round's gain is that of the best of many on the queries that chose it, and so flattered.")
     for row in findings.scores.iter_rows(named=True):
         start, chosen = ("none" if row[name] is None else f"{row[name]:.2f}" for name in ("start", "chosen"))

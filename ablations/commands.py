@@ -117,7 +117,7 @@ def import_prompt(flags: argparse.Namespace) -> int:
     shown = file.demonstrations
     rows = ({"id": one.id, "query": one.query, "answer": one.answer} for one in shown)
     texts = {
-        flags.rules: file.rules,
+        flags.rules: file.rules.removesuffix("\n") if file.messages else file.rules,  # the heading's own line break
         flags.pool: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
         flags.write_back: file.written,
     }

@@ -31,6 +31,10 @@ from ablations.trials import PlannedTrial, check_replies
 START, CANDIDATE, HELD_BACK = "baseline", "candidate", "held-back"
 ALL_ROUNDS, NO_GAIN = "all rounds are done", "the gain's interval includes 0"
 NO_CANDIDATE, NO_SCORE = "no candidate is left", "no candidate has a score"
+PROMPT_FILE = "prompt.txt"
+"""The chosen prompt, in the folder of a search's results."""
+SELECTION_FILE = "selection.json"
+"""Beside it: the ids of the queries that it was chosen by."""
 DEFAULTS: Mapping[str, Any] = {"rounds": 3, "stop": "rounds"}
 
 

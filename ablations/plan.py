@@ -116,7 +116,7 @@ def _expected_compute(spec: StudySpec, conditions: Sequence[Condition], trials: 
     )
     read = characters / CHARACTERS_PER_TOKEN * trials / max(len(conditions), 1)
     petaflop = {name: 2 * size * (read + new_tokens) / 1e15 for name, size in _SIZES.items()}
-    shown = ", ".join(f"{amount:,.0f} PFLOP with {name} parameters" for name, amount in petaflop.items())
+    shown = ", ".join(f"{amount:.2g} PFLOP with {name} parameters" for name, amount in petaflop.items())
     return f"about {read:,.0f} prompt tokens before caching; {shown}"
 
 

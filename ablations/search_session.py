@@ -15,15 +15,11 @@ from ablations.closing import show_search
 from ablations.conditions import Condition
 from ablations.errors import StorageError
 from ablations.evaluation import Evaluator, Progress
-from ablations.greedy_search import Found, GreedySearch, longest_condition
-from ablations.prompts import PROMPT_FILE
+from ablations.greedy_search import PROMPT_FILE, SELECTION_FILE, Found, GreedySearch, longest_condition
 from ablations.session import Session
 from ablations.store import Store
 from ablations.terminal import progress_display, search_status
 from ablations.tracking import Tracker
-
-SELECTION_FILE = "selection.json"
-"""Beside the prompt: the ids of the queries that it was chosen by."""
 
 
 @dataclass

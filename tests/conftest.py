@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ablations.tracking import open_client
 from tests.servers import vllm_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +19,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; set ABLATIONS_DATA to the folder with icl_alignment/, mt_bench/ and urial/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow's without a run: its migrations take seconds, so they are made once."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture(scope="session")

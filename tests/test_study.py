@@ -103,14 +103,6 @@ class World:
         return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
-@pytest.fixture(scope="module")
-def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's migrations take seconds, so they are made once."""
-    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    open_client(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def world(tmp_path: Path, empty_tracking: Path) -> World:
     return World(tmp_path, empty_tracking)

@@ -9,14 +9,14 @@ from ablations.prompts.parts import (
     built_in_demonstrations,
     check_component,
     read_prompt_file,
+    read_prompt_parts,
 )
-from ablations.prompts.prompt_file import PROMPT_FILE, read_urial, take_apart
+from ablations.prompts.prompt_file import read_urial
 from ablations.prompts.rendering import ChatTemplate, render_demonstrations, render_prompt
 
 __all__ = [
     "CHAT",
     "FORMATS",
-    "PROMPT_FILE",
     "SOURCES",
     "ChatTemplate",
     "Chooses",
@@ -26,8 +26,8 @@ __all__ = [
     "check_component",
     "find_headings",
     "read_prompt_file",
+    "read_prompt_parts",
     "read_urial",
     "render_demonstrations",
     "render_prompt",
-    "take_apart",
 ]

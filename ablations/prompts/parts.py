@@ -14,7 +14,7 @@ from ablations.errors import ConditionError, nearest
 from ablations.prompts.arrangement import MATCHINGS, ORDERS, match_answers, put_in_order
 from ablations.prompts.built_in import read_lines, read_text
 from ablations.prompts.formats import find_headings
-from ablations.prompts.prompt_file import read_prompt_text
+from ablations.prompts.prompt_file import read_prompt_text, read_urial
 
 RULES = ("full", "short", "none")
 STYLES = ("warm", "steps", "plain", "terse")
@@ -183,3 +183,18 @@ def read_prompt_file(path: Path, headings: str = "urial") -> PromptParts:
         PromptError: the file cannot be read as UTF-8 text.
     """
     return PromptParts(rules=read_prompt_text(path), headings=find_headings(headings), rules_name=path.name)
+
+
+def read_prompt_parts(path: Path, headings: str = "urial") -> PromptParts:
+    """Return a prompt file's rules and demonstrations as parts, which a search can add to.
+
+    The rules end where the first heading's own line breaks begin. A file that is laid out as `headings` say comes out
+    of `render_demonstrations` byte for byte.
+
+    Raises:
+        PromptError: the file cannot be taken apart; names line and reason.
+    """
+    file, found = read_urial(path), find_headings(headings)
+    rules = file.rules.removesuffix(found.before) if file.messages else file.rules
+    shown = file.demonstrations
+    return PromptParts(rules, found, shown, rules_name=path.name, asked=len(shown))

@@ -12,8 +12,6 @@ from pathlib import Path
 from ablations.conditions import Demonstration
 from ablations.errors import PromptError
 
-PROMPT_FILE = "prompt.txt"
-"""How a search calls the prompt file that it writes."""
 QUERY, ANSWER = "query", "answer"
 FENCE = "```"
 

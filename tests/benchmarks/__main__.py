@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import judging, throughput
+from tests.benchmarks import judging, prefix_cache, racing, throughput
 
 
 def main() -> None:
     """Measure, print a table each and, where asked for, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="throughput, judging; all by default")
-    parser.add_argument("--model", default="gemma-3-270m", help="of throughput")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="throughput, prefix-cache, racing, judging (all)")
+    parser.add_argument("--model", default="gemma-3-270m", help="of throughput and prefix-cache")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--json", type=Path)
@@ -28,6 +28,11 @@ def main() -> None:
             f"{flags.model}, {size}",
             lambda at: throughput.measure(flags.model, flags.trials, flags.queries, at),
         ),
+        "prefix-cache": (
+            f"{flags.model}, {flags.queries} queries",
+            lambda at: prefix_cache.measure(flags.model, flags.queries, at),
+        ),
+        "racing": ("a round of a greedy search, replayed", lambda at: racing.measure()),
     }
     if unknown := set(flags.names) - set(benchmarks):
         parser.error(f"unknown benchmark {min(unknown)!r}; known: {', '.join(benchmarks)}")

@@ -13,12 +13,13 @@ from ablations.prompts import (
     FORMATS,
     build_parts,
     read_prompt_file,
+    read_prompt_parts,
     render_demonstrations,
     render_prompt,
-    take_apart,
 )
 from ablations.prompts.formats import URIAL
 from ablations.prompts.parts import built_in_demonstrations, built_in_rules
+from ablations.prompts.prompt_file import take_apart
 from ablations.records import Completion, Query
 
 FENCE = "```"
@@ -169,3 +170,11 @@ def test_rules_and_demonstrations_are_written_as_a_prompt_begins() -> None:
     parts = build_parts()
     assert render_prompt(QUERY, parts).text.startswith(render_demonstrations(parts))
     assert take_apart(render_demonstrations(parts)).demonstrations[0].query == parts.demonstrations[0].query
+
+
+@pytest.mark.parametrize("name", ["urial", "urial.greedy.5.examples", "urial.no_answer"])
+def test_a_published_prompt_taken_into_parts_is_written_as_it_was(shared_data: Path, name: str) -> None:
+    path = shared_data / "icl_alignment" / f"{name}.txt"
+    parts = read_prompt_parts(path)
+    assert len(parts.demonstrations) >= 3
+    assert render_demonstrations(parts).rstrip("\n") == path.read_text(encoding="utf-8").rstrip("\n")

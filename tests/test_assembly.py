@@ -1,0 +1,211 @@
+"""Claims about putting a study together: what is dropped, left out or refused before anything runs."""
+
+import asyncio
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ablations.assembly import Assembly, assemble, fitted, study_file
+from ablations.cli import build_parser
+from ablations.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
+from ablations.queries import load_queries
+from tests.fakes import FakeBackend, make_queries
+
+SPACE = """
+[study]
+design = "factorial"
+trials = 40
+[study.baseline]
+temperature = 0.0
+demonstrations = 0
+source = "random"
+draw = 0
+[pool]
+name = "examples"
+[parameters.demonstrations]
+choices = [0, 1, 4, 9]
+[parameters.source]
+choices = ["random", "first", "greedy"]
+requires = "demonstrations > 0"
+[parameters.draw]
+choices = [0, 1]
+requires = "source == random"
+"""
+PROMPT = "Be kind.\n\n# Query:\n```\n{query}\n```\n\n# Answer:\n```\nYes.\n```\n"
+
+
+@pytest.fixture
+def assembled(tmp_path: Path) -> Any:
+    """Put together what the flags say, in an empty folder of results."""
+
+    def made(*arguments: str, space: str = SPACE) -> Assembly:
+        path = tmp_path / "space.toml"
+        path.write_text(space)
+        given = ["run", "--search-space", str(path), "--mlruns", str(tmp_path / "mlruns"), "--limit", "4", *arguments]
+        flags = build_parser().parse_args(given)
+        study = asyncio.run(assemble(flags, study_file(flags), Console(file=io.StringIO())))
+        study.close()
+        return study
+
+    return made
+
+
+def write_greedy(folder: Path, name: str = "greedy-search", selection: tuple[str, ...] = ()) -> Path:
+    path = folder / "mlruns" / "results" / name / "prompt.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(PROMPT.format(query="Where do swifts sleep?") + PROMPT.format(query="Who was first?")[9:])
+    path.with_name("selection.json").write_text(json.dumps(selection))
+    return path
+
+
+def notes(study: Assembly) -> str:
+    assert study.spec.prepared is not None
+    return "\n".join(study.spec.prepared.notes)
+
+
+def test_without_a_greedy_search_its_source_is_left_out_by_name(assembled: Any) -> None:
+    study = assembled()
+    assert study.spec.space["source"].domain.values() == ("random", "first")
+    assert "it is left out (run --study greedy-search first)" in notes(study)
+
+
+def test_a_greedy_prompt_is_found_by_its_study_and_larger_numbers_of_it_are_no_conditions(
+    assembled: Any, tmp_path: Path
+) -> None:
+    ids = tuple(query.id for query in load_queries("instructions"))
+    write_greedy(tmp_path, "ours", ids)
+    study = assembled("--greedy", "ours")
+    shown = {(point.values["demonstrations"], point.values.get("source")) for point in study.spec.design}
+    held = {(number, source) for number in (1, 4, 9) for source in ("random", "first")}
+    assert shown == {(0, None), (1, "greedy")} | held
+    assert "the greedy prompt was chosen by 4 of the 4 queries, which flatters it" in notes(study)
+
+
+def test_a_greedy_search_that_is_asked_for_and_missing_is_refused(assembled: Any) -> None:
+    with pytest.raises(UsageError, match=r"does not exist; run --study greedy-search first, or give --greedy FILE"):
+        assembled("--greedy", "nowhere")
+
+
+def test_a_demonstration_that_a_query_asks_is_dropped_and_named(assembled: Any, tmp_path: Path) -> None:
+    asked = load_queries("instructions")
+    rows = [{"query": f"  {query.turns[0].upper()}", "answer": "No."} for query in asked]
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("".join(json.dumps(row) + "\n" for row in [{"query": "Why?", "answer": "So."}, *rows]))
+    space = SPACE.replace(', "greedy"', "").replace("[0, 1, 4, 9]", "[0, 1]")
+    study = assembled("--pool", str(pool), space=space)
+    assert study.spec.prepared is not None
+    assert len(study.spec.prepared.overlaps) == 4  # of the four queries that are asked
+    assert "4 demonstrations equal or nearly equal an evaluation query and are dropped" in notes(study)
+    kept = assembled("--pool", str(pool), "--allow-overlap", space=space)
+    assert kept.spec.prepared is not None
+    assert len(kept.spec.prepared.chooser.everything) == 49
+    backend, judge = FakeBackend().identity.to_dict(), {"judge": "fake"}
+    assert kept.spec.identity(backend, judge)["pool"]["allow_overlap"] is True
+    assert kept.spec.identity(backend, judge) != study.spec.identity(backend, judge)
+
+
+def test_a_prompt_file_that_shows_a_query_is_refused_unless_that_is_allowed(assembled: Any, tmp_path: Path) -> None:
+    space = SPACE.split("[study]")[0] + "[study.baseline]\ntemperature = 0.0\n[parameters.temperature]\n"
+    space += "choices = [0.0, 1.0]\n"
+    path = tmp_path / "prompt.txt"
+    asked = assembled(space=space).spec.queries[0]
+    path.write_text(PROMPT.format(query=asked.turns[0]))
+    with pytest.raises(UsageError, match=f"1 is query {asked.id} turn 1.*--allow-overlap, which is recorded"):
+        assembled("--prompt-file", str(path), space=space)
+    study = assembled("--prompt-file", str(path), "--allow-overlap", space=space)
+    assert study.spec.baseline.prompt.rules == path.read_text()
+
+
+def test_a_greedy_search_starts_with_a_prompt_file_taken_apart_and_asks_first_turns(
+    assembled: Any, tmp_path: Path
+) -> None:
+    path = write_greedy(tmp_path)
+    space = '[study]\nmode = "greedy-search"\n[study.baseline]\ntemperature = 0.0\n[pool]\nname = "examples"\n'
+    study = assembled("--prompt-file", str(path), "--rounds", "1", "--candidates", "5", space=space)
+    parts = study.spec.baseline.prompt
+    assert parts.rules == "Be kind.\n"
+    assert [one.query for one in parts.demonstrations] == ["Where do swifts sleep?", "Who was first?"]
+    assert all(len(query.turns) == 1 for query in study.spec.queries)
+    assert dict(study.spec.file.search) == {"rounds": 1, "candidates": 5}
+
+
+def test_options_of_a_greedy_search_mean_nothing_elsewhere(assembled: Any) -> None:
+    with pytest.raises(UsageError, match="--rounds, --candidates and --no-racing belong to a greedy search"):
+        assembled("--no-racing")
+
+
+def test_a_greedy_search_that_varies_parameters_is_refused(assembled: Any) -> None:
+    with pytest.raises(UsageError, match="a greedy search varies the demonstrations alone"):
+        assembled(space=SPACE.replace("[study]", '[study]\nmode = "greedy-search"').replace('design = "factorial"', ""))
+
+
+def test_a_pool_in_one_style_and_a_study_that_varies_style_are_refused(assembled: Any) -> None:
+    space = '[study.baseline]\ntemperature = 0.0\nstyle = "warm"\n[parameters.style]\nchoices = ["warm", "terse"]\n'
+    with pytest.raises(UsageError, match="--pool examples has its demonstrations in one style"):
+        assembled("--pool", "examples", space=space)
+
+
+def test_an_unknown_pool_is_named_with_the_nearest_known_one(assembled: Any) -> None:
+    with pytest.raises(
+        PoolError, match="--pool 'exampels' is neither a built-in pool nor a file; did you mean examples"
+    ):
+        assembled("--pool", "exampels")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[pool]\n", "[pool]\nnam = 1\n"), r"unknown key 'nam' in \[pool\]; did you mean name"),
+        (("[pool]\n", '[pool]\nfit = "cut"\n'), "pool.fit = 'cut' is not known"),
+        (("[pool]\n", "[pool]\nmax_tokens_each = 0\n"), "pool.max_tokens_each = 0 is out of range; give 1 or more"),
+        (('"first", "greedy"', '"first", "greddy"'), "source = 'greddy' is not known; did you mean greedy"),
+        (("draw = 0", "draw = -1"), "draw = -1 is not a whole number from 0 on"),
+        (('design = "factorial"', 'design = "listed"'), "a list of conditions and the design 'listed' belong together"),
+    ],
+)
+def test_a_study_file_that_cannot_be_is_refused_with_key_and_remedy(
+    assembled: Any, change: tuple[str, str], message: str
+) -> None:
+    with pytest.raises((SearchSpaceError, ConditionError, UsageError), match=message):
+        assembled(space=SPACE.replace(*change))
+
+
+def words(study: Assembly, context: int) -> Any:
+    """Fit a study into a context of so many words."""
+    return asyncio.run(fitted(replace(study.spec, queries=make_queries()), FakeBackend(context_length=context)))
+
+
+def test_numbers_that_the_context_does_not_hold_are_left_out_with_the_largest_that_fits(assembled: Any) -> None:
+    study = assembled(
+        space=SPACE.replace("max_tokens", "").replace("temperature = 0.0", "temperature = 0.0\nmax_tokens = 8")
+    )
+    spec = words(study, 700)
+    kept = spec.space["demonstrations"].domain.values()
+    found = [note for note in spec.prepared.notes if note.startswith("the context holds 700 tokens")]
+    assert kept == (0, 1, 4)
+    assert len(found) == 1
+    assert "9 demonstrations are left out" in found[0]
+    most = int(found[0].split(", and ")[1].split()[0])
+    assert 4 <= most < 9
+    assert words(study, 10_000).space == study.spec.space
+
+
+def test_numbers_that_the_pool_does_not_hold_are_left_out(assembled: Any) -> None:
+    spec = words(assembled(space=SPACE.replace("[0, 1, 4, 9]", "[0, 1, 100]")), 10_000)
+    assert spec.space["demonstrations"].domain.values() == (0, 1)
+    assert "the pool holds 64: 100 demonstrations are left out" in spec.prepared.notes
+
+
+def test_a_context_that_holds_next_to_nothing_is_refused(assembled: Any) -> None:
+    with pytest.raises(PromptError, match="too little of the study is left"):
+        words(assembled(), 20)
+
+
+def test_a_greedy_prompt_is_all_that_is_left_where_it_is_missing(assembled: Any) -> None:
+    with pytest.raises(UsageError, match="the source greedy needs the prompt of a greedy search"):
+        assembled(space=SPACE.replace('"random", "first", "greedy"', '"random", "greedy"'))
