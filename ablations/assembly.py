@@ -6,7 +6,8 @@ Knows every part and starts none. Whatever can be wrong is found here, before an
 import argparse
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,6 @@ from ablations.backends import BACKENDS, Backend
 from ablations.conditions import Condition, PromptParts
 from ablations.demonstrations import PoolSettings, find_overlaps, prepare_pool
 from ablations.errors import PromptError, UsageError, nearest
-from ablations.greedy_search import PROMPT_FILE, SELECTION_FILE
 from ablations.judges import Judge, JudgeSettings, Limits, make_judge
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
@@ -26,6 +26,7 @@ from ablations.places import Places
 from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
+from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
 from ablations.search_space import Choices, Range
 from ablations.spec import DEFAULTS, StudySpec
 from ablations.store import Store
@@ -42,7 +43,6 @@ class Assembly:
     Attributes:
         spec, options, judge, places: as `Session` takes them.
         backend: made already where prompts had to be counted, else None.
-        vectors: where embeddings are kept.
     """
 
     spec: StudySpec
@@ -50,12 +50,6 @@ class Assembly:
     judge: Judge
     places: Places
     backend: Backend | None
-    vectors: "Vectors | None"
-
-    def close(self) -> None:
-        """Give back what was opened for the plan."""
-        if self.vectors is not None:
-            self.vectors.close()
 
 
 class Vectors:
@@ -85,8 +79,9 @@ class Vectors:
             self._store.close()
 
 
-async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console) -> Assembly:
-    """Put a study together.
+@asynccontextmanager
+async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console) -> AsyncIterator[Assembly]:
+    """Put a study together; what was opened for that is given back at the end.
 
     Raises:
         UserError: something the user gave cannot be.
@@ -94,11 +89,7 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
     options = options_in_force(flags, file)
     file = _with_search(flags, file, options)
     judge = make_judge(options["judge"], judge_settings(flags, options["seed"]))
-    queries = choose_subset(
-        load_queries(options["queries"], flags.reference_answers), options["limit"], options["seed"]
-    )
-    if options["mode"] == "greedy-search":
-        queries = tuple(query.first_turn for query in queries)
+    queries = _queries(flags, options)
     judge.check(queries)
     check_model(options, {**file.engine, **engine_settings(flags.engine)})
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -106,37 +97,47 @@ async def assemble(flags: argparse.Namespace, file: StudyFile, console: Console)
     notes += _flattered(greedy, queries)
     settings = _pool_settings(flags, file, greedy)
     leaves_out = file.pool.get("fit") == "leave-out"
-    backend = None
     asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
-    if settings.limited or leaves_out or asks_chat:
-        log_file = places.engine_log(flags.name or file.name)
-        backend = await make_backend(flags, file, options, log_file, console)
-    if asks_chat and backend is not None and backend.chat_template is None:
-        file = replace(file, conditions=tuple(v for v in file.conditions if v.get("headings") != CHAT.name))
-        notes.append("the model has no chat template that is known here: it is not asked as an aligned model")
-    vectors = None if flags.dry_run else Vectors(places)
-    count = None if backend is None else backend.count_tokens
-    built_in = options["queries"] in BUILT_IN
-    prepared = await prepare_pool(settings, queries, built_in, options["seed"], count, vectors)
-    prepared = replace(prepared, notes=(*prepared.notes, *notes))
-    spec = StudySpec(
-        name=flags.name or file.name,
-        file=file,
-        mode=options["mode"],
-        sampler=options["sampler"],
-        trials=options["trials"],
-        levels=options["levels"],
-        seed=options["seed"],
-        concurrency=options["concurrency"],
-        queries=queries,
-        min_coverage=options["min_coverage"],
-        design_name=options["design"],
-        fixed_parts=_fixed_parts(flags, file, queries),
-        prepared=prepared,
-    )
-    if backend is not None and leaves_out:
-        spec = await fitted(spec, backend)
-    return Assembly(spec, options, judge, places, backend, vectors)
+    async with AsyncExitStack() as opened:
+        backend = count_tokens = None
+        if settings.limited or leaves_out or asks_chat:
+            log_file = places.engine_log(flags.name or file.name)
+            backend = await make_backend(flags, file, options, log_file, console)
+            opened.push_async_callback(backend.close)
+            count_tokens = backend.count_tokens
+            if asks_chat and backend.chat_template is None:
+                file = replace(file, conditions=tuple(v for v in file.conditions if v.get("headings") != CHAT.name))
+                notes.append("the model has no chat template that is known here: it is not asked as an aligned model")
+        vectors = None if flags.dry_run else Vectors(places)
+        if vectors is not None:
+            opened.callback(vectors.close)
+        built_in = options["queries"] in BUILT_IN
+        prepared = await prepare_pool(settings, queries, built_in, options["seed"], count_tokens, vectors)
+        spec = StudySpec(
+            name=flags.name or file.name,
+            file=file,
+            mode=options["mode"],
+            sampler=options["sampler"],
+            trials=options["trials"],
+            levels=options["levels"],
+            seed=options["seed"],
+            concurrency=options["concurrency"],
+            queries=queries,
+            min_coverage=options["min_coverage"],
+            design_name=options["design"],
+            fixed_parts=_fixed_parts(flags, file, queries),
+            prepared=replace(prepared, notes=(*prepared.notes, *notes)),
+        )
+        if backend is not None and leaves_out:
+            spec = await fitted(spec, backend)
+        yield Assembly(spec, options, judge, places, backend)
+
+
+def _queries(flags: argparse.Namespace, options: Mapping[str, Any]) -> tuple[Query, ...]:
+    """Return the evaluation set; a greedy search asks first turns alone."""
+    whole = load_queries(options["queries"], flags.reference_answers)
+    queries = choose_subset(whole, options["limit"], options["seed"])
+    return tuple(query.first_turn for query in queries) if options["mode"] == "greedy-search" else queries
 
 
 def _fixed_parts(flags: argparse.Namespace, file: StudyFile, queries: Sequence[Query]) -> PromptParts | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ablations.alignment import compare_models, run_models, study_names
-from ablations.assembly import assemble, judge_settings, make_backend, study_file
+from ablations.assembly import assembled, judge_settings, make_backend, study_file
 from ablations.conditions import PROMPT_PARAMETERS
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
@@ -71,8 +71,7 @@ def _models(flags: argparse.Namespace, file: StudyFile) -> list[str]:
 
 
 async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> None:
-    study = await assemble(flags, file, console)
-    try:
+    async with assembled(flags, file, console) as study:
         spec, options = study.spec, study.options
         model = options["model"] or f"what {flags.base_url} serves"
         show_plan(console, spec, model, study.judge, list_conditions=flags.dry_run)
@@ -83,8 +82,6 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
         searches = spec.mode == "greedy-search"
         session = SearchSession(*given, racing=not flags.no_racing) if searches else Session(*given)
         await session.run()
-    finally:
-        study.close()
 
 
 def _describe(path: Path) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from ablations.conditions import Condition, format_value
 from ablations.demonstrations import CHARACTERS_PER_TOKEN
-from ablations.greedy_search import SearchPlan, longest_condition
 from ablations.judges import Judge
 from ablations.records import Usage
+from ablations.search_plan import SearchPlan, longest_condition
 from ablations.spec import StudySpec
 from ablations.terminal import format_money
 

@@ -15,7 +15,8 @@ from ablations.closing import show_search
 from ablations.conditions import Condition
 from ablations.errors import StorageError
 from ablations.evaluation import Evaluator, Progress
-from ablations.greedy_search import PROMPT_FILE, SELECTION_FILE, Found, GreedySearch, longest_condition
+from ablations.greedy_search import Found, GreedySearch
+from ablations.search_plan import PROMPT_FILE, SELECTION_FILE, longest_condition
 from ablations.session import Session
 from ablations.store import Store
 from ablations.terminal import progress_display, search_status

@@ -113,6 +113,10 @@ class StudySpec:
             )
         if self.mode == "greedy-search" and self.space.names:
             raise UsageError(f"{self.file.path}: a greedy search varies the demonstrations alone; drop [parameters.…]")
+        if self.mode != "greedy-search" and not self.space.names:
+            raise UsageError(
+                f"--mode {self.mode}: {self.file.path} varies no parameter; it is for a greedy search alone"
+            )
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(
                 f"--sampler {self.sampler} looks at results and so biases importances; an ablation takes qmc, grid, "

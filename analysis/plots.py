@@ -139,10 +139,10 @@ def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: s
     if baseline is not None:
         axes.axhline(baseline, color="black", linewidth=0.8, linestyle="--", label="baseline")
     axes.set_xticks(range(len(numbers)), [str(number) for number in numbers])
-    axes.set_xlabel("demonstrations asked for")
+    axes.set_xlabel("demonstrations asked for (bars: 95 % interval of the difference to the baseline)")
     axes.set_ylabel(f"mean score\n({judge} judge)")
     n = max(curve.get_column("n"), default=0)
-    axes.set_title(f"Score by demonstrations; bars: 95 % interval of the difference to the baseline (n = {n} queries)")
+    axes.set_title(f"Score by number and source of demonstrations (n = {n} queries)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
     return axes
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.assembly import Assembly, assemble, fitted, study_file
+from ablations.assembly import Assembly, fitted, study_file
+from ablations.assembly import assembled as assembled_study
 from ablations.cli import build_parser
 from ablations.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
 from ablations.queries import load_queries
@@ -48,9 +49,12 @@ def assembled(tmp_path: Path) -> Any:
         path.write_text(space)
         given = ["run", "--search-space", str(path), "--mlruns", str(tmp_path / "mlruns"), "--limit", "4", *arguments]
         flags = build_parser().parse_args(given)
-        study = asyncio.run(assemble(flags, study_file(flags), Console(file=io.StringIO())))
-        study.close()
-        return study
+
+        async def put_together() -> Assembly:
+            async with assembled_study(flags, study_file(flags), Console(file=io.StringIO())) as study:
+                return study
+
+        return asyncio.run(put_together())
 
     return made
 

@@ -16,20 +16,20 @@ from rich.console import Console
 from ablations.conditions import DecodingParams, Demonstration
 from ablations.demonstrations import Chooser, Pool, Prepared
 from ablations.errors import BackendError, UsageError
-from ablations.greedy_search import (
+from ablations.greedy_search import Gain
+from ablations.places import Places
+from ablations.prompts import built_in_demonstrations, read_urial
+from ablations.records import Completion, Judgment, Prompt, Query, Score
+from ablations.search_plan import (
     ALL_ROUNDS,
     NO_CANDIDATE,
     NO_GAIN,
-    Gain,
     Halves,
     SearchPlan,
     longest_condition,
     race_settings,
     with_first,
 )
-from ablations.places import Places
-from ablations.prompts import built_in_demonstrations, read_urial
-from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.search_session import SearchSession
 from ablations.spec import StudySpec
 from ablations.study_file import read_study_file
@@ -185,6 +185,8 @@ def test_every_round_is_a_run_with_its_race_and_the_prompts_are_runs_too(world: 
     parent = next(run for run in runs if run.info.run_name == "greedy")
     assert parent.data.metrics["held_back_gain"] == pytest.approx(3.0)
     assert parent.data.tags["mlflow.note.content"].startswith("Added better, good")
+    files = {file.path for file in open_client(world.places.tracking_uri).list_artifacts(parent.info.run_id)}
+    assert files >= {"prompt.txt", "selection.json", "pool.txt", "results.parquet", "search_space.toml"}
 
 
 def test_without_a_gain_a_search_may_stop_and_keep_the_prompt(world: World, tmp_path: Path) -> None:

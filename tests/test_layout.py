@@ -24,7 +24,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "scoring store design places",
         "evaluation lengths",
         "spec results trials",
-        "tracking",
+        "tracking search_plan",
         "study greedy_search",
         "terminal plan closing",
         "session",

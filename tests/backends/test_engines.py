@@ -11,13 +11,13 @@ import pytest
 from ablations.backends import Backend
 from ablations.backends.openai_api import OpenAIBackend, completion_request, probe_server
 from ablations.backends.vllm_engine import VllmBackend, _sampling_params, check_settings
-from ablations.conditions import DecodingParams
+from ablations.conditions import DecodingParams, PromptParts
 from ablations.errors import UsageError
 from ablations.judges.text_statistics import freshness
 from ablations.models import leading_bos, resolve_model
-from ablations.prompts import build_parts, render_prompt
+from ablations.prompts import CHAT, build_parts, render_prompt
 from ablations.queries import load_queries
-from ablations.records import Completion, Prompt
+from ablations.records import Completion, Prompt, Query
 from tests.backends.contract import TEXTS, BackendContract, settings
 from tests.servers import CONTEXT, MODEL, SERVED, Loop
 
@@ -62,6 +62,27 @@ class TestVllmEngine(BackendContract):
 
     def test_the_context_is_what_was_asked_for(self, engine: VllmBackend) -> None:
         assert engine.context_length == CONTEXT
+
+    def test_a_chat_prompt_has_one_bos_and_its_answer_ends_with_the_turn(self, loop: Loop, engine: VllmBackend) -> None:
+        query = Query("q", "", ("Say hello in one word.",))
+        prompt = render_prompt(query, PromptParts("", CHAT), chat_template=engine.chat_template)
+        assert prompt.templated
+        assert prompt.text.endswith("<|im_start|>user\nSay hello in one word.<|im_end|>\n<|im_start|>assistant\n")
+        assert leading_bos(engine._token_ids(prompt.text, templated=True), 1) == 1
+        completion = loop.run(engine.generate(prompt, settings(max_tokens=100), 0))
+        assert completion.finish_reason == "stop"
+        assert "<|im_end|>" not in completion.text
+        assert completion.prompt_tokens == loop.run(engine.count_tokens(prompt.text, templated=True))
+
+    def test_shared_beginnings_are_found_in_the_prefix_cache(self, loop: Loop, engine: VllmBackend) -> None:
+        beginning = "The prefix of this prompt is long enough to fill some blocks of the cache. " * 8
+        before = engine.prefix_cache
+        for end in ("One.", "Two."):
+            loop.run(engine.generate(Prompt("p", 1, beginning + end), settings(max_tokens=1), 0))
+        after = engine.prefix_cache
+        read, cached = (getattr(after, name) - getattr(before, name) for name in ("prompt_tokens", "cached_tokens"))
+        assert 0.3 < cached / read < 0.5  # of the second prompt all but its end
+        assert after.hit_rate == after.cached_tokens / after.prompt_tokens
 
     def test_what_vllm_prints_goes_to_the_log(self, engine: VllmBackend) -> None:
         assert "KV cache" in engine._log_file.read_text()

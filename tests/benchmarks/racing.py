@@ -13,7 +13,7 @@ from statistics import fmean
 import polars as pl
 
 from ablations.demonstrations.racing import Scores, race
-from ablations.greedy_search import race_settings
+from ablations.search_plan import race_settings
 
 TABLE = Path(__file__).parents[1] / "fixtures" / "greedy_round.parquet"
 """Candidates, queries and scores of a round: gemma-3-270m, the reference judge."""

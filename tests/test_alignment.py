@@ -1,0 +1,103 @@
+"""Claims about several models: each has a process and a study of its own, and they end side by side."""
+
+import asyncio
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from ablations.alignment import compare_models, run_models, study_names
+from ablations.errors import PartFailedError, UsageError, UserError
+from ablations.places import Places
+from ablations.results import write_results
+from ablations.study_file import find_study_file, read_study_file
+from ablations.tracking import open_client
+from tests.analysis.test_statistics import make_results
+
+ROOT = Path(__file__).parents[1]
+RUN = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "alignment", "--limit", "2"]
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, *more], cwd=folder, capture_output=True, text=True, check=False, timeout=500)
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="would have one study name"):
+        study_names("alignment", ["one/model", "two/model"])
+
+
+@pytest.mark.parametrize(("model", "expected"), [("./nowhere", UserError), ("no such", UserError)])
+def test_a_model_whose_study_ends_badly_ends_the_others_with_the_same_code(
+    model: str, expected: type[Exception], tmp_path: Path
+) -> None:
+    console = Console(file=io.StringIO())
+    arguments = ["run", "--study", "alignment", "--dry-run", "--mlruns", str(tmp_path / "mlruns")]
+    with pytest.raises(expected, match=r"ended with exit code 2, as said above"):
+        run_models(arguments, {model: "a", "smollm2-135m-instruct": "b"}, console)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_dies_is_a_part_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(PartFailedError, match="exit code 1, as said above; the same command goes on"):
+        run_models([], {"model": "name"}, Console(file=io.StringIO()))
+
+
+def arm(headings: str, shown: int, effect: float) -> pl.DataFrame:
+    """The baseline of a made study, as a model asked in one way."""
+    made = make_results(effect=effect, noise=0.1, trials=2)
+    own = made.filter(pl.col("role") == "baseline")
+    return own.with_columns(**{"param.headings": pl.lit(headings), "param.demonstrations": pl.lit(shown)})
+
+
+def test_models_are_compared_shown_and_logged_beside_their_studies(tmp_path: Path, empty_tracking: Path) -> None:
+    places = Places.choose(str(tmp_path), None, None, None)
+    Path(places.tracking_uri.removeprefix("sqlite:///")).write_bytes(empty_tracking.read_bytes())
+    names = study_names("alignment", ["base", "org/aligned"])
+    zero, shown = arm("urial", 0, 0.0), arm("urial", 3, 0.0).with_columns(trial=pl.lit(9), score=pl.col("score") + 1)
+    chat = arm("chat", 0, 0.0).with_columns(score=pl.col("score") + 3)
+    write_results(pl.concat([zero, shown], how="vertical_relaxed"), places.results(names["base"]))
+    write_results(chat, places.results(names["org/aligned"]))
+    text = io.StringIO()
+    file = read_study_file(find_study_file("alignment"))
+    asyncio.run(compare_models("alignment", file, names, places, Console(file=text, width=200)))
+    printed = text.getvalue()
+    assert "base, in context minus base, zero-shot, turn 1: +1.00 [+1.00, +1.00]" in printed
+    assert "org/aligned, aligned (chat template) minus base, in context, average: +2.00" in printed
+    assert "minus base, zero-shot, turn 2" in printed
+    client = open_client(places.tracking_uri)
+    (logged,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert logged.info.run_name == "alignment"
+    assert logged.data.tags["mlflow.note.content"].startswith("Gaps whose interval excludes 0: ")
+    assert {file.path for file in client.list_artifacts(logged.info.run_id)} >= {"figures", "tables"}
+
+
+@pytest.mark.slow
+def test_a_dry_run_plans_every_model_and_asks_as_an_aligned_model_where_there_is_a_template(tmp_path: Path) -> None:
+    done = run(tmp_path, "--dry-run", "--mlruns", "results")
+    assert done.returncode == 0, done.stderr
+    base, aligned = done.stdout.split("model 2 of 2: ")
+    assert "the model has no chat template that is known here" in base
+    assert ("headings=chat" in base, "headings=chat" in aligned) == (False, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_model_is_asked_in_all_three_ways_in_a_process_of_its_own_and_compared(tmp_path: Path) -> None:
+    done = run(tmp_path, "--models", "smollm2-135m-instruct", "--mlruns", "results")
+    assert done.returncode == 0, done.stderr
+    frame = pl.read_parquet(tmp_path / "results/results/alignment.smollm2-135m-instruct/results.parquet")
+    chat = frame.filter(pl.col("param.headings") == "chat")
+    assert len(chat) == 4
+    assert not any("<|im" in answer for answer in chat.get_column("answer"))
+    assert "Models side by side" in done.stdout
+    assert "aligned (chat template)" in done.stdout
+    again = run(tmp_path, "--models", "smollm2-135m-instruct", "--mlruns", "results")
+    assert again.returncode == 0, again.stderr
+    assert "engine ready" not in again.stdout
+    assert "Models side by side" in again.stdout
