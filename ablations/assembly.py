@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -224,10 +225,12 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
         [f"the pool holds {most}: {_listed(numbers, most)} demonstrations are left out"] if numbers[-1] > most else []
     )
 
+    draws = spec.space["draw"].domain.values() if "draw" in spec.space.names else (spec.baseline.prompt.draw,)
+
     def conditions(number: int) -> Iterator[Condition]:
-        for source in map(str, sources):
+        for source, draw in product(map(str, sources), draws):
             if number <= chooser.most(source):
-                yield spec.to_condition({"demonstrations": number, "source": source})
+                yield spec.to_condition({"demonstrations": number, "source": source, "draw": draw})
 
     within = [number for number in numbers if number <= most]
     found = await largest_fitting(backend, conditions, spec.queries, within, most)

@@ -126,6 +126,7 @@ def import_prompt(flags: argparse.Namespace) -> int:
         "rules_characters": len(file.rules),
         "demonstrations": len(shown),
         "without_answer": sum(one.answer is None for one in shown),
+        "note": None if shown else "no role line was found, so that the whole text counts as rules",
         "identical_when_written_back": file.written.encode() == flags.file.read_bytes(),
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -133,6 +134,8 @@ def import_prompt(flags: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str) -> None:
+    if path.exists():
+        raise UsageError(f"{path} exists and is not written over; name another file, or delete it")
     try:
         path.write_bytes(text.encode())
     except OSError as error:

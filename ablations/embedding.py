@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ablations.conditions import content_hash
 from ablations.errors import ModelError
 from ablations.models import PACKAGED, embedding_model_dir, folder_identity
+from ablations.packaged import first_line
 
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 Vectors = NDArray[np.float32]
@@ -83,7 +84,7 @@ class Encoder:
             self._model = SentenceTransformer(location, device="cpu")
         except Exception as error:  # whatever the hub's client or a damaged folder makes it raise
             raise ModelError(
-                f"the sentence encoder {self.name!r} cannot be loaded: {str(error).splitlines()[0]}; give "
+                f"the sentence encoder {self.name!r} cannot be loaded: {first_line(error)}; give "
                 f"{DEFAULT_ENCODER}, the folder of a sentence-transformers model, or a hub id that can be reached"
             ) from error
 

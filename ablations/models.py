@@ -49,8 +49,10 @@ IDENTITY_PATTERNS = (
     "merges.txt",
     "*.index.json",
     "*.py",
+    "modules.json",
+    "*/config.json",
 )
-"""The small files that decide, with the weights, what a model computes."""
+"""The small files that decide, with the weights, what a model computes; the last two are a sentence encoder's."""
 
 
 @dataclass(frozen=True)
@@ -198,11 +200,11 @@ def folder_identity(path: Path) -> str:
     """Hash the small files fully, and of each weights file its size and its first, middle and last MiB."""
     digest = hashlib.sha256()
     for file in _matching(path, IDENTITY_PATTERNS):
-        digest.update(f"{file.name}:{file_sha256(file)}\n".encode())
+        digest.update(f"{file.relative_to(path)}:{file_sha256(file)}\n".encode())
     mebibyte = 1 << 20
-    for file in _matching(path, WEIGHT_PATTERNS):
+    for file in _matching(path, (*WEIGHT_PATTERNS, *(f"*/{pattern}" for pattern in WEIGHT_PATTERNS))):
         size = file.stat().st_size
-        digest.update(f"{file.name}:{size}\n".encode())
+        digest.update(f"{file.relative_to(path)}:{size}\n".encode())
         with file.open("rb") as stream:
             for start in (0, size // 2, max(0, size - mebibyte)):
                 stream.seek(start)

@@ -18,10 +18,11 @@ _BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
 
 
 class Arm(NamedTuple):
-    """One model asked in one way."""
+    """One model asked in one way; `way` is its `kind`, with the condition's name where a model has several of it."""
 
     model: str
     way: str
+    kind: str
 
     def __str__(self) -> str:
         return f"{self.model}, {self.way}"
@@ -59,10 +60,10 @@ def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     rows = []
     for first, second in combinations(arms, 2):
         same = first.model == second.model
-        across = {first.way, second.way} == {IN_CONTEXT, CHAT}
+        across = {first.kind, second.kind} == {IN_CONTEXT, CHAT}
         if not (same or across):
             continue
-        better, worse = sorted((first, second), key=lambda arm: (ZERO_SHOT, IN_CONTEXT, CHAT).index(arm.way))[::-1]
+        better, worse = sorted((first, second), key=lambda arm: (ZERO_SHOT, IN_CONTEXT, CHAT).index(arm.kind))[::-1]
         for group in GROUPS:
             joined = _by_query(arms[better], group).join(_by_query(arms[worse], group), on="query_id", suffix="_worse")
             if joined.is_empty():
@@ -82,7 +83,9 @@ def _arms(frames: Mapping[str, pl.DataFrame]) -> dict[Arm, pl.DataFrame]:
         for (_,), own in counted.group_by("trial", maintain_order=True):
             chat = own.get_column("param.headings")[0] == "chat"
             shown = own.get_column("param.demonstrations")[0] > 0
-            arms[Arm(model, CHAT if chat else IN_CONTEXT if shown else ZERO_SHOT)] = own
+            kind = CHAT if chat else IN_CONTEXT if shown else ZERO_SHOT
+            again = any(arm.model == model and arm.kind == kind for arm in arms)
+            arms[Arm(model, f"{kind}: {own.get_column('label')[0]}" if again else kind, kind)] = own
     return arms
 
 

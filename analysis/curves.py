@@ -34,7 +34,8 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
 
     Columns: source, demonstrations, draws (random draws that are averaged), mean (points), difference, low, high
     (paired with the baseline over queries, 95 %), lowest_draw, highest_draw (means of single draws), n (queries),
-    prompt_tokens (mean per request). Empty where the study does not vary the source, or the baseline is missing.
+    prompt_tokens (mean per request). Empty where the study does not vary the source or varies more than source, number
+    and draw, since a curve would average over the rest, and where the baseline is missing.
     """
     baseline, scores = baseline_trial(results), _source_scores(results)
     if baseline is None or scores.is_empty():
@@ -54,7 +55,7 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
-    """Return each source against each later one by name, with as many demonstrations asked for.
+    """Return each source against each earlier one by name, with as many demonstrations asked for.
 
     Columns: source, against, demonstrations, difference, low, high (points, paired over queries, 95 %), n (queries).
     """
@@ -75,7 +76,8 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
 
 def _source_scores(results: pl.DataFrame) -> pl.DataFrame:
     """Return scores of trials with demonstrations: trial, query_id, score, source, demonstrations, prompt_tokens."""
-    if "source" not in varied_parameters(results):
+    varied = set(varied_parameters(results))
+    if "source" not in varied or not varied <= {"source", "demonstrations", "draw"}:
         return pl.DataFrame(
             schema={"trial": pl.Int64, "query_id": pl.String, "score": pl.Float64, "source": pl.String}
             | {"demonstrations": pl.Int64, "prompt_tokens": pl.Float64}

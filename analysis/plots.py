@@ -78,7 +78,7 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
     for index, row in enumerate(own.iter_rows(named=True)):
         middle = means[row["reference_trial"]] + row["difference"]
         low, high = row["low"], row["high"]
-        spread = None if low is None else ([max(row["difference"] - low, 0)], [max(high - row["difference"], 0)])
+        spread = None if low is None else _bounds(row["difference"], low, high)
         label = "this parameter alone, 95 % interval of the difference" if index == 0 else None
         axes.errorbar([places[row["value"]]], [middle], yerr=spread, fmt="o", color=BLUE, capsize=4, label=label)
     references = own.select("against", "reference_trial").unique(maintain_order=True)
@@ -132,8 +132,7 @@ def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: s
         axes.plot(at, own.get_column("mean"), "o-", color=COLOURS[index % len(COLOURS)], label=label)
         for place, row in zip(at, own.iter_rows(named=True), strict=True):
             if row["low"] is not None:
-                middle = row["mean"] - row["difference"]
-                bounds = ([row["mean"] - middle - row["low"]], [row["high"] - (row["mean"] - middle)])
+                bounds = _bounds(row["difference"], row["low"], row["high"])
                 colour = COLOURS[index % len(COLOURS)]
                 axes.errorbar([place], [row["mean"]], yerr=bounds, fmt="none", ecolor=colour, capsize=3, alpha=0.6)
     if baseline is not None:
@@ -173,8 +172,13 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Any, axes: Axes) -> Axes:
 
 
 def _draw_interval(axes: Axes, row: float, value: float, low: float | None, high: float | None, colour: str) -> None:
-    spread = None if low is None or high is None else ([value - low], [high - value])
+    spread = None if low is None or high is None else _bounds(value, low, high)
     axes.errorbar([value], [row], xerr=spread, fmt="o", color=colour, capsize=4)
+
+
+def _bounds(value: float, low: float, high: float) -> tuple[list[float], list[float]]:
+    """Return how far an interval reaches below and above its value; rounding may put a bound on the wrong side."""
+    return [max(value - low, 0.0)], [max(high - value, 0.0)]
 
 
 def _short(text: str, length: int = 18) -> str:

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from ablations.alignment import compare_models, run_models, study_names
+from ablations.cli import main
 from ablations.errors import PartFailedError, UsageError, UserError
 from ablations.places import Places
 from ablations.results import write_results
@@ -78,12 +79,16 @@ def test_models_are_compared_shown_and_logged_beside_their_studies(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_dry_run_plans_every_model_and_asks_as_an_aligned_model_where_there_is_a_template(tmp_path: Path) -> None:
-    done = run(tmp_path, "--dry-run", "--mlruns", "results")
-    assert done.returncode == 0, done.stderr
-    base, aligned = done.stdout.split("model 2 of 2: ")
-    assert "the model has no chat template that is known here" in base
-    assert ("headings=chat" in base, "headings=chat" in aligned) == (False, True)
+def test_a_model_without_a_chat_template_is_not_asked_as_an_aligned_model_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "--study", "alignment", "--model", "gemma-3-270m", "--dry-run", "--mlruns", "results"]
+    assert main(arguments) == 0
+    shown = capfd.readouterr().out
+    assert "the model has no chat template that is known here" in shown
+    assert "demonstrations=3" in shown
+    assert "headings=chat" not in shown
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """The commands as a person calls them: one message and exit code 2 for bad input, nothing written."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,14 @@ BAD = {
     "missing search space": (["--search-space", "nowhere.toml"], "nowhere.toml cannot be read"),
     "missing queries": (["--study", "decoding", "--queries", "nowhere.jsonl"], "nowhere.jsonl"),
     "missing prompt file": (["--study", "decoding", "--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
+    "unknown pool": (["--study", "components", "--pool", "exampels"], "did you mean examples?"),
+    "styles of a pool without them": (["--study", "components", "--pool", "examples"], "one style"),
+    "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "--pool 'pool.jsonl' is neither"),
+    "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds, --candidates and --no-racing"),
+    "no candidate": (["--study", "greedy-search", "--candidates", "0"], "--candidates 0 leaves nothing to search"),
+    "missing greedy prompt": (["--study", "many-shot", "--greedy", "nowhere.txt"], "nowhere.txt does not exist"),
+    "several models of a study of one": (["--study", "decoding", "--models", "a,b"], "--models is for a study of"),
+    "models without a name": (["--study", "alignment", "--models", "a,,b"], "has an empty name"),
     "unknown backend": (["--study", "decoding", "--backend", "vlm"], "did you mean vllm?"),
     "server without address": (["--study", "decoding", "--backend", "openai"], "--base-url"),
     "unreachable server": (["--study", "decoding", "--base-url", "http://127.0.0.1:9/v1"], "no completions server"),
@@ -212,3 +221,42 @@ def test_ui_without_results_says_what_to_do(command: Callable[..., Called]) -> N
     done = command("ui", "--mlruns", "none")
     assert done.code == 2
     assert "make decoding" in done.err
+
+
+PROMPT_FILE = "Be kind.\n\n# Query:\n```\nHi?\n```\n\n# Answer:\n```\nHello.\n```\n"
+
+
+def test_a_prompt_file_is_taken_apart_into_parts_that_a_study_takes(
+    tmp_path: Path, command: Callable[..., Called]
+) -> None:
+    (tmp_path / "urial.txt").write_text(PROMPT_FILE)
+    outputs = ("--rules", "rules.txt", "--pool", "pool.jsonl", "--write-back", "again.txt")
+    done = command("import", "urial", "urial.txt", *outputs)
+    assert done.code == 0
+    told = json.loads(done.out)
+    assert (told["demonstrations"], told["identical_when_written_back"], told["note"]) == (1, True, None)
+    assert (tmp_path / "again.txt").read_text() == PROMPT_FILE
+    space = '[study.baseline]\ntemperature = 0.0\nrules = "rules.txt"\ndemonstrations = 1\n'
+    (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
+    planned = command("run", "--search-space", "mine.toml", "--pool", "pool.jsonl", "--limit", "4", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "rules rules.txt, headings urial, 1 demonstrations" in planned.out
+    assert "pool.jsonl, 1 demonstrations, none of them equal to a query" in planned.out
+
+
+def test_an_import_writes_over_nothing(tmp_path: Path, command: Callable[..., Called]) -> None:
+    (tmp_path / "urial.txt").write_text(PROMPT_FILE)
+    done = command("import", "urial", "urial.txt", "--write-back", "urial.txt")
+    assert (done.code, "urial.txt exists and is not written over" in done.err) == (2, True)
+
+
+def test_a_text_without_headings_is_said_to_be_rules_alone(tmp_path: Path, command: Callable[..., Called]) -> None:
+    (tmp_path / "rules.txt").write_text("Be kind.\n")
+    assert "no role line was found" in json.loads(command("import", "urial", "rules.txt").out)["note"]
+
+
+@pytest.mark.parametrize("study", ["many-shot", "retrieval", "greedy-search", "alignment"])
+def test_the_baselines_prompt_of_every_study_can_be_shown(command: Callable[..., Called], study: str) -> None:
+    done = command("prompt", "--study", study, "--query", "Why?")
+    assert done.code == 0, done.err
+    assert "Why?" in done.out

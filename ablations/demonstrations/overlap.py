@@ -14,8 +14,8 @@ from ablations.embedding import Encoder
 from ablations.records import Query
 
 NEAR = 0.9
-"""From this cosine on two texts are nearly equal. Paraphrases of one question lie above it with MiniLM, two questions
-about one topic below (tests/demonstrations/test_overlap.py)."""
+"""From this cosine on two texts are nearly equal. With MiniLM close rewordings of a question lie above it, two
+questions about one topic below, and free paraphrases often below too (tests/demonstrations/test_overlap.py)."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from ablations.conditions import Demonstration, content_hash
 from ablations.errors import PoolError, nearest
 from ablations.json_rows import Row, read_rows
+from ablations.packaged import first_line
 from ablations.prompts import built_in_demonstrations, read_urial
 from ablations.prompts.built_in import read_lines
 
@@ -21,6 +22,7 @@ EXAMPLES = "examples"
 """The built-in two-turn examples."""
 BUILT_IN = (STYLED, EXAMPLES)
 
+_FILE_ENDINGS = (".txt", ".json", ".jsonl")
 _QUERY_KEYS = ("query", "instruction", "prompt", "question")
 _ANSWER_KEYS = ("answer", "output", "response", "completion")
 _MESSAGE_LISTS = {"messages": ("role", "content"), "conversations": ("from", "value")}
@@ -61,13 +63,14 @@ def load_pool(name: str) -> Pool:
 
     Args:
         name: a built-in pool (`demonstrations`, `examples`); a prompt file of URIAL's kind (`.txt`); a file of JSON
-            rows (a list, or one row a line) with query/answer, instruction/output, prompt/response, messages or
-            conversations (ShareGPT); or a data set of the hub, `org/name` or `org/name:split` (default: train).
+            rows (a list, or one row a line) with query/answer, instruction/output, prompt/response, turns/answers,
+            messages or conversations (ShareGPT); or a data set of the hub, `org/name` or `org/name:split` (train).
 
     Of a conversation the first exchange is taken. A row without an answer is a query alone.
 
     Raises:
         PoolError: there is no such pool, a row cannot be read (named by its place), or nothing is left.
+        PromptError: a prompt file cannot be taken apart.
     """
     if name == STYLED:
         return Pool(name, built_in_demonstrations())
@@ -79,7 +82,7 @@ def load_pool(name: str) -> Pool:
         return _distinct(name, read_urial(path).demonstrations, [])
     if path.is_file():
         return _pool(name, read_rows(path, name, PoolError))
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.suffix:
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in _FILE_ENDINGS:
         return _pool(name, _hub_rows(name))
     raise PoolError(
         f"--pool {name!r} is neither a built-in pool nor a file; {nearest(name, BUILT_IN)}, or give a prompt file, "
@@ -111,7 +114,7 @@ def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Po
 
 def _demonstration(row: Mapping[str, Any], where: str) -> tuple[Demonstration, bool]:
     """Return the first exchange of a row, and whether the conversation goes on."""
-    identity = str(row.get("id") or where.rsplit(" ", 1)[-1])
+    identity = str(where.rsplit(" ", 1)[-1] if row.get("id") in (None, "") else row["id"])
     for key, (role, content) in _MESSAGE_LISTS.items():
         if key in row:
             return _first_exchange(row[key], role, content, identity, where)
@@ -120,16 +123,16 @@ def _demonstration(row: Mapping[str, Any], where: str) -> tuple[Demonstration, b
         if not (isinstance(turns, list) and isinstance(answers, list) and turns and answers):
             raise PoolError(f"{where}: turns and answers must be lists with at least one text")
         return Demonstration(identity, _text(turns[0], "turns", where), _answer(answers[0], where)), len(turns) > 1
-    query = next((row[key] for key in _QUERY_KEYS if key in row), None)
+    query = next((row[key] for key in _QUERY_KEYS if row.get(key) is not None), None)
     if query is None:
         raise PoolError(
-            f"{where} has none of {', '.join((*_QUERY_KEYS, *_MESSAGE_LISTS))}; give rows such as "
+            f"{where} has none of {', '.join((*_QUERY_KEYS, *_MESSAGE_LISTS))}, turns with answers; give rows such as "
             '{"query": …, "answer": …} or {"messages": [{"role": "user", "content": …}, …]}'
         )
     text, added = _text(query, "the query", where), row.get("input")
     if isinstance(added, str) and added.strip():  # Alpaca's form: an instruction and what it is about
         text = f"{text}\n\n{added}"
-    answer = next((row[key] for key in _ANSWER_KEYS if key in row), None)
+    answer = next((row[key] for key in _ANSWER_KEYS if row.get(key) is not None), None)
     return Demonstration(identity, text, _answer(answer, where)), False
 
 
@@ -145,21 +148,29 @@ def _first_exchange(messages: Any, role: str, content: str, identity: str, where
 
 
 def _speaker(role: object, where: str) -> str:
-    if role not in _SPEAKERS:
+    if not isinstance(role, str) or role not in _SPEAKERS:
         raise PoolError(f"{where}: the speaker {role!r} is not known; {nearest(str(role), _SPEAKERS)}")
-    return _SPEAKERS[str(role)]
+    return _SPEAKERS[role]
 
 
 def _text(value: object, what: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise PoolError(f"{where}: {what} is empty or no text; give every demonstration a query")
-    return value
+    return _encodable(value, where)
+
+
+def _encodable(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PoolError(f"{where} holds a lone surrogate, which is no character; mend it") from error
+    return text
 
 
 def _answer(value: object, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise PoolError(f"{where}: the answer is {type(value).__name__}; give a text, or null for a query alone")
-    return value
+    return None if value is None else _encodable(value, where)
 
 
 def _hub_rows(name: str) -> Iterable[tuple[str, Row]]:
@@ -171,7 +182,7 @@ def _hub_rows(name: str) -> Iterable[tuple[str, Row]]:
         rows = datasets.load_dataset(data_set, split=split or "train")
     except Exception as error:  # the hub's client has no base class of its own errors
         raise PoolError(
-            f"--pool {name!r}: the data set cannot be loaded ({str(error).splitlines()[0]}); check its name, split and "
+            f"--pool {name!r}: the data set cannot be loaded ({first_line(error)}); check its name, split and "
             "the network, log in with `hf auth login` where it is gated, or give a file of JSON rows"
         ) from error
     for number, row in enumerate(rows, start=1):

@@ -98,7 +98,8 @@ async def prepare_pool(
     """
     pool = load_pool(settings.name)
     encoder = Encoder(settings.encoder, memory)
-    greedy = read_urial(settings.greedy).demonstrations if settings.greedy else ()
+    searched = read_urial(settings.greedy).demonstrations if settings.greedy else ()
+    greedy = tuple(replace(one, id=f"greedy-{one.id}") for one in searched)  # told apart from the pool's own
     known = built_in_queries and pool.name in BUILT_IN and not greedy
     overlaps = find_overlaps((*pool.demonstrations, *greedy), queries, None if known else encoder)
     notes = [*pool.left_out]
@@ -116,7 +117,10 @@ async def prepare_pool(
     chooser = Chooser(pool, queries, encoder, settings.limits, lengths, greedy, seed)
     if chooser.too_long:
         notes.append(f"{chooser.too_long} demonstrations are longer than {settings.max_tokens_each} tokens: left out")
-    if not chooser.most("first"):
+    total, shortest = settings.max_tokens_total, min(lengths.values(), default=0)
+    if total is not None and shortest > total:
+        notes.append(f"the shortest demonstration takes {shortest} tokens, and those of one prompt may take {total}")
+    if not chooser.most("first") or (total is not None and shortest > total):
         raise PoolError(f"nothing is left of the pool {settings.name!r}: {'; '.join(notes)}; give another with --pool")
     return Prepared(chooser, tuple(overlaps), settings.allow_overlap, tuple(notes))
 

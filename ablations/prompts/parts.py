@@ -67,6 +67,8 @@ class FirstOnes:
         """Return the first `count`, whatever the draw; another source needs a pool."""
         del draw
         pool = self.everything
+        if not count:
+            return Chosen()
         if source != "first":
             raise ConditionError(f"source = {source!r} chooses from a pool, and none was given; use 'first'")
         if count > len(pool):

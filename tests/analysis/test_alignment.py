@@ -80,7 +80,7 @@ def test_the_chat_template_is_a_way_of_its_own_with_and_without_demonstrations()
 
 def test_a_gap_within_a_model_is_paired_over_its_queries() -> None:
     found = gaps({"base": BASE})
-    names = (str(Arm("base", IN_CONTEXT)), str(Arm("base", ZERO_SHOT)))
+    names = (str(Arm("base", IN_CONTEXT, IN_CONTEXT)), str(Arm("base", ZERO_SHOT, ZERO_SHOT)))
     assert list(found) == [(*names, group) for group in ("turn 1", "turn 2", "average")]
     first, second, average = found.values()
     assert (first["difference"], first["low"], first["high"], first["n"]) == (2.0, 2.0, 2.0, 3)
@@ -165,3 +165,13 @@ def test_the_figure_shows_both_turns_of_every_arm() -> None:
     ]
     assert "3 queries" in axes.get_title(loc="left")
     assert {line.get_label() for line in axes.lines} >= {"turn 1", "turn 2"}
+
+
+def test_two_conditions_of_one_way_keep_their_own_rows() -> None:
+    more = trial(IN_CONTEXT, number=7, label="demonstrations=10")
+    named = [row | {"label": "demonstrations=3"} for row in trial(IN_CONTEXT)]
+    table = alignment_table({"m": model(named, more)})
+    assert table.get_column("way").unique(maintain_order=True).to_list() == [
+        IN_CONTEXT,
+        f"{IN_CONTEXT}: demonstrations=10",
+    ]

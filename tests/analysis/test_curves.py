@@ -187,7 +187,6 @@ def test_a_curve_without_a_baselines_mean_has_no_line_for_it() -> None:
     assert "baseline" not in {line.get_label() for line in axes.lines}
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="rounding makes a bar without length negative")
 def test_a_curve_is_drawn_where_every_query_gained_the_same() -> None:
     zero, shown = 7.769230769230769, 8.26923076923077
     results = frame(
@@ -237,3 +236,10 @@ def test_a_search_without_a_held_back_score_draws_its_rounds_alone() -> None:
     with new_figure() as (_, axes):
         draw_rounds(ROUNDS, Gain.between([None], [5.0]), axes)
     assert len(drawn_points(axes)) == len(axes.get_yticklabels()) == 2
+
+
+def test_a_study_that_varies_more_than_the_demonstrations_has_no_curve() -> None:
+    hot = [row | {"active": [*row["active"], "temperature"]} for row in trial(4, RETRIEVED, "retrieved", 3)]
+    assert not demonstration_curve(study()).is_empty()
+    assert demonstration_curve(study(hot)).is_empty()
+    assert source_contrasts(study(hot)).is_empty()
