@@ -4,8 +4,8 @@ vLLM does not give a model's memory back within a process, so the process ends b
 how a study is called, not how it runs.
 """
 
+import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ import polars as pl
 from rich.console import Console
 
 from ablations.closing import show_alignment
+from ablations.conditions import content_hash
 from ablations.errors import AblationError, PartFailedError, UsageError, UserError
 from ablations.places import REPOSITORY, Places
 from ablations.store import Store
@@ -49,12 +50,12 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
     for number, (model, name) in enumerate(names.items(), start=1):
         console.print(f"model {number} of {len(names)}: {model}", style="bold", markup=False)
         command = [sys.executable, "-m", "ablations", *arguments, "--model", model, "--name", name]
-        child = subprocess.Popen(command, env=_environment())
+        # In a session of its own, so that it is told of an interrupt once, by this process, whoever was told first.
+        child = subprocess.Popen(command, env=_environment(), start_new_session=True)
         try:
             code = child.wait()
-        except KeyboardInterrupt as interrupt:
-            if interrupt.args:  # a signal to this process alone; Ctrl-C reaches the child by itself
-                child.send_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            child.terminate()  # as an interrupt: a process in the background may have been told to ignore SIGINT
             child.wait()
             raise
         if code == 130:
@@ -65,8 +66,6 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path}
 
@@ -75,23 +74,26 @@ async def compare_models(
     name: str, file: StudyFile, names: Mapping[str, str], places: Places, console: Console
 ) -> None:
     """Show the models side by side, and log the tables as a run beside theirs."""
-    from analysis.alignment import alignment_gaps, alignment_table
+    from analysis.alignment import alignment_gaps, alignment_table, missing_arms
     from analysis.frames import load_results
     from analysis.plots import draw_alignment, new_figure
 
     frames = {model: load_results(places.results(own)) for model, own in names.items()}
     table, gaps = alignment_table(frames), alignment_gaps(frames)
-    headline = show_alignment(console, table, gaps)
+    headline = show_alignment(console, table, gaps, missing_arms(frames))
     with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
         draw_alignment(table, axes)
-    store = Store(places.store)
-    try:
-        study_id = store.add_study(name, {"models": list(names)})
+    store, models = Store(places.store), list(names)
+    try:  # under a name of its own: one model alone may be studied under the plain one
+        study_id = store.add_study(f"{name}.models-{content_hash(models)}", {"models": models})
     finally:
         store.close()
     tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
     await tracker.start(study_id, headline, {"models": ", ".join(names)}, {"search_space.toml": file.text})
-    metrics = {f"gap/{index}": row["difference"] for index, row in enumerate(gaps.iter_rows(named=True))}
+    metrics = {
+        f"gap/{row['better']} minus {row['worse']}/{row['group']}": row["difference"]
+        for row in gaps.iter_rows(named=True)
+    }
     tables = {"models": table.to_dict(as_series=False), "gaps": gaps.to_dict(as_series=False)}
     await tracker.log_findings(metrics, headline, tables, {"models": figure}, {})
     await tracker.finish("FINISHED")

@@ -5,36 +5,35 @@ Knows every part and starts none. Whatever can be wrong is found here, before an
 
 import argparse
 import json
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ablations.backends import BACKENDS, Backend
-from ablations.conditions import Condition, PromptParts
+from ablations.backends import Backend
+from ablations.conditions import PROMPT_PARAMETERS, Condition, PromptParts, Value, content_hash, plain_value
 from ablations.demonstrations import PoolSettings, find_overlaps, prepare_pool
-from ablations.errors import PromptError, UsageError, nearest
-from ablations.judges import Judge, JudgeSettings, Limits, make_judge
+from ablations.embedding import Encoder
+from ablations.errors import PromptError, UsageError
+from ablations.flags import engine_settings, judge_settings, options_in_force, pool_settings, with_search
+from ablations.judges import Judge, make_judge
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
 from ablations.places import Places
-from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
+from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts, take_apart
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
-from ablations.search_space import Choices, Range
-from ablations.spec import DEFAULTS, StudySpec
+from ablations.search_space import Choices, Range, SearchSpace
+from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.study_file import StudyFile, find_study_file, read_study_file
+from ablations.study_file import StudyFile
 
 GREEDY_STUDY = "greedy-search"
-LIMITS = ("max_tokens_each", "max_tokens_total")
 
 
 @dataclass
@@ -88,15 +87,15 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
         UserError: something the user gave cannot be.
     """
     options = options_in_force(flags, file)
-    file = _with_search(flags, file, options)
+    file = with_search(flags, file, options)
     judge = make_judge(options["judge"], judge_settings(flags, options["seed"]))
     queries = _queries(flags, options)
     judge.check(queries)
     check_model(options, {**file.engine, **engine_settings(flags.engine)})
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
     file, greedy, notes = _with_greedy(flags, file, places)
-    notes += _flattered(greedy, queries)
-    settings = _pool_settings(flags, file, greedy)
+    notes += _flattered(greedy or flags.prompt_file, queries)
+    settings = pool_settings(flags, file, greedy)
     leaves_out = file.pool.get("fit") == "leave-out"
     asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
     async with AsyncExitStack() as opened:
@@ -126,12 +125,70 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
             queries=queries,
             min_coverage=options["min_coverage"],
             design_name=options["design"],
-            fixed_parts=_fixed_parts(flags, file, queries),
+            fixed_parts=_fixed_parts(flags, file),
             prepared=replace(prepared, notes=(*prepared.notes, *notes)),
+            racing=not flags.no_racing,
         )
         if backend is not None and leaves_out:
             spec = await fitted(spec, backend)
+        spec = _noted(spec, _shortened_greedy(spec) + _shown_numbers(spec))
+        _check_start(spec, settings, built_in, vectors)
         yield Assembly(spec, options, judge, places, backend)
+
+
+def _noted(spec: StudySpec, notes: Sequence[str]) -> StudySpec:
+    """Return the study with more to say of its pool."""
+    if spec.prepared is None or not notes:
+        return spec
+    return replace(spec, prepared=replace(spec.prepared, notes=(*spec.prepared.notes, *notes)))
+
+
+def _shortened_greedy(spec: StudySpec) -> list[str]:
+    """Say which numbers of demonstrations the greedy prompt does not have."""
+    if spec.prepared is None or not {"source", "demonstrations"} <= set(spec.space.names):
+        return []
+    most = spec.prepared.chooser.most("greedy")
+    if not spec.space["source"].domain.contains("greedy"):
+        return []
+    if not most:
+        raise UsageError(
+            "the greedy prompt holds no demonstration; run --study greedy-search again, or give --greedy FILE"
+        )
+    lacking = _listed(sorted(map(int, spec.space["demonstrations"].domain.values())), most)  # type: ignore[arg-type]
+    return [f"the greedy prompt holds {most}: {lacking} demonstrations of it are left out"] if lacking else []
+
+
+def _shown_numbers(spec: StudySpec) -> list[str]:
+    """Say how many demonstrations are shown where a limit on their tokens leaves fewer than were asked for."""
+    notes = []
+    if spec.mode == "ablation" and spec.prepared is not None and spec.prepared.chooser.limits.total is not None:
+        parts = {content_hash(one.content()): one for one in (spec.to_condition(p.values).prompt for p in spec.design)}
+        for one in parts.values():
+            numbers = [len(one.shown_to(query.id)) for query in spec.queries]
+            if one.asked is not None and min(numbers) < one.asked:
+                draw = f" (draw {one.draw})" if one.source.startswith("random") else ""
+                notes.append(f"{one.source}{draw}: {one.asked} asked for, {min(numbers)} to {max(numbers)} shown")
+    return notes
+
+
+def _check_start(spec: StudySpec, settings: PoolSettings, built_in: bool, vectors: "Vectors | None") -> None:
+    """Raise `UsageError` if the prompt that a greedy search starts with, or a prompt file, shows an evaluation query.
+
+    A prompt file that cannot be taken apart cannot be compared; its rules are all that is known of it.
+    """
+    shown = spec.baseline.prompt.demonstrations
+    if spec.fixed_parts is not None and not shown:
+        with suppress(PromptError):
+            shown = take_apart(spec.fixed_parts.rules).demonstrations
+    own = spec.fixed_parts is None
+    if settings.allow_overlap or not shown or not (spec.mode == "greedy-search" or not own):
+        return
+    encoder = None if own and built_in else Encoder(settings.encoder, vectors)
+    if found := find_overlaps(shown, spec.queries, encoder):
+        raise UsageError(
+            f"the prompt shows what the evaluation asks ({'; '.join(map(str, found))}), and it is used as it is; "
+            "choose other queries or another --prompt-file, or give --allow-overlap, which is recorded"
+        )
 
 
 def _queries(flags: argparse.Namespace, options: Mapping[str, Any]) -> tuple[Query, ...]:
@@ -141,32 +198,13 @@ def _queries(flags: argparse.Namespace, options: Mapping[str, Any]) -> tuple[Que
     return tuple(query.first_turn for query in queries) if options["mode"] == "greedy-search" else queries
 
 
-def _fixed_parts(flags: argparse.Namespace, file: StudyFile, queries: Sequence[Query]) -> PromptParts | None:
+def _fixed_parts(flags: argparse.Namespace, file: StudyFile) -> PromptParts | None:
     """Return what a prompt file holds; as it is, or taken apart where a search is to add to it."""
-    path = flags.prompt_file
-    if path is None:
+    if flags.prompt_file is None:
         return None
     headings = str(file.baseline.get("headings", "urial"))
     searches = file.options.get("mode") == "greedy-search"
-    apart = read_prompt_parts(path, headings) if searches or not flags.allow_overlap else None
-    if apart is not None and not flags.allow_overlap and (found := find_overlaps(apart.demonstrations, queries, None)):
-        raise UsageError(
-            f"--prompt-file {path}: its demonstrations hold what the evaluation asks ({'; '.join(map(str, found))}, "
-            "counted in the file's order), and a prompt file is used as it is; take them out, choose other queries, or "
-            "give --allow-overlap, which is recorded"
-        )
-    return apart if searches else read_prompt_file(path, headings)
-
-
-def _with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudyFile:
-    """Return the study file with the search that the flags ask for."""
-    given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
-    if (given or flags.no_racing) and options["mode"] != "greedy-search":
-        raise UsageError("--rounds, --candidates and --no-racing belong to a greedy search; drop them")
-    for name, value in given.items():
-        if value < 1:
-            raise UsageError(f"--{name} {value} leaves nothing to search; give 1 or more")
-    return replace(file, search={**file.search, **given})
+    return (read_prompt_parts if searches else read_prompt_file)(flags.prompt_file, headings)
 
 
 def _with_greedy(
@@ -178,6 +216,8 @@ def _with_greedy(
     """
     varied = "source" in file.space.names and "greedy" in file.space["source"].domain.values()
     if not varied and file.baseline.get("source") != "greedy":
+        if flags.greedy:
+            raise UsageError(f"--greedy means nothing to {file.name}, which has no source greedy; drop it")
         return file, None, []
     named = str(flags.greedy or file.pool.get("greedy", GREEDY_STUDY))
     path = Path(named).expanduser() if named.endswith(".txt") else places.results(named).with_name(PROMPT_FILE)
@@ -191,9 +231,9 @@ def _with_greedy(
     return replace(file, space=space), None, [f"{missing}: it is left out (run --study greedy-search first)"]
 
 
-def _flattered(greedy: Path | None, queries: Sequence[Query]) -> list[str]:
-    """Say by how many of the queries the greedy prompt was chosen."""
-    path = None if greedy is None else greedy.with_name(SELECTION_FILE)
+def _flattered(prompt: Path | None, queries: Sequence[Query]) -> list[str]:
+    """Say by how many of the queries a greedy search chose the prompt, where it left word of that."""
+    path = None if prompt is None else prompt.with_name(SELECTION_FILE)
     if path is None or not path.is_file():
         return []
     try:
@@ -202,12 +242,6 @@ def _flattered(greedy: Path | None, queries: Sequence[Query]) -> list[str]:
         raise UsageError(f"{path} cannot be read: {error}; run the greedy search again, or delete the file") from error
     same = sum(query.id in chosen_by for query in queries)
     return [f"the greedy prompt was chosen by {same} of the {len(queries)} queries, which flatters it"] if same else []
-
-
-def _pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | None) -> PoolSettings:
-    given = {name: file.pool[name] for name in ("name", "encoder", *LIMITS) if name in file.pool}
-    given |= {name: value for name, value in (("name", flags.pool), ("encoder", flags.encoder)) if value is not None}
-    return PoolSettings(**given, greedy=greedy, allow_overlap=flags.allow_overlap)
 
 
 async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
@@ -219,20 +253,19 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
         return spec
     chooser, domain = spec.prepared.chooser, spec.space["demonstrations"].domain
     numbers = sorted(int(value) for value in domain.values())  # type: ignore[arg-type]
-    sources = spec.space["source"].domain.values() if "source" in spec.space.names else (spec.baseline.prompt.source,)
     most = chooser.most("first")
     notes = (
         [f"the pool holds {most}: {_listed(numbers, most)} demonstrations are left out"] if numbers[-1] > most else []
     )
 
-    draws = spec.space["draw"].domain.values() if "draw" in spec.space.names else (spec.baseline.prompt.draw,)
+    within = [number for number in numbers if number <= most]
+    prompts = list(_prompts(replace(spec, file=replace(spec.file, space=_limited(spec.space, within)))))
 
     def conditions(number: int) -> Iterator[Condition]:
-        for source, draw in product(map(str, sources), draws):
-            if number <= chooser.most(source):
-                yield spec.to_condition({"demonstrations": number, "source": source, "draw": draw})
+        for values in prompts:
+            if number <= chooser.most(str(values.get("source", "first"))):
+                yield spec.to_condition({**values, "demonstrations": number})
 
-    within = [number for number in numbers if number <= most]
     found = await largest_fitting(backend, conditions, spec.queries, within, most)
     if found is not None:
         fits, tokens = found
@@ -245,42 +278,31 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
         return spec
     if len(within) < 2 or spec.file.baseline["demonstrations"] not in within:
         raise PromptError(f"too little of the study is left: {'; '.join(notes)}; raise --engine max_model_len")
-    kept = Range(within[0], within[-1], integer=True) if isinstance(domain, Range) else Choices(tuple(within))
-    file = replace(spec.file, space=spec.space.with_domain("demonstrations", kept))
-    prepared = replace(spec.prepared, notes=(*spec.prepared.notes, *notes))
-    return replace(spec, file=file, prepared=prepared)
+    return _noted(replace(spec, file=replace(spec.file, space=_limited(spec.space, within))), notes)
+
+
+def _limited(space: SearchSpace, numbers: Sequence[int]) -> SearchSpace:
+    """Return the space with these numbers of demonstrations, the beginning of those that it has."""
+    domain = space["demonstrations"].domain
+    if len(numbers) == len(domain.values()) or len(numbers) < 2:
+        return space
+    kept = replace(domain, high=numbers[-1]) if isinstance(domain, Range) else Choices(tuple(numbers))
+    return space.with_domain("demonstrations", kept)
+
+
+def _prompts(spec: StudySpec) -> Iterator[dict[str, Value]]:
+    """Yield the values of the study's prompts, each once, whatever their number of demonstrations."""
+    known = set()
+    for point in spec.design:
+        full = {**spec.file.baseline, **point.values}
+        values = {name: full[name] for name in PROMPT_PARAMETERS if name in full and name != "demonstrations"}
+        if (key := content_hash({name: plain_value(value) for name, value in values.items()})) not in known:
+            known.add(key)
+            yield values
 
 
 def _listed(numbers: Sequence[int], limit: int) -> str:
     return ", ".join(str(number) for number in numbers if number > limit)
-
-
-def study_file(flags: argparse.Namespace) -> StudyFile:
-    """Return the study file that the flags name."""
-    if flags.search_space is not None:
-        return read_study_file(flags.search_space)
-    if flags.study is None:
-        raise UsageError("say what to study: --study NAME (see --list) or --search-space PATH")
-    return read_study_file(find_study_file(flags.study))
-
-
-def options_in_force(flags: argparse.Namespace, file: StudyFile) -> dict[str, Any]:
-    """Return what is in force: flags over the study file over the defaults."""
-    given = {name: getattr(flags, name) for name in DEFAULTS if getattr(flags, name, None) is not None}
-    options = {**DEFAULTS, **{name: file.options[name] for name in DEFAULTS if name in file.options}, **given}
-    if flags.base_url is not None:
-        if flags.backend == "vllm":
-            raise UsageError("--base-url names a server, --backend vllm runs in this process; drop one of them")
-        options["backend"] = "openai"
-    if options["backend"] not in BACKENDS:
-        raise UsageError(
-            f"--backend {options['backend']!r} is not a known backend; {nearest(options['backend'], BACKENDS)}"
-        )
-    if options["backend"] == "openai" and flags.base_url is None:
-        raise UsageError("--backend openai needs the server's address; give --base-url URL")
-    if options["backend"] == "openai" and flags.model is None:
-        options["model"] = file.options.get("model")  # the default is a packaged model, which no server has
-    return options
 
 
 def check_model(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -321,51 +343,3 @@ async def make_backend(
     if settings:
         backend.check_values()
     return backend
-
-
-def engine_settings(pairs: list[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` with TOML's values; what is none is a text."""
-    settings = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key.isidentifier():
-            raise UsageError(f"--engine {pair!r} is not KEY=VALUE; write for example --engine dtype=bfloat16")
-        try:
-            typed = value.lower() if value.lower() in ("true", "false") else value
-            settings[key] = tomllib.loads(f"value = {typed}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = value
-    return settings
-
-
-def judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
-    """Return what the flags say of the judge; raise `UsageError` for a number out of range."""
-    numbers = {
-        "--judge-in-flight": flags.judge_in_flight,
-        "--judge-rpm": flags.judge_rpm,
-        "--judge-tpm": flags.judge_tpm,
-        "--judge-timeout": flags.judge_timeout,
-        "--judge-max-tokens": flags.judge_max_tokens,
-        "--max-cost": flags.max_cost,
-    }
-    for name, number in numbers.items():
-        if number is not None and not 0 < number < float("inf"):
-            raise UsageError(f"{name} {number:g} is out of range; give a number above 0")
-    given = {
-        "in_flight": flags.judge_in_flight,
-        "requests_per_minute": flags.judge_rpm,
-        "tokens_per_minute": flags.judge_tpm,
-        "call_seconds": flags.judge_timeout,
-    }
-    return JudgeSettings(
-        model=flags.judge_model,
-        base_url=flags.judge_base_url,
-        prompts=flags.judge_prompts,
-        prices=flags.judge_prices,
-        max_cost=flags.max_cost,
-        limits=Limits(**{name: number for name, number in given.items() if number is not None}),
-        compare_with=flags.compare_with,
-        two_scores=flags.two_scores,
-        reply_tokens=flags.judge_max_tokens or JudgeSettings().reply_tokens,
-        seed=seed,
-    )

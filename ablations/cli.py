@@ -150,7 +150,7 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
     )
     judge.add_argument("--two-scores", action="store_true", help="pairwise asks for two scores, as Han (2023) does")
     judge.add_argument("--judge-max-tokens", type=int, metavar="N", help="the longest reply (default: 2048)")
-    judge.add_argument("--max-cost", type=float, metavar="USD", help="stop before judging a study costs more")
+    judge.add_argument("--max-cost", type=float, metavar="USD", help="stop before judging one model's study costs more")
     judge.add_argument("--judge-prices", type=Path, metavar="FILE", help="TOML: dollars per million tokens by model")
     judge.add_argument("--judge-in-flight", type=int, metavar="N", help="judge requests at once (default: 32)")
     judge.add_argument("--judge-rpm", type=float, metavar="N", help="judge requests a minute at most")
@@ -190,7 +190,8 @@ def _add_prompt(commands: Any) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code; every foreseen error is one message on standard error."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     try:
         parsed = build_parser().parse_args(arguments)
         parsed.arguments = arguments
@@ -206,4 +207,4 @@ def main(arguments: list[str]) -> int:
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt("SIGTERM")  # said to this process alone, unlike Ctrl-C
+    raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 Knows what to show, not how it was computed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -95,8 +95,8 @@ def _show_curve(console: Console, findings: Any) -> None:
     console.print(table)
 
 
-def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame) -> str:
-    """Print the frames of `analysis.alignment`; return the headline, which is printed too."""
+def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame, missing: Sequence[str]) -> str:
+    """Print the frames of `analysis.alignment` and what is missing; return the headline, which is printed too."""
     console.print()
     groups = list(dict.fromkeys(table.get_column("group")))
     shown = Table("model", "asked", *groups, "scored", title="Models side by side", title_justify="left", box=None)
@@ -112,6 +112,8 @@ def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame) ->
         cells = [f"{_signed(rows[g]['difference'])} {_interval(rows[g])}" if g in rows else "-" for g in groups]
         shown.add_row(str(better), f"minus {worse}", *cells, str(max(row["n"] for row in rows.values())))
     console.print(shown)
+    for text in missing:
+        console.print(f"Not in the table: {text}", style="yellow", markup=False)
     clear = [
         f"{row['better']} minus {row['worse']}, {row['group']}: {_signed(row['difference'])} "
         f"[{_signed(row['low'])}, {_signed(row['high'])}]"

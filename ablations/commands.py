@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ablations.alignment import compare_models, run_models, study_names
-from ablations.assembly import assembled, judge_settings, make_backend, study_file
+from ablations.assembly import assembled, check_model, make_backend
 from ablations.conditions import PROMPT_PARAMETERS
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
+from ablations.flags import engine_settings, judge_settings, options_in_force, study_file
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
 from ablations.places import Places, check_sqlite, redacted
 from ablations.plan import show_plan, show_studies
@@ -47,8 +48,10 @@ def run(flags: argparse.Namespace) -> int:
     if not models:
         asyncio.run(_run(flags, file, console))
         return 0
-    name = flags.name or file.name
+    name, options = flags.name or file.name, options_in_force(flags, file)
     names = study_names(name, models)
+    for model in models:  # a misspelt one is found before the first is paid for
+        check_model({**options, "model": model}, {**file.engine, **engine_settings(flags.engine)})
     run_models(flags.arguments, names, console)
     if not flags.dry_run:
         places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -79,9 +82,8 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
             return
         backend = study.backend or await make_backend(flags, file, options, study.places.engine_log(spec.name), console)
         given = (spec, options | {"name": spec.name}, backend, study.judge, study.places, console, flags.fresh)
-        searches = spec.mode == "greedy-search"
-        session = SearchSession(*given, racing=not flags.no_racing) if searches else Session(*given)
-        await session.run()
+        kind = SearchSession if spec.mode == "greedy-search" else Session
+        await kind(*given).run()
 
 
 def _describe(path: Path) -> tuple[str, str]:

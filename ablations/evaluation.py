@@ -88,6 +88,8 @@ class Evaluator:
         self._judge_hash = judgment_identity(judge.identity)
         self._in_flight: dict[str, asyncio.Task[object]] = {}
         self.progress = Progress()
+        self.asks_again = True
+        """Whether a stored judgment without a score may be asked for again; a finished study is only looked up."""
 
     async def evaluate(
         self,
@@ -161,7 +163,7 @@ class Evaluator:
         completions, last = tuple(turn.completion for turn in turns), turns[-1]
         key = judgment_key(self._judge_hash, query, completions, self._judge.against(query))
         judgment = known = self._store.find_judgment(key)
-        if judgment is None or worth_asking_again(judgment.score.reason):
+        if judgment is None or (self.asks_again and worth_asking_again(judgment.score.reason)):
 
             async def ask() -> Judgment:
                 made = await self._judge.judge(query, completions)

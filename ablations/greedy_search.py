@@ -82,6 +82,7 @@ class Found:
         selected: mean score of the start prompt and the chosen one on the selection queries.
         held_back: the same on the queries that the search did not see.
         gain: of the chosen prompt over the start prompt on the held-back queries; the honest one.
+        lacking: the start and held-back trials that lack scores, with the reason; no verdict comes of these.
     """
 
     rounds: tuple[Round, ...]
@@ -91,6 +92,7 @@ class Found:
     selected: tuple[float | None, float | None]
     held_back: tuple[float | None, float | None]
     gain: Gain
+    lacking: tuple[str, ...] = ()
 
     @property
     def prompt_text(self) -> str:
@@ -112,6 +114,8 @@ class Found:
     @property
     def headline(self) -> str:
         """The result in a sentence."""
+        if self.lacking:
+            return f"No verdict: {'; '.join(self.lacking)}."
         added = [one.winner.id for one in self.rounds if one.kept and one.winner is not None]
         if not added:
             return f"No demonstration was added: {self.why_ended}."
@@ -131,7 +135,6 @@ class State:
     """What a progress display shows."""
 
     round: int = 0
-    in_race: int = 0
     best: str = "the start prompt"
 
 
@@ -142,17 +145,17 @@ class GreedySearch:
         spec: mode `greedy-search`; its queries have one turn, its baseline is the start prompt.
         evaluator: its parts may start after this, but before `run`.
         store, tracker: opened ones.
-        racing: whether hopeless candidates stop early.
     """
 
-    def __init__(self, spec: StudySpec, evaluator: Evaluator, store: Store, tracker: Tracker, racing: bool) -> None:
+    def __init__(self, spec: StudySpec, evaluator: Evaluator, store: Store, tracker: Tracker) -> None:
         self._spec = spec
         self._evaluator = evaluator
         self._store = store
         self._tracker = tracker
         self.plan = SearchPlan.of(spec)
-        self._settings = race_settings(len(self.plan.candidates), len(self.plan.halves.selection), racing)
+        self._settings = race_settings(len(self.plan.candidates), len(self.plan.halves.selection), spec.racing)
         self.state = State()
+        self._lacking: list[str] = []
 
     @property
     def remaining(self) -> int:
@@ -170,7 +173,7 @@ class GreedySearch:
         Raises:
             PartFailedError: a part failed; the next run goes on from the store.
         """
-        start = self._spec.baseline
+        start, self._evaluator.asks_again = self._spec.baseline, self.remaining > 0
         current = await self._scores(0, start, self.plan.halves.selection, START, "the start prompt")
         first, parts, rounds, why = current, start.prompt, list[Round](), ALL_ROUNDS
         for number in range(1, self.plan.rounds + 1):
@@ -179,10 +182,10 @@ class GreedySearch:
             if not racers:
                 why = NO_CANDIDATE
                 break
-            began = time.time()
+            begun = time.time()
             outcome, scores = await self._round(number, parts, racers, current)
             rounds.append(outcome)
-            await self._log_round(outcome, parts, racers, began)
+            await self._log_round(outcome, parts, racers, begun)
             if outcome.winner is None:
                 why = NO_SCORE
                 break
@@ -203,13 +206,14 @@ class GreedySearch:
             selected=(_mean(first), _mean(current)),
             held_back=(_mean(before), _mean(after)),
             gain=Gain.between(after, before),
+            lacking=tuple(self._lacking),
         )
 
     async def _round(
         self, number: int, parts: PromptParts, racers: list[Demonstration], current: list[float | None]
     ) -> tuple[Round, list[float | None]]:
         """Race the candidates; return the round and the winner's scores."""
-        self.state.round, self.state.in_race = number, len(racers)
+        self.state.round = number
         conditions = [replace(self._spec.baseline, prompt=with_first(parts, one)) for one in racers]
         places = [self._place(number, one) for one in racers]
         turns: dict[int, list[JudgedTurn]] = {index: [] for index in range(len(racers))}
@@ -245,9 +249,14 @@ class GreedySearch:
         begun, trial = time.time(), self._trial(number, condition, role, label)
         turns = await self._evaluate(number, condition, queries)
         summary, seconds = summarise(turns), time.time() - begun
-        self._store.add_trial(self._spec.name, number, trial.record("complete", None, summary, seconds))
+        why = summary.failure(self._spec.min_coverage)
+        if why is not None:
+            check_replies(f"trial {number} ({label})", summary)
+            self._lacking.append(f"{label}: {why}")
+        state = "complete" if why is None else "failed"
+        self._store.add_trial(self._spec.name, number, trial.record(state, why, summary, seconds))
         if not self._tracker.knows(number):
-            await self._tracker.log_trial(trial, summary, turns, None, begun, None)
+            await self._tracker.log_trial(trial, summary, turns, why, begun, None)
         return [turn.judgment.score.value for turn in turns]
 
     async def _evaluate(self, trial: int, condition: Condition, queries: Sequence[Query]) -> list[JudgedTurn]:
@@ -255,15 +264,13 @@ class GreedySearch:
             found = (keys.completion, keys.judgment)
             self._store.add_result(self._spec.name, trial, turn.query.id, turn.turn, turn.judgment.judge, found)
 
-        turns = await self._evaluator.evaluate(condition, queries, 0, keep)
-        check_replies(f"trial {trial}", summarise(turns))
-        return turns
+        return await self._evaluator.evaluate(condition, queries, 0, keep)
 
     def _trial(self, number: int, condition: Condition, role: str, label: str) -> PlannedTrial:
         point = DesignPoint({"demonstrations": len(condition.prompt.demonstrations)}, role)
         return PlannedTrial(number, condition, point, self._spec.baseline, label)
 
-    async def _log_round(self, outcome: Round, parts: PromptParts, racers: list[Demonstration], began: float) -> None:
+    async def _log_round(self, outcome: Round, parts: PromptParts, racers: list[Demonstration], begun: float) -> None:
         """Log a round as a run of its own: who raced, who was stopped when, and what the winner gained."""
         place = self._place(outcome.number, racers[0])
         if self._tracker.knows(place):
@@ -285,7 +292,7 @@ class GreedySearch:
         await self._tracker.log_round(
             place,
             f"round {outcome.number}: {outcome.winner.id if outcome.winner else 'nobody'} of {len(racers)}",
-            began,
+            begun,
             {
                 "round": outcome.number,
                 "prompt": content_hash(parts.content()),

@@ -73,6 +73,9 @@ def _show_search_plan(console: Console, spec: StudySpec, model: str, judge: Judg
         ("compute", _expected_compute(spec, [longest_condition(spec)], trials, search.evaluations * answers)),
     )
     _show_rows(console, spec, rows)
+    if search.unreadable:
+        shown = ", ".join(search.unreadable)
+        console.print(f"a prompt file could not hold these candidates, so they do not race: {shown}", style="yellow")
 
 
 def _show_rows(console: Console, spec: StudySpec, rows: Sequence[tuple[str, str]]) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.conditions import Condition, Demonstration, PromptParts
+from ablations.conditions import Condition, Demonstration, Headings, PromptParts
 from ablations.demonstrations.racing import RaceSettings
-from ablations.errors import UsageError
+from ablations.errors import PromptError, UsageError
+from ablations.prompts import render_demonstrations, take_apart
 from ablations.queries import choose_subset
 from ablations.records import Query
 from ablations.spec import StudySpec
@@ -22,7 +23,7 @@ PROMPT_FILE = "prompt.txt"
 """The chosen prompt, in the folder of a search's results."""
 SELECTION_FILE = "selection.json"
 """Beside it: the ids of the queries that it was chosen by."""
-DEFAULTS: Mapping[str, Any] = {"rounds": 3, "stop": "rounds"}
+SEARCH_DEFAULTS: Mapping[str, Any] = {"rounds": 3, "stop": "rounds"}
 
 
 @dataclass
@@ -55,27 +56,31 @@ class SearchPlan:
         halves: the queries.
         rounds: at most.
         stops_without_gain: whether a gain whose interval includes 0 ends the search.
+        unreadable: ids of candidates that a prompt file could not hold, since their text has role lines or fences.
     """
 
     candidates: tuple[Demonstration, ...]
     halves: Halves
     rounds: int
     stops_without_gain: bool
+    unreadable: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, spec: StudySpec) -> "SearchPlan":
         """Return the plan of a study file's `[search]`; raise `UsageError` where there is nothing to search."""
         if spec.prepared is None:
             raise UsageError("a greedy search needs a pool; give one with --pool")
-        asked, chooser = {**DEFAULTS, **spec.file.search}, spec.prepared.chooser
+        asked, chooser = {**SEARCH_DEFAULTS, **spec.file.search}, spec.prepared.chooser
         most = chooser.most("random")
         shown = {one.query for one in spec.baseline.prompt.demonstrations}
-        drawn = chooser.choose("random", min(int(asked.get("candidates", most)), most)).common
-        found = tuple(one for one in drawn if one.query not in shown)
+        drawn = chooser.sample(min(int(asked.get("candidates", most)), most))
+        headings = spec.baseline.prompt.headings
+        unreadable = tuple(one.id for one in drawn if not _comes_back(one, headings))
+        found = tuple(one for one in drawn if one.query not in shown and one.id not in unreadable)
         if not found:
             raise UsageError("the start prompt shows every candidate already; give a larger pool with --pool")
         halves = Halves.split(spec.queries, spec.seed)
-        return cls(found, halves, int(asked["rounds"]), asked["stop"] == "no-gain")
+        return cls(found, halves, int(asked["rounds"]), asked["stop"] == "no-gain", unreadable)
 
     @property
     def evaluations(self) -> int:
@@ -92,12 +97,20 @@ class SearchPlan:
 def race_settings(candidates: int, queries: int, racing: bool) -> RaceSettings:
     """Return how a race of so many candidates is run: the fewer there are, the larger the share it may cost.
 
-    A third from 20 candidates on, as much as 20 would cost below: with ten candidates, 24 queries and clear differences
-    a third finds the winner in 76 % of simulated races, two thirds in 99 %. Below 12 queries one query is enough before
-    the first stops, since two would take a quarter of the share (CHANGELOG has the simulations).
+    A third from 20 candidates on, as much as 20 would cost below. Below 12 queries one query is enough before the first
+    stops, since two would take a quarter of the share.
     """
     share = max(RaceSettings.share, min(1.0, RaceSettings.share * 20 / candidates))
     return RaceSettings(least=1 if queries < 12 else 2, share=share, enabled=racing)
+
+
+def _comes_back(one: Demonstration, headings: Headings) -> bool:
+    """Whether a prompt file that shows the demonstration can be taken apart into it again."""
+    try:
+        (read,) = take_apart(render_demonstrations(PromptParts("", headings, (one,)))).demonstrations
+    except (PromptError, ValueError):
+        return False
+    return (read.query.strip(), (read.answer or "").strip()) == (one.query.strip(), (one.answer or "").strip())
 
 
 def with_first(parts: PromptParts, demonstration: Demonstration) -> PromptParts:

@@ -25,9 +25,8 @@ from ablations.tracking import Tracker
 
 @dataclass
 class SearchSession(Session):
-    """What one call of `run` works with, for a greedy search; `racing` says whether hopeless candidates stop."""
+    """What one call of `run` works with, for a greedy search."""
 
-    racing: bool = True
     _found: Found | None = None
 
     @property
@@ -35,7 +34,7 @@ class SearchSession(Session):
         return [self.spec.baseline, longest_condition(self.spec)]
 
     def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker) -> GreedySearch:
-        return GreedySearch(self.spec, evaluator, store, tracker, self.racing)
+        return GreedySearch(self.spec, evaluator, store, tracker)
 
     async def _evaluate(self, study: GreedySearch, done: Progress, tracker: Tracker) -> None:
         begun, tracked = time.monotonic(), tracker.seconds

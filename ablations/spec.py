@@ -25,11 +25,14 @@ from ablations.conditions import (
 from ablations.demonstrations import Prepared
 from ablations.design import BARE_DESIGNS, DESIGNS, DesignPlan, DesignPoint, fixed_part, make_design
 from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
-from ablations.prompts import build_parts
+from ablations.prompts import FORMATS, build_parts
 from ablations.records import Query
 from ablations.scoring import MIN_COVERAGE
 from ablations.search_space import SearchSpace, Values
 from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_choice
+
+SEARCHABLE = tuple(name for name, headings in FORMATS.items() if not headings.inline and not headings.chat)
+"""Headings of prompt files that can be taken apart again."""
 
 DEFAULTS: Mapping[str, Any] = {
     "mode": "ablation",
@@ -58,6 +61,7 @@ class StudySpec:
         mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
         queries: the evaluation set after `--limit`.
         fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
+        racing: whether hopeless candidates of a greedy search stop early.
         prepared: the pool that demonstrations are chosen from; None for the first of the built-in ones.
         design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
@@ -79,6 +83,7 @@ class StudySpec:
     min_coverage: float = MIN_COVERAGE
     design_name: str = "one-factor"
     prepared: Prepared | None = None
+    racing: bool = True
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
@@ -113,6 +118,12 @@ class StudySpec:
             )
         if self.mode == "greedy-search" and self.space.names:
             raise UsageError(f"{self.file.path}: a greedy search varies the demonstrations alone; drop [parameters.…]")
+        layout = self.file.baseline.get("headings", "urial")
+        if self.mode == "greedy-search" and layout not in SEARCHABLE:
+            raise UsageError(
+                f"{self.file.path}: a greedy search writes a prompt file, and headings = {layout!r} have no form of "
+                f"it; choose one of {', '.join(SEARCHABLE)}"
+            )
         if self.mode != "greedy-search" and not self.space.names:
             raise UsageError(
                 f"--mode {self.mode}: {self.file.path} varies no parameter; it is for a greedy search alone"
@@ -142,11 +153,11 @@ class StudySpec:
         return self.file.space
 
     def possible(self, values: Values) -> bool:
-        """Whether the pool holds as many demonstrations as `values` ask for; a greedy prompt may have fewer."""
-        if self.prepared is None or self.fixed_parts is not None:
-            return True
+        """Whether a greedy prompt has as many demonstrations as `values` ask of it."""
         full = {**self.file.baseline, **values}
-        return int(full.get("demonstrations", 0)) <= self.prepared.chooser.most(str(full.get("source", "first")))  # type: ignore[arg-type]
+        if self.prepared is None or full.get("source") != "greedy":
+            return True
+        return int(full.get("demonstrations", 0)) <= self.prepared.chooser.most("greedy")  # type: ignore[arg-type]
 
     def to_condition(self, values: Values) -> Condition:
         """Return the condition in which the varied parameters have `values` and the rest is the baseline's."""
@@ -155,8 +166,8 @@ class StudySpec:
         components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
         try:
             # A greedy search begins with the built-in demonstrations and adds those of the pool.
-            pooled = self.prepared is not None and self.mode != "greedy-search"
-            chooser = self.prepared.chooser if pooled and self.prepared is not None else None
+            searches = self.prepared is None or self.mode == "greedy-search"
+            chooser = None if searches or self.prepared is None else self.prepared.chooser
             return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))
         except ConditionError as error:
             raise SearchSpaceError(f"{self.file.path}: the space holds a condition that cannot be: {error}") from error
@@ -254,7 +265,7 @@ class StudySpec:
             "conditions": [
                 {name: plain_value(value) for name, value in listed.items()} for listed in self.file.conditions
             ],
-            "search": dict(self.file.search),
+            "search": {**self.file.search, "racing": self.racing},
             "pool": None if self.prepared is None else self.prepared.identity,
             "levels": self.levels,
             "seed": self.seed,

@@ -54,7 +54,8 @@ def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Return the gaps: within a model between its ways, and between models from in context to aligned.
 
     Columns: better, worse (what is subtracted; the names say nothing of the sign), group, difference, low, high
-    (points, paired over queries, 95 %), n (queries). In "average" a query's scored turns are averaged first.
+    (points, paired over queries, 95 %), n (queries). In "average" the turns of a query that both scored are averaged
+    first.
     """
     arms = _arms(frames)
     rows = []
@@ -65,9 +66,12 @@ def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             continue
         better, worse = sorted((first, second), key=lambda arm: (ZERO_SHOT, IN_CONTEXT, CHAT).index(arm.kind))[::-1]
         for group in GROUPS:
-            joined = _by_query(arms[better], group).join(_by_query(arms[worse], group), on="query_id", suffix="_worse")
+            scored = (_of(arms[arm], group).drop_nulls("score") for arm in (better, worse))
+            one_scores, other_scores = (some.select("query_id", "turn", "score") for some in scored)
+            joined = one_scores.join(other_scores, on=("query_id", "turn"), suffix="_worse")
             if joined.is_empty():
                 continue
+            joined = joined.group_by("query_id").agg(pl.col("score", "score_worse").mean()).sort("query_id")
             one, other = (joined.get_column(name).to_numpy().astype(np.float64) for name in ("score", "score_worse"))
             found = paired_interval(one, other)
             rows.append((str(better), str(worse), group, found.value, found.low, found.high, found.n))
@@ -77,22 +81,32 @@ def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _arms(frames: Mapping[str, pl.DataFrame]) -> dict[Arm, pl.DataFrame]:
     """Return the results of each model's ways; A/A replicates and failed trials are left out."""
-    arms = {}
+    arms: dict[Arm, pl.DataFrame] = {}
     for model, results in frames.items():
         counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
         for (_,), own in counted.group_by("trial", maintain_order=True):
-            chat = own.get_column("param.headings")[0] == "chat"
-            shown = own.get_column("param.demonstrations")[0] > 0
-            kind = CHAT if chat else IN_CONTEXT if shown else ZERO_SHOT
+            kind = _kind(own)
             again = any(arm.model == model and arm.kind == kind for arm in arms)
             arms[Arm(model, f"{kind}: {own.get_column('label')[0]}" if again else kind, kind)] = own
     return arms
 
 
+def _kind(own: pl.DataFrame) -> str:
+    """Return the way in which a trial asks its model."""
+    if own.get_column("param.headings")[0] == "chat":
+        return CHAT
+    return IN_CONTEXT if own.get_column("param.demonstrations")[0] > 0 else ZERO_SHOT
+
+
+def missing_arms(frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Return the ways that have no row in the table because their trial failed, each with its reason."""
+    return [
+        f"{model}, {_kind(own)}: {own.get_column('failed_because')[0]}"
+        for model, results in frames.items()
+        for _, own in results.filter(pl.col("state") == "failed").group_by("trial", maintain_order=True)
+        if own.get_column("replicate")[0] == 0
+    ]
+
+
 def _of(own: pl.DataFrame, group: str) -> pl.DataFrame:
     return own if group == GROUPS[-1] else own.filter(pl.col("turn") == int(group[-1]))
-
-
-def _by_query(own: pl.DataFrame, group: str) -> pl.DataFrame:
-    scored = _of(own, group).filter(pl.col("score").is_not_null())
-    return scored.group_by("query_id").agg(pl.col("score").mean()).sort("query_id")

@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +22,22 @@ from ablations.tracking import open_client
 from tests.analysis.test_statistics import make_results
 
 ROOT = Path(__file__).parents[1]
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+def interrupt(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, interrupt)
+out = Path(os.environ["OUT"])
+(out / "begun").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # what a study writes before it ends
+    with (out / "told").open("a") as told:
+        told.write("interrupted\\n")
+    sys.exit(130)
+"""
 RUN = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "alignment", "--limit", "2"]
 
 
@@ -47,6 +65,37 @@ def test_a_command_that_dies_is_a_part_that_failed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(PartFailedError, match="exit code 1, as said above; the same command goes on"):
         run_models([], {"model": "name"}, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_reaches_the_model_under_way_once_and_the_command_waits_for_it(
+    tmp_path: Path, told: signal.Signals
+) -> None:
+    child = tmp_path / "ablations.py"  # stands for `python -m ablations`
+    child.write_text(CHILD)
+    code = f"""
+import io, os, sys
+from rich.console import Console
+from ablations import alignment, cli
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
+for ending in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(ending, cli._interrupt)
+alignment._environment = lambda: {{"OUT": {str(tmp_path)!r}}}
+os.chdir({str(tmp_path)!r})  # where `ablations` is the child below
+try:
+    alignment.run_models([], {{"m": "n"}}, Console(file=io.StringIO()))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(told)
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / "told").read_text() == "interrupted\n"
 
 
 def arm(headings: str, shown: int, effect: float) -> pl.DataFrame:

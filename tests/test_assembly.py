@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.assembly import Assembly, fitted, study_file
+from ablations.assembly import Assembly, fitted
 from ablations.assembly import assembled as assembled_study
 from ablations.cli import build_parser
 from ablations.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
+from ablations.flags import study_file
+from ablations.prompts import built_in_demonstrations
 from ablations.queries import load_queries
 from tests.fakes import FakeBackend, make_queries
 
@@ -213,3 +215,60 @@ def test_a_context_that_holds_next_to_nothing_is_refused(assembled: Any) -> None
 def test_a_greedy_prompt_is_all_that_is_left_where_it_is_missing(assembled: Any) -> None:
     with pytest.raises(UsageError, match="the source greedy needs the prompt of a greedy search"):
         assembled(space=SPACE.replace('"random", "first", "greedy"', '"random", "greedy"'))
+
+
+def test_numbers_that_the_pool_does_not_hold_are_refused_where_nothing_is_left_out(assembled: Any) -> None:
+    study = assembled(space=SPACE.replace("[0, 1, 4, 9]", "[0, 1, 100]").replace(', "greedy"', ""))
+    with pytest.raises(SearchSpaceError, match="demonstrations = 100 is out of range; the pool 'examples' has 0 to 64"):
+        _ = study.spec.design
+
+
+def test_numbers_that_the_greedy_prompt_does_not_have_are_said(assembled: Any, tmp_path: Path) -> None:
+    write_greedy(tmp_path)
+    assert "the greedy prompt holds 2: 4, 9 demonstrations of it are left out" in notes(assembled())
+
+
+def test_the_start_of_a_greedy_search_is_compared_with_the_queries_too(assembled: Any, tmp_path: Path) -> None:
+    asked = built_in_demonstrations()[0].query
+    rows = [
+        {"id": f"own{n}", "turns": [text], "references": ["So."]} for n, text in enumerate((asked, "A?", "B?", "C?"))
+    ]
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    space = '[study]\nmode = "greedy-search"\n[study.baseline]\ntemperature = 0.0\n[pool]\nname = "examples"\n'
+    with pytest.raises(UsageError, match=r"the prompt shows what the evaluation asks .* is query own0 turn 1"):
+        assembled("--queries", str(queries), space=space)
+    assembled("--queries", str(queries), "--allow-overlap", space=space)
+
+
+def test_a_chosen_prompt_says_by_which_queries_it_was_chosen_when_it_is_used_as_it_is(
+    assembled: Any, tmp_path: Path
+) -> None:
+    path = write_greedy(tmp_path, selection=tuple(query.id for query in load_queries("instructions")))
+    space = "[study.baseline]\ntemperature = 0.0\n[parameters.temperature]\nchoices = [0.0, 1.0]\n"
+    study = assembled("--prompt-file", str(path), space=space)
+    assert "the greedy prompt was chosen by 4 of the 4 queries, which flatters it" in notes(study)
+
+
+def test_greedy_means_nothing_to_a_study_without_that_source(assembled: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--greedy means nothing to space"):
+        assembled("--greedy", str(write_greedy(tmp_path)), space=SPACE.replace(', "greedy"', ""))
+
+
+def test_rules_that_make_prompts_longer_are_counted_and_a_range_keeps_its_step(assembled: Any) -> None:
+    space = SPACE.replace("choices = [0, 1, 4, 9]", "low = 0\nhigh = 20\nstep = 5").replace(
+        "[parameters.demonstrations]", '[parameters.rules]\nchoices = ["none", "full"]\n[parameters.demonstrations]'
+    )
+    space = space.replace("temperature = 0.0", 'temperature = 0.0\nmax_tokens = 8\nrules = "none"')
+    without = words(assembled(space=space.replace('"none", "full"', '"none", "short"')), 900)
+    spec = words(assembled(space=space), 900)
+    assert without.space["demonstrations"].domain.values() == (0, 5)
+    kept = spec.space["demonstrations"].domain
+    assert (kept.step, kept.high) in ((5, 5), (5, 10))
+    most = [
+        int(note.split(", and ")[1].split()[0])
+        for one in (without, spec)
+        for note in one.prepared.notes
+        if "tokens:" in note
+    ]
+    assert most[0] > most[1]

@@ -15,8 +15,10 @@ from rich.console import Console
 
 from ablations.conditions import DecodingParams, Demonstration
 from ablations.demonstrations import Chooser, Pool, Prepared
-from ablations.errors import BackendError, UsageError
+from ablations.demonstrations.choosing import TokenLimits
+from ablations.errors import BackendError, StudyMismatchError, UsageError
 from ablations.greedy_search import Gain
+from ablations.judges.base import REFUSED_REQUEST
 from ablations.places import Places
 from ablations.prompts import built_in_demonstrations, read_urial
 from ablations.records import Completion, Judgment, Prompt, Query, Score
@@ -59,6 +61,13 @@ class PromptedBackend(FakeBackend):
         return Completion(str(worth), len(prompt.text.split()), 3, "stop", seed)
 
 
+class NeverStarted(PromptedBackend):
+    """A backend that a finished search has no use for."""
+
+    async def start(self) -> None:
+        raise AssertionError("the engine was started")
+
+
 class WorthJudge(FakeJudge):
     """Scores the worth, with a little that depends on the query."""
 
@@ -90,17 +99,19 @@ class World:
         shutil.copy(tracking, folder / "mlruns" / "mlflow.db")
         self.places = Places.choose(str(folder / "mlruns"), None, None, None)
 
-    def run(self, spec: StudySpec, backend: FakeBackend | None = None, racing: bool = True) -> dict[str, Any]:
+    def run(
+        self, spec: StudySpec, backend: FakeBackend | None = None, judge: FakeJudge | None = None
+    ) -> dict[str, Any]:
         text = io.StringIO()
-        backend = backend or PromptedBackend()
-        judge = WorthJudge()
+        backend, judge = backend or PromptedBackend(), judge or WorthJudge()
         console = Console(file=text, width=200)
-        session = SearchSession(spec, {}, backend, judge, self.places, console, racing=racing)
+        session = SearchSession(spec, {}, backend, judge, self.places, console)
         asyncio.run(session.run())
         folder = self.places.results(spec.name).parent
         return {
             "text": text.getvalue(),
             "requests": len(backend.requests),
+            "judged": judge.judged,
             "prompt": read_urial(folder / "prompt.txt"),
             "selection": json.loads((folder / "selection.json").read_text()),
             "frame": pl.read_parquet(folder / "results.parquet"),
@@ -146,8 +157,8 @@ def test_a_search_run_again_asks_for_nothing_and_finds_the_same(world: World, tm
     spec = make_spec(tmp_path, *WORDS)
     first = world.run(spec)
     runs = len(world.runs())
-    again = world.run(spec)
-    assert (again["requests"], again["prompt"]) == (0, first["prompt"])
+    again = world.run(spec, NeverStarted())
+    assert (again["requests"], again["judged"], again["prompt"]) == (0, 0, first["prompt"])
     assert again["frame"].equals(first["frame"])
     assert len(world.runs()) == runs
 
@@ -206,7 +217,7 @@ def test_hopeless_candidates_stop_early_unless_racing_is_off(tmp_path: Path, emp
     words = [f"plain {number}" for number in range(20)]
     spec = make_spec(tmp_path, *words, "better", rounds=1, queries=24)
     raced = World(tmp_path / "raced", empty_tracking).run(spec)
-    full = World(tmp_path / "full", empty_tracking).run(spec, racing=False)
+    full = World(tmp_path / "full", empty_tracking).run(replace(spec, racing=False))
     assert raced["prompt"] == full["prompt"]
     candidates = {
         name: done["frame"].filter(pl.col("role") == "candidate")
@@ -275,3 +286,74 @@ def test_a_new_demonstration_stands_between_the_rules_and_the_others(tmp_path: P
     more = with_first(parts, pool_of("good").demonstrations[0])
     assert [one.id for one in more.demonstrations] == ["good", *(one.id for one in parts.demonstrations)]
     assert more.values()["demonstrations"] == 2
+
+
+def test_a_search_with_and_without_racing_are_two_studies(world: World, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, *WORDS)
+    world.run(spec)
+    with pytest.raises(StudyMismatchError, match=r"search\.racing: was True, now False"):
+        world.run(replace(spec, racing=False))
+
+
+class RefusedJudge(WorthJudge):
+    """Has no score for one query, for a reason that a later run could ask about again."""
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        judged = await super().judge(query, completions)
+        refused = Score(None, f"{REFUSED_REQUEST}: too long")
+        return replace(judged, score=refused) if query.id == "q1" else judged
+
+
+def test_a_finished_search_asks_no_judge_again(world: World, tmp_path: Path) -> None:
+    spec = replace(make_spec(tmp_path, *WORDS), min_coverage=0.5)
+    first = world.run(spec, judge=RefusedJudge())
+    again = world.run(spec, NeverStarted(), WorthJudge())
+    assert (again["judged"], again["prompt"]) == (0, first["prompt"])
+
+
+def test_held_back_queries_without_enough_scores_give_no_verdict(world: World, tmp_path: Path) -> None:
+    unscored = [f"q{number}" for number in range(0, 12, 2)]
+    done = world.run(make_spec(tmp_path, *WORDS), judge=UnscoredJudge(unscored))
+    assert "No verdict: " in done["text"]
+    assert "is below 90%" in done["text"]
+    assert "failed" in done["frame"].get_column("state").unique().to_list()
+
+
+class UnscoredJudge(WorthJudge):
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        judged = await super().judge(query, completions)
+        return replace(judged, score=Score(None, "no rating")) if query.id in self._unscored else judged
+
+
+@pytest.mark.parametrize("headings", ["question", "chat"])
+def test_headings_that_no_prompt_file_can_hold_are_refused(tmp_path: Path, headings: str) -> None:
+    text = FILE.format(rounds=1, stop="rounds").replace("demonstrations = 1", f'headings = "{headings}"')
+    (tmp_path / "greedy.toml").write_text(text)
+    with pytest.raises(UsageError, match=f"headings = '{headings}' have no form of it; choose one of urial, "):
+        StudySpec(
+            "greedy", read_study_file(tmp_path / "greedy.toml"), "greedy-search", "qmc", 1, 3, 0, 2, make_queries()
+        )
+
+
+@pytest.mark.parametrize("headings", ["urial", "urial-v5", "urial-v6", "user-assistant"])
+def test_the_chosen_prompt_can_be_read_back_whatever_its_headings(world: World, tmp_path: Path, headings: str) -> None:
+    spec = make_spec(tmp_path, "good", rounds=1)
+    path = tmp_path / "greedy.toml"
+    path.write_text(path.read_text().replace("demonstrations = 1", f'demonstrations = 1\nheadings = "{headings}"'))
+    done = world.run(replace(spec, file=read_study_file(path)))
+    assert len(done["prompt"].demonstrations) == 2
+    assert done["prompt"].demonstrations[0].query == "Ask for a good example?"
+
+
+def test_a_candidate_that_a_prompt_file_could_not_hold_does_not_race(tmp_path: Path) -> None:
+    odd = Demonstration("odd", "Show a prompt.", "# Query:\n```\nHi?\n```\n")
+    pool = Pool("test", (*pool_of("good").demonstrations, odd))
+    plan = SearchPlan.of(replace(make_spec(tmp_path, "good"), prepared=Prepared(Chooser(pool), (), False, ())))
+    assert ([one.id for one in plan.candidates], plan.unreadable) == (["good"], ("odd",))
+
+
+def test_a_limit_on_all_demonstrations_keeps_no_candidate_away(tmp_path: Path) -> None:
+    pool = pool_of(*WORDS)
+    chooser = Chooser(pool, limits=TokenLimits(total=15), lengths={one.id: 10 for one in pool.demonstrations})
+    plan = SearchPlan.of(replace(make_spec(tmp_path, "good"), prepared=Prepared(chooser, (), False, ())))
+    assert len(plan.candidates) == 4

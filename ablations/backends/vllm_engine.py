@@ -19,7 +19,7 @@ from typing import Any
 from ablations.backends.base import BackendIdentity, PrefixCache
 from ablations.backends.engine_guard import EngineGuard
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
-from ablations.errors import BackendError, ModelError, UsageError, nearest
+from ablations.errors import BackendError, ModelError, PromptError, UsageError, nearest
 from ablations.models import ResolvedModel, leading_bos
 from ablations.prompts import ChatTemplate
 from ablations.records import Completion, Prompt
@@ -140,9 +140,13 @@ class VllmBackend:
             return None
 
         def text(messages: Sequence[Mapping[str, str]]) -> str:
-            with self._readable():
-                applied = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return str(applied)
+            try:
+                return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            except Exception as error:  # whatever the template raises
+                raise PromptError(
+                    f"the chat template of {self._model.name!r} refuses the prompt: {_first_line(error)}; some take no "
+                    "system message (rules = 'none'), or want an answer to every demonstration (not matching = 'none')"
+                ) from error
 
         return text
 

@@ -95,7 +95,7 @@ class Chooser:
             source: `first` (the pool's order), `random`, `diverse` (the demonstration nearest to the middle of each of
                 `count` clusters of embeddings), `greedy` (what the search had found when it had `count`), `retrieved`
                 (for each query the nearest, most similar last, up to the limits; Han 2023), or `random-per-query`
-                (for each query as many random ones as `retrieved` shows it, under the same limits).
+                (for each query as many random ones as `retrieved` shows it, whatever they take together).
             count: 0 or more.
             draw: which of several random draws, 0 or more.
 
@@ -113,6 +113,10 @@ class Chooser:
         if key not in self._known:
             self._known[key] = self._choose(source, count, draw) if count else Chosen()
         return self._known[key]
+
+    def sample(self, count: int) -> tuple[Demonstration, ...]:
+        """Return a seeded sample of the pool, each within its limit, whatever they take together."""
+        return tuple(self._shuffled(0)[:count])
 
     def _choose(self, source: str, count: int, draw: int) -> Chosen:
         if source == "first":
@@ -137,8 +141,7 @@ class Chooser:
         return self._filled([one for one in ranked if one.id in short])[::-1]
 
     def _others(self, query: str, draw: int, count: int) -> tuple[Demonstration, ...]:
-        order = random.Random(f"{self.seed}|{draw}|{query}").sample(self._short, len(self._short))
-        return self._filled(order, count)
+        return tuple(random.Random(f"{self.seed}|{draw}|{query}").sample(self._short, count))
 
     def _shuffled(self, draw: int) -> list[Demonstration]:
         return random.Random(f"{self.seed}|{draw}").sample(self._short, len(self._short))
@@ -147,22 +150,20 @@ class Chooser:
         from sklearn.cluster import KMeans
 
         vectors = self.encoder.encode([one.query for one in self._short])
-        centres = KMeans(n_clusters=count, n_init=10, random_state=self.seed).fit(vectors).cluster_centers_
-        distances = np.linalg.norm(vectors[:, None, :] - centres[None, :, :], axis=2)
+        clusters = KMeans(n_clusters=count, n_init=10, random_state=self.seed)
+        distances = clusters.fit_transform(vectors)  # shape (demonstrations, clusters)
         taken: list[int] = []
         for centre in range(count):  # two centres may lie next to one demonstration
             order = np.argsort(distances[:, centre], kind="stable")
             taken.append(next(int(position) for position in order if int(position) not in taken))
         return [self._short[position] for position in sorted(taken)]
 
-    def _filled(self, ordered: Iterable[Demonstration], count: int | None = None) -> tuple[Demonstration, ...]:
-        """Return the first ones that fit into the total, up to `count`; one that does not fit is passed over."""
+    def _filled(self, ordered: Iterable[Demonstration]) -> tuple[Demonstration, ...]:
+        """Return those that fit into the total, one after the other; one that does not fit is passed over."""
         kept: list[Demonstration] = []
         used = 0
         for one in ordered:
             length = self.lengths.get(one.id, 0)
-            if count is not None and len(kept) == count:
-                break
             if self.limits.total is None or used + length <= self.limits.total:
                 kept.append(one)
                 used += length

@@ -18,6 +18,10 @@ NEAR = 0.9
 questions about one topic below, and free paraphrases often below too (tests/demonstrations/test_overlap.py)."""
 
 
+_WORDS_AND_SIGNS = re.compile(r"\w+|[+*/^#=<>%$&|~@×÷]|(?<=\d)\s*-(?=\s*\d)")
+"""Signs that change what is asked count, a minus between numbers among them."""
+
+
 @dataclass(frozen=True)
 class Overlap:
     """A demonstration that says what a query asks.
@@ -39,12 +43,12 @@ class Overlap:
 
 
 def normalised(text: str) -> str:
-    """Return the words of a text in lower case, without punctuation, spacing and ways of writing a character.
+    """Return the words and signs of a text in lower case, without punctuation, spacing and ways of writing a character.
 
-    >>> normalised("  What’s   AI?  ")
-    'what s ai'
+    >>> normalised("  What’s   AI?  "), normalised("What is 3*4?"), normalised("C++ or C#?")
+    ('what s ai', 'what is 3 * 4', 'c + + or c #')
     """
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    return " ".join(_WORDS_AND_SIGNS.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def find_overlaps(

@@ -11,6 +11,10 @@ Three rules stop a candidate after a block of queries:
    in successive halving (Karnin, Koren and Somekh 2013, ICML; Jamieson and Talwalkar 2016, AISTATS) but in smaller
    steps. They are worked out afresh from what is left, so what rules 1 and 2 save goes to the others.
 
+Before that, a few pilots see all queries. Queries differ much in how far they tell candidates apart: where all answers
+fail alike, they tell nothing. So the others see first the queries on which the pilots differ most,
+which decide most of every mean.
+
 Rule 3 bounds the cost whatever the scores are, and at a share of 1/3 it does nearly all the stopping. Rules 1 and 2
 count where the share is large or most candidates are far behind.
 
@@ -39,6 +43,8 @@ from ablations.tasks import together
 
 FINALISTS = 2
 """Where the decline of places ends."""
+PILOTS = 3
+"""Pilots at most: two below 30 candidates, and none where the cost has no room for them."""
 GROWTH = 0.25
 """Size of a block as a share of the queries before it. One query a block finds the winner no more often, 0.5 a little
 less often."""
@@ -100,7 +106,8 @@ class RaceResult:
     """What a race found.
 
     Attributes:
-        winner: the finished candidate with the best mean, the lower one of equals; None if there is no score at all.
+        winner: the finished candidate with the best mean difference to the current prompt, the lower one of equals;
+            None if there is no score at all.
         queries: that each candidate could see.
         scores: candidate -> position of a query -> score, for what was evaluated.
         stopped: in the order in which they were.
@@ -132,8 +139,8 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
 
     Args:
         candidates: their number, at least 1.
-        current: the current prompt's score on every query, at least one query. Queries are seen in this order, so
-            it must not be sorted by anything: shuffle them before.
+        current: the current prompt's score on every query, at least one query. Without pilots queries are seen in
+            this order, so it must not be sorted by anything: shuffle them before.
         score: evaluates one candidate on some queries; all that are still in are asked at once.
         settings: the default ones where None.
 
@@ -146,25 +153,58 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
     budget = _budget(candidates, len(current), settings)
     looks = len(blocks) - 1
     scores: dict[int, dict[int, float | None]] = {candidate: {} for candidate in range(candidates)}
-    still, stopped = list(range(candidates)), list[Stopped]()
+    pilots = range(_pilots(candidates, len(current), settings))
+    everything = range(len(current))
+    for one, values in zip(pilots, await together(score(one, everything) for one in pilots), strict=True):
+        scores[one].update(zip(everything, values, strict=True))
+    budget -= len(pilots) * len(current)
+    order = _telling_first([[scores[one][at] for at in everything] for one in pilots]) if pilots else list(everything)
+    still, stopped = list(range(len(pilots), candidates)), list[Stopped]()
     while blocks:
         size = blocks.pop(0)
         if len(still) == 1:
             size, blocks = size + sum(blocks), []
         first = len(scores[still[0]])
-        positions = range(first, first + size)
+        positions = order[first : first + size]
         for candidate, values in zip(still, await together(score(one, positions) for one in still), strict=True):
             scores[candidate].update(zip(positions, values, strict=True))
         budget -= size * len(still)
         if not blocks:
             break
         ranked = _ranked(still, scores, current)
-        why = _behind(ranked, scores, current, settings.level / looks)
+        level = settings.level / looks
+        why = _behind(ranked, scores, current, level, level / (candidates - 1))
         ranked = [one for one in ranked if one not in why]
         why.update((one, "outside the places left") for one in ranked[_places(len(ranked), blocks, budget) :])
         stopped.extend(Stopped(one, first + size, reason) for one, reason in sorted(why.items()))
         still = [one for one in still if one not in why]
-    return RaceResult(_winner(still, scores), len(current), scores, tuple(stopped))
+    return RaceResult(_winner([*pilots, *still], scores, current), len(current), scores, tuple(stopped))
+
+
+def _pilots(candidates: int, queries: int, settings: RaceSettings) -> int:
+    """Return how many candidates see all queries at first: as many as the cost has room for, or none if that is one."""
+    if not settings.enabled:
+        return 0
+    least = min(settings.least, queries)
+    room = settings.share * candidates * queries - _least_cost(candidates, queries, settings)
+    affordable = int(room / (queries - least)) if queries > least else 0
+    wanted = min(PILOTS, max(2, candidates // 10), candidates - 1, affordable)
+    return wanted if wanted >= 2 else 0
+
+
+def _telling_first(rows: Sequence[Scores]) -> list[int]:
+    """Return the queries' positions, those on which the scores of these rows differ most first, else as they stand.
+
+    Args:
+        rows: of the pilots. The current prompt is left out, and pilots are no leaders: on queries that stand first
+            because these scores are unusual, a comparison with them would be unfair.
+    """
+
+    def spread(position: int) -> float:
+        known = [value for row in rows if (value := row[position]) is not None]
+        return stdev(known) if len(known) > 1 else 0.0
+
+    return sorted(range(len(rows[0])), key=spread, reverse=True)
 
 
 def _blocks(queries: int, settings: RaceSettings) -> list[int]:
@@ -185,9 +225,13 @@ def _budget(candidates: int, queries: int, settings: RaceSettings) -> int:
     """Return the most evaluations that the race may cost."""
     if not settings.enabled:
         return candidates * queries
+    return max(int(settings.share * candidates * queries), _least_cost(candidates, queries, settings))
+
+
+def _least_cost(candidates: int, queries: int, settings: RaceSettings) -> int:
+    """Return what the least number of queries for all and the rest for the finalists cost."""
     least = min(settings.least, queries)
-    needed = candidates * least + min(candidates, FINALISTS) * (queries - least)
-    return max(int(settings.share * candidates * queries), needed)
+    return candidates * least + min(candidates, FINALISTS) * (queries - least)
 
 
 def _places(still: int, blocks: Sequence[int], budget: int) -> int:
@@ -210,21 +254,24 @@ def _places(still: int, blocks: Sequence[int], budget: int) -> int:
     return next((places for places in range(still, 1, -1) if cost(places) <= budget), 1)
 
 
-def _behind(ranked: Sequence[int], scores: Mapping[int, _Seen], current: Scores, level: float) -> dict[int, Why]:
-    """Return which candidates the tests of one look stop, and why; never the leader, so never all.
+def _behind(
+    ranked: Sequence[int], scores: Mapping[int, _Seen], current: Scores, level: float, leader_level: float
+) -> dict[int, Why]:
+    """Return which candidates the tests of one look stop, and why; never the first of those still in, so never all.
 
     Args:
         ranked: the candidates still in, best first.
-        scores: of all candidates of the race.
+        scores: of all candidates.
         current: the current prompt's scores.
-        level: of this look.
+        level: of this look, against the current prompt.
+        leader_level: of this look, against the leader.
     """
     leader, *others = ranked
     why: dict[int, Why] = {}
     for one in others:
         if _clearly_negative(_differences(scores[one], current), level):
             why[one] = "behind the current prompt"
-        elif _clearly_negative(_differences(scores[one], scores[leader]), level / (len(scores) - 1)):
+        elif _clearly_negative(_differences(scores[one], scores[leader]), leader_level):
             why[one] = "behind the leader"
     return why
 
@@ -243,10 +290,10 @@ def _ranked(candidates: Sequence[int], scores: Mapping[int, _Seen], current: Sco
     return sorted(candidates, key=worth, reverse=True)
 
 
-def _winner(candidates: Sequence[int], scores: Mapping[int, _Seen]) -> int | None:
-    """Return the candidate with the best mean, the lower one of equals; None without any score."""
-    scored = [one for one in candidates if _scored(scores[one])]
-    return max(scored, key=lambda one: (_enough(scores[one]), _mean(_scored(scores[one]))), default=None)
+def _winner(candidates: Sequence[int], scores: Mapping[int, _Seen], current: Scores) -> int | None:
+    """Return the best candidate by `_ranked`, the lower one of equals; None without any score."""
+    scored = [candidate for candidate in sorted(candidates) if _scored(scores[candidate])]
+    return next(iter(_ranked(scored, scores, current)), None)
 
 
 def _clearly_negative(differences: Sequence[float], level: float) -> bool:

@@ -11,7 +11,7 @@ from ablations.prompts.parts import (
     read_prompt_file,
     read_prompt_parts,
 )
-from ablations.prompts.prompt_file import read_urial
+from ablations.prompts.prompt_file import read_urial, take_apart
 from ablations.prompts.rendering import ChatTemplate, render_demonstrations, render_prompt
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "read_urial",
     "render_demonstrations",
     "render_prompt",
+    "take_apart",
 ]

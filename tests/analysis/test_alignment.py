@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 
-from analysis.alignment import CHAT, IN_CONTEXT, ZERO_SHOT, Arm, alignment_gaps, alignment_table
+from analysis.alignment import CHAT, IN_CONTEXT, ZERO_SHOT, Arm, alignment_gaps, alignment_table, missing_arms
 from analysis.plots import draw_alignment, new_figure
 
 Scores = dict[str, tuple[float | None, float | None]]
@@ -111,8 +111,8 @@ def test_a_query_that_one_arm_did_not_score_is_left_out_of_the_pair() -> None:
     found = gaps({"base": BASE, "chatty": model(trial(CHAT))})
     key = ("chatty, aligned (chat template)", "base, in context")
     assert (found[*key, "turn 2"]["difference"], found[*key, "turn 2"]["n"]) == (1.5, 2)  # 6, 9 against 4, 8
-    # q2 has its first turn alone there; its two turns here are averaged first: 7, 9, 8 against 4, 6, 7
-    assert (found[*key, "average"]["difference"], found[*key, "average"]["n"]) == (pytest.approx(7 / 3), 3)
+    # q2 has its first turn alone there, so it is compared on that: 7, 9, 8 against 4, 5, 7
+    assert (found[*key, "average"]["difference"], found[*key, "average"]["n"]) == (pytest.approx(8 / 3), 3)
 
 
 def test_one_query_has_a_gap_without_interval_and_no_common_query_no_gap() -> None:
@@ -175,3 +175,11 @@ def test_two_conditions_of_one_way_keep_their_own_rows() -> None:
         IN_CONTEXT,
         f"{IN_CONTEXT}: demonstrations=10",
     ]
+
+
+def test_a_way_whose_trial_failed_is_named_with_its_reason() -> None:
+    failed = trial(CHAT, state="failed", failed_because="coverage 50% is below 90%: 3 x no rating")
+    fine = [row | {"failed_because": None} for row in trial(ZERO_SHOT)]
+    frames = {"m": model(fine, failed)}
+    assert missing_arms(frames) == ["m, aligned (chat template): coverage 50% is below 90%: 3 x no rating"]
+    assert set(alignment_table(frames).get_column("way")) == {ZERO_SHOT}

@@ -75,7 +75,8 @@ def test_retrieval_fills_up_to_the_limit_and_passes_over_what_is_too_long() -> N
 
 
 def test_the_control_shows_as_many_random_ones_as_retrieval_shows_that_query() -> None:
-    chooser = make_chooser(TokenLimits(total=35))
+    lengths = {one.id: 5 if one.id in ("d0", "d5", "d10") else 30 for one in POOL.demonstrations}
+    chooser = Chooser(POOL, QUERIES, TopicEncoder(), TokenLimits(total=40), lengths)
     near, control = (chooser.choose(source, 8, 0).by_query for source in ("retrieved", "random-per-query"))
     assert [(query, len(shown)) for query, shown in near] == [(query, len(shown)) for query, shown in control]
     assert near != control

@@ -1,0 +1,114 @@
+"""What the flags say, over the study file, over the defaults.
+
+Knows names and numbers; opens and starts nothing.
+"""
+
+import argparse
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablations.backends import BACKENDS
+from ablations.demonstrations import PoolSettings
+from ablations.errors import UsageError, nearest
+from ablations.judges import JudgeSettings, Limits
+from ablations.spec import DEFAULTS
+from ablations.study_file import StudyFile, find_study_file, read_study_file
+
+LIMITS = ("max_tokens_each", "max_tokens_total")
+
+
+def study_file(flags: argparse.Namespace) -> StudyFile:
+    """Return the study file that the flags name."""
+    if flags.search_space is not None:
+        return read_study_file(flags.search_space)
+    if flags.study is None:
+        raise UsageError("say what to study: --study NAME (see --list) or --search-space PATH")
+    return read_study_file(find_study_file(flags.study))
+
+
+def options_in_force(flags: argparse.Namespace, file: StudyFile) -> dict[str, Any]:
+    """Return what is in force: flags over the study file over the defaults."""
+    given = {name: getattr(flags, name) for name in DEFAULTS if getattr(flags, name, None) is not None}
+    options = {**DEFAULTS, **{name: file.options[name] for name in DEFAULTS if name in file.options}, **given}
+    if flags.base_url is not None:
+        if flags.backend == "vllm":
+            raise UsageError("--base-url names a server, --backend vllm runs in this process; drop one of them")
+        options["backend"] = "openai"
+    if options["backend"] not in BACKENDS:
+        raise UsageError(
+            f"--backend {options['backend']!r} is not a known backend; {nearest(options['backend'], BACKENDS)}"
+        )
+    if options["backend"] == "openai" and flags.base_url is None:
+        raise UsageError("--backend openai needs the server's address; give --base-url URL")
+    if options["backend"] == "openai" and flags.model is None:
+        options["model"] = file.options.get("model")  # the default is a packaged model, which no server has
+    return options
+
+
+def engine_settings(pairs: list[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` with TOML's values; what is none is a text."""
+    settings = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.isidentifier():
+            raise UsageError(f"--engine {pair!r} is not KEY=VALUE; write for example --engine dtype=bfloat16")
+        try:
+            typed = value.lower() if value.lower() in ("true", "false") else value
+            settings[key] = tomllib.loads(f"value = {typed}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = value
+    return settings
+
+
+def judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
+    """Return what the flags say of the judge; raise `UsageError` for a number out of range."""
+    numbers = {
+        "--judge-in-flight": flags.judge_in_flight,
+        "--judge-rpm": flags.judge_rpm,
+        "--judge-tpm": flags.judge_tpm,
+        "--judge-timeout": flags.judge_timeout,
+        "--judge-max-tokens": flags.judge_max_tokens,
+        "--max-cost": flags.max_cost,
+    }
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < float("inf"):
+            raise UsageError(f"{name} {number:g} is out of range; give a number above 0")
+    given = {
+        "in_flight": flags.judge_in_flight,
+        "requests_per_minute": flags.judge_rpm,
+        "tokens_per_minute": flags.judge_tpm,
+        "call_seconds": flags.judge_timeout,
+    }
+    return JudgeSettings(
+        model=flags.judge_model,
+        base_url=flags.judge_base_url,
+        prompts=flags.judge_prompts,
+        prices=flags.judge_prices,
+        max_cost=flags.max_cost,
+        limits=Limits(**{name: number for name, number in given.items() if number is not None}),
+        compare_with=flags.compare_with,
+        two_scores=flags.two_scores,
+        reply_tokens=flags.judge_max_tokens or JudgeSettings().reply_tokens,
+        seed=seed,
+    )
+
+
+def with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudyFile:
+    """Return the study file with the search that the flags ask for."""
+    given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
+    if (given or flags.no_racing) and options["mode"] != "greedy-search":
+        raise UsageError("--rounds, --candidates and --no-racing belong to a greedy search; drop them")
+    for name, value in given.items():
+        if value < 1:
+            raise UsageError(f"--{name} {value} leaves nothing to search; give 1 or more")
+    return replace(file, search={**file.search, **given})
+
+
+def pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | None) -> PoolSettings:
+    """Return which pool is used and how; `greedy` is the prompt file of a greedy search, or None."""
+    given = {name: file.pool[name] for name in ("name", "encoder", *LIMITS) if name in file.pool}
+    given |= {name: value for name, value in (("name", flags.pool), ("encoder", flags.encoder)) if value is not None}
+    return PoolSettings(**given, greedy=greedy, allow_overlap=flags.allow_overlap)
