@@ -151,7 +151,3 @@ def test_a_model_is_asked_in_all_three_ways_in_a_process_of_its_own_and_compared
     assert not any("<|im" in answer for answer in chat.get_column("answer"))
     assert "Models side by side" in done.stdout
     assert "aligned (chat template)" in done.stdout
-    again = run(tmp_path, "--models", "smollm2-135m-instruct", "--mlruns", "results")
-    assert again.returncode == 0, again.stderr
-    assert "engine ready" not in again.stdout
-    assert "Models side by side" in again.stdout

@@ -1,7 +1,9 @@
-"""What racing costs, and how often it finds the winner of a full evaluation, on replays of a real table of scores.
+"""What racing costs, and how often it finds the winner of a full evaluation: replays of a real table of scores, and
+simulated ones.
 
-The table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries by a seed and
-races the candidates on it; nothing is generated.
+The real table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries by a seed and
+races the candidates on it; nothing is generated. A simulated table is query + candidate + residual, in points; its
+queries tell candidates apart equally much, or unequally (log-normal factors with a deviation of 0.6).
 """
 
 import asyncio
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import polars as pl
 
 from ablations.demonstrations.racing import Scores, race
@@ -47,12 +50,31 @@ def replay(table: list[list[float | None]], current: Sequence[float | None], see
     return winner == best, found.share, means[best] - means[winner]
 
 
+def simulate(spread: float, unequal: bool, seed: int, candidates: int = 50, queries: int = 24) -> bool:
+    """Race on one simulated table; return whether the winner is that of a full evaluation."""
+    generator = np.random.default_rng(seed)
+    telling = generator.lognormal(0, 0.6 if unequal else 0.0, queries)
+    telling /= np.sqrt((telling**2).mean())
+    query = generator.normal(6.0, 1.5, queries)
+    means = generator.normal(0.0, spread, (candidates, 1))
+    table = query + telling * (means + generator.normal(0.0, 1.2, (candidates, queries)))
+    current = query + telling * generator.normal(0.0, 1.2, queries)
+    return replay(table.tolist(), current.tolist(), seed)[0]
+
+
 async def measure(path: Path = TABLE) -> dict[str, float]:
     """Return how often replays find the winner, what they cost, and what a lost winner costs in points."""
     table, current = score_table(path)
     found = await asyncio.to_thread(lambda: [replay(table, current, seed) for seed in range(REPLAYS)])
     means = [fmean(value for value in row if value is not None) for row in table]
-    return {
+    simulated = {
+        f"simulated, {'unequal' if unequal else 'equal'} queries, spread {spread:g}: same winner": fmean(
+            simulate(spread, unequal, seed) for seed in range(REPLAYS)
+        )
+        for unequal in (False, True)
+        for spread in (0.0, 0.3, 0.6)
+    }
+    return simulated | {
         "candidates": len(table),
         "queries": len(current),
         "replays": REPLAYS,
