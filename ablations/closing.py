@@ -93,6 +93,10 @@ def _show_curve(console: Console, findings: Any) -> None:
         sources = (row["source"], row["against"], str(row["demonstrations"]))
         table.add_row(*sources, _signed(row["difference"]), _interval(row), str(row["n"]))
     console.print(table)
+    console.print(
+        f"{len(findings.contrasts)} comparisons, not corrected for their number: of 20 without a difference one "
+        "excludes 0 by chance"
+    )
 
 
 def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame, missing: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """What racing costs, and how often it finds the winner of a full evaluation: replays of a real table of scores, and
 simulated ones.
 
-The real table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries by a seed and
-races the candidates on it; nothing is generated. A simulated table is query + candidate + residual, in points; its
+The real table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries and
+candidates by a seed and races; nothing is generated. A simulated table is query + candidate + residual, in points; its
 queries tell candidates apart equally much, or unequally (log-normal factors with a deviation of 0.6).
 """
 
@@ -37,16 +37,18 @@ def score_table(path: Path) -> tuple[list[list[float | None]], list[float | None
 
 def replay(table: list[list[float | None]], current: Sequence[float | None], seed: int) -> tuple[bool, float, float]:
     """Race once; return whether the winner is that of a full evaluation, the share of its cost, and the regret."""
-    order = random.Random(seed).sample(range(len(current)), len(current))
+    generator = random.Random(seed)
+    order = generator.sample(range(len(current)), len(current))
+    names = generator.sample(range(len(table)), len(table))  # the first ones are the pilots
 
     async def score(candidate: int, positions: Sequence[int]) -> Scores:
-        return [table[candidate][order[position]] for position in positions]
+        return [table[names[candidate]][order[position]] for position in positions]
 
     shuffled = [current[position] for position in order]
     found = asyncio.run(race(len(table), shuffled, score, race_settings(len(table), len(current), True)))
     means = [fmean(value for value in row if value is not None) for row in table]
     best = max(range(len(table)), key=lambda one: means[one])
-    winner = best if found.winner is None else found.winner
+    winner = best if found.winner is None else names[found.winner]
     return winner == best, found.share, means[best] - means[winner]
 
 
@@ -64,8 +66,12 @@ def simulate(spread: float, unequal: bool, seed: int, candidates: int = 50, quer
 
 async def measure(path: Path = TABLE) -> dict[str, float]:
     """Return how often replays find the winner, what they cost, and what a lost winner costs in points."""
+    return await asyncio.to_thread(_measure, path)  # every race has an event loop of its own
+
+
+def _measure(path: Path) -> dict[str, float]:
     table, current = score_table(path)
-    found = await asyncio.to_thread(lambda: [replay(table, current, seed) for seed in range(REPLAYS)])
+    found = [replay(table, current, seed) for seed in range(REPLAYS)]
     means = [fmean(value for value in row if value is not None) for row in table]
     simulated = {
         f"simulated, {'unequal' if unequal else 'equal'} queries, spread {spread:g}: same winner": fmean(
