@@ -49,7 +49,7 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
     """
     for number, (model, name) in enumerate(names.items(), start=1):
         console.print(f"model {number} of {len(names)}: {model}", style="bold", markup=False)
-        command = [sys.executable, "-m", "ablations", *arguments, "--model", model, "--name", name]
+        command = [sys.executable, "-m", "ablations", *arguments, "--model", model, "--name", name, "--one-of-models"]
         # In a session of its own, so that it is told of an interrupt once, by this process, whoever was told first.
         child = subprocess.Popen(command, env=_environment(), start_new_session=True)
         try:

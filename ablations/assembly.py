@@ -113,6 +113,9 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
             opened.callback(vectors.close)
         built_in = options["queries"] in BUILT_IN
         prepared = await prepare_pool(settings, queries, built_in, options["seed"], count_tokens, vectors)
+        if not prepared.chooser.styled and "style" in file.space.names:
+            file = replace(file, space=file.space.without("style"))
+            notes.append("style is left out of what is varied: the pool has its demonstrations in one style")
         spec = StudySpec(
             name=flags.name or file.name,
             file=file,

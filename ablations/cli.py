@@ -123,6 +123,7 @@ def _add_run(commands: Any) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("what generates")
     model.add_argument("--model", metavar="NAME|HUB_ID|DIR", help="a packaged model, a hub id or a folder")
+    model.add_argument("--one-of-models", action="store_true", help=argparse.SUPPRESS)  # said to each model's process
     model.add_argument("--models", metavar="A,B,…", help="of the study alignment: one after the other")
     model.add_argument("--backend", metavar="NAME", help="vllm (in this process) or openai (a completions server)")
     model.add_argument("--base-url", metavar="URL", help="the server's address; implies --backend openai")
@@ -184,6 +185,7 @@ def _add_prompt(commands: Any) -> None:
     prompt.add_argument("--search-space", type=Path, metavar="PATH")
     prompt.add_argument("--query", required=True, metavar="TEXT")
     prompt.add_argument("--prompt-file", type=Path, metavar="FILE")
+    prompt.add_argument("--pool", metavar="NAME|PATH|HUB_ID", help="demonstrations in place of the study's own")
     prompt.add_argument("--turn-1-answer", metavar="TEXT", help="the model's answer to the first turn")
     prompt.add_argument("--turn-2-query", metavar="TEXT", help="asks for the second turn's prompt")
 

@@ -153,6 +153,12 @@ def show_search(console: Console, findings: Any) -> None:
     for row in findings.scores.iter_rows(named=True):
         start, chosen = ("none" if row[name] is None else f"{row[name]:.2f}" for name in ("start", "chosen"))
         console.print(f"Queries {row['queries']}: start prompt {start}, chosen prompt {chosen}", markup=False)
+    start, chosen = findings.scores.row(0, named=True)["start"], findings.scores.row(0, named=True)["chosen"]
+    if start is not None and chosen is not None and chosen < start:
+        console.print(
+            "[yellow]The chosen prompt scores below the start prompt even on the queries that chose it; "
+            'stop = "no-gain" in the study file ends a search before that[/yellow]'
+        )
     console.print(f"The search ended because {findings.why_ended}.", markup=False)
     console.print()
     console.print(findings.headline, style="bold", markup=False)

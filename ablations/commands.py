@@ -18,6 +18,7 @@ from rich.console import Console
 from ablations.alignment import compare_models, run_models, study_names
 from ablations.assembly import assembled, check_model, make_backend
 from ablations.conditions import PROMPT_PARAMETERS
+from ablations.demonstrations import Chooser, load_pool
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
 from ablations.flags import engine_settings, judge_settings, options_in_force, study_file
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
@@ -62,11 +63,15 @@ def run(flags: argparse.Namespace) -> int:
 def _models(flags: argparse.Namespace, file: StudyFile) -> list[str]:
     """Return the models that are studied one after the other; empty where there is one."""
     if flags.model is not None:  # also in the process of one of them
+        if flags.models is not None and not flags.one_of_models:
+            raise UsageError("--models names several models and --model one; drop one of the flags")
         return []
     if flags.models is not None:
         if not file.conditions:
             raise UsageError(f"--models is for a study of listed conditions, and {file.name} has none; use --model")
         models = [model.strip() for model in flags.models.split(",")]
+        if len(set(models)) < len(models):
+            raise UsageError(f"--models {flags.models!r} names a model twice; drop one")
         if not all(models):
             raise UsageError(f"--models {flags.models!r} has an empty name; write for example --models base,aligned")
         return models
@@ -99,14 +104,17 @@ def prompt(flags: argparse.Namespace) -> int:
         raise UsageError("the second turn needs both --turn-1-answer and --turn-2-query")
     file = study_file(flags)
     components: dict[str, Any] = {name: file.baseline[name] for name in PROMPT_PARAMETERS if name in file.baseline}
+    turns = (flags.query,) if flags.turn_2_query is None else (flags.query, flags.turn_2_query)
+    query = Query("prompt", "", turns)
+    searches = file.options.get("mode") == "greedy-search"  # begins with the built-in demonstrations
+    pool = flags.pool or (None if searches else file.pool.get("name"))
     parts = (
         read_prompt_file(flags.prompt_file, components.get("headings", "urial"))
         if flags.prompt_file
-        else build_parts(**components)
+        else build_parts(**components, chooser=Chooser(load_pool(pool), [query]) if pool else None)
     )
-    turns = (flags.query,) if flags.turn_2_query is None else (flags.query, flags.turn_2_query)
     answers = () if flags.turn_1_answer is None else (flags.turn_1_answer,)
-    sys.stdout.write(render_prompt(Query("prompt", "", turns), parts, answers).text)
+    sys.stdout.write(render_prompt(query, parts, answers).text)
     return 0
 
 

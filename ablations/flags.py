@@ -101,6 +101,11 @@ def with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str
     given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
     if (given or flags.no_racing) and options["mode"] != "greedy-search":
         raise UsageError("--rounds, --candidates and --no-racing belong to a greedy search; drop them")
+    unused = [name for name in ("trials", "sampler", "levels", "design") if getattr(flags, name) is not None]
+    if options["mode"] == "greedy-search" and unused:
+        raise UsageError(
+            f"--{', --'.join(unused)}: of no use to a greedy search, which takes --rounds and --candidates"
+        )
     for name, value in given.items():
         if value < 1:
             raise UsageError(f"--{name} {value} leaves nothing to search; give 1 or more")

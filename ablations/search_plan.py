@@ -86,7 +86,8 @@ class SearchPlan:
     def evaluations(self) -> int:
         """The most completions that the search can take: without racing, through all rounds."""
         selection, held_back = len(self.halves.selection), len(self.halves.held_back)
-        return selection + self.rounds * len(self.candidates) * selection + 2 * held_back
+        racers = range(len(self.candidates), max(len(self.candidates) - self.rounds, 0), -1)  # one less in each round
+        return selection + sum(racers) * selection + 2 * held_back
 
     @property
     def ends(self) -> str:

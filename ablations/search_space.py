@@ -326,6 +326,10 @@ class SearchSpace:
         """Return the space with another domain of one parameter."""
         return SearchSpace(tuple(replace(p, domain=domain) if p.name == name else p for p in self.parameters))
 
+    def without(self, name: str) -> "SearchSpace":
+        """Return the space without one parameter; raise `SearchSpaceError` where another one requires it."""
+        return SearchSpace(tuple(parameter for parameter in self.parameters if parameter.name != name))
+
     @property
     def size(self) -> int | None:
         """The number of different settings, or None where a range is continuous."""

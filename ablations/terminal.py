@@ -82,7 +82,7 @@ def search_status(search: GreedySearch, evaluation: EvaluationProgress) -> tuple
 
     def status() -> str:
         state = search.state
-        return f"round {state.round}/{search.plan.rounds} · {speed()} at most · best so far: {state.best}"
+        return f"round {state.round}/{search.plan.rounds} · {speed()} · best so far: {state.best}"
 
     return total, status
 

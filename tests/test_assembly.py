@@ -150,10 +150,12 @@ def test_a_greedy_search_that_varies_parameters_is_refused(assembled: Any) -> No
         assembled(space=SPACE.replace("[study]", '[study]\nmode = "greedy-search"').replace('design = "factorial"', ""))
 
 
-def test_a_pool_in_one_style_and_a_study_that_varies_style_are_refused(assembled: Any) -> None:
+def test_the_style_of_a_pool_in_one_style_is_not_varied_and_that_is_said(assembled: Any) -> None:
     space = '[study.baseline]\ntemperature = 0.0\nstyle = "warm"\n[parameters.style]\nchoices = ["warm", "terse"]\n'
-    with pytest.raises(UsageError, match="--pool examples has its demonstrations in one style"):
-        assembled("--pool", "examples", space=space)
+    space += "[parameters.temperature]\nchoices = [0.0, 1.0]\n"
+    study = assembled("--pool", "examples", space=space)
+    assert study.spec.space.names == ("temperature",)
+    assert "style is left out of what is varied: the pool has its demonstrations in one style" in notes(study)
 
 
 def test_an_unknown_pool_is_named_with_the_nearest_known_one(assembled: Any) -> None:

@@ -69,7 +69,9 @@ BAD = {
     "missing queries": (["--study", "decoding", "--queries", "nowhere.jsonl"], "nowhere.jsonl"),
     "missing prompt file": (["--study", "decoding", "--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
     "unknown pool": (["--study", "components", "--pool", "exampels"], "did you mean examples?"),
-    "styles of a pool without them": (["--study", "components", "--pool", "examples"], "one style"),
+    "sampler of a greedy search": (["--study", "greedy-search", "--sampler", "tpe"], "of no use to a greedy search"),
+    "models and a model": (["--study", "alignment", "--models", "a,b", "--model", "a"], "drop one of the flags"),
+    "a model twice": (["--study", "alignment", "--models", "a,a"], "names a model twice"),
     "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "--pool 'pool.jsonl' is neither"),
     "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds, --candidates and --no-racing"),
     "no candidate": (["--study", "greedy-search", "--candidates", "0"], "--candidates 0 leaves nothing to search"),
@@ -260,3 +262,12 @@ def test_the_baselines_prompt_of_every_study_can_be_shown(command: Callable[...,
     done = command("prompt", "--study", study, "--query", "Why?")
     assert done.code == 0, done.err
     assert "Why?" in done.out
+
+
+def test_a_prompt_is_shown_with_the_studys_pool_or_another(tmp_path: Path, command: Callable[..., Called]) -> None:
+    (tmp_path / "pool.jsonl").write_text('{"query": "Is this mine?", "answer": "Yes."}\n')
+    space = '[study.baseline]\ntemperature = 0.0\ndemonstrations = 1\n[pool]\nname = "pool.jsonl"\n'
+    (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
+    assert "Is this mine?" in command("prompt", "--search-space", "mine.toml", "--query", "Why?").out
+    other = command("prompt", "--search-space", "mine.toml", "--query", "Why?", "--pool", "examples")
+    assert (other.code, "Is this mine?" in other.out) == (0, False)

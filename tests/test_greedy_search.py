@@ -246,7 +246,8 @@ def test_a_seeded_sample_of_the_pool_can_race(tmp_path: Path) -> None:
     again = SearchPlan.of(make_spec(tmp_path, *words, search="candidates = 7\n"))
     assert len(plan.candidates) == 7
     assert plan.candidates == again.candidates
-    assert plan.evaluations == 6 + 2 * 7 * 6 + 2 * 6
+    assert plan.evaluations == 6 + (7 + 6) * 6 + 2 * 6
+    assert replace(plan, rounds=100).evaluations == 6 + sum(range(8)) * 6 + 2 * 6
 
 
 def test_the_longest_prompt_holds_the_longest_candidates_of_all_rounds(tmp_path: Path) -> None:

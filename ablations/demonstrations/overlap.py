@@ -39,7 +39,7 @@ class Overlap:
 
     def __str__(self) -> str:
         how = "is" if self.cosine is None else f"is nearly (cosine {self.cosine:.2f})"
-        return f"{self.demonstration} {how} query {self.query} turn {self.turn}"
+        return f"demonstration {self.demonstration} {how} query {self.query} turn {self.turn}"
 
 
 def normalised(text: str) -> str:

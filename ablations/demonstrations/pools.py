@@ -96,7 +96,7 @@ def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Pool:
         demonstration, more = _demonstration(row, where)
         found.append(demonstration)
         longer += more
-    notes = [f"{longer} of {len(found)} conversations go on; their first exchange is used"] if longer else []
+    notes = [f"{longer} of {len(found)} conversations have further turns; the first exchange is used"] if longer else []
     return _distinct(name, found, notes)
 
 

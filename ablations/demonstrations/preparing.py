@@ -103,6 +103,8 @@ async def prepare_pool(
     known = built_in_queries and pool.name in BUILT_IN and not greedy
     overlaps = find_overlaps((*pool.demonstrations, *greedy), queries, None if known else encoder)
     notes = [*pool.left_out]
+    if silent := sum(not one.answer for one in pool.demonstrations):
+        notes.append(f"{silent} of {len(pool.demonstrations)} demonstrations have no answer")
     if overlaps and not settings.allow_overlap:
         leaking = {overlap.demonstration for overlap in overlaps}
         pool, greedy = _without(pool, leaking), tuple(one for one in greedy if one.id not in leaking)

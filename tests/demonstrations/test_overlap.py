@@ -121,8 +121,8 @@ def test_the_nearest_turn_is_named_from_the_threshold_on() -> None:
         pytest.approx(np.cos(np.radians(2))),
         None,
     ]
-    assert str(found[0]) == "d1 is nearly (cosine 1.00) query b turn 1"
-    assert str(found[2]) == "d4 is query a turn 1"
+    assert str(found[0]) == "demonstration d1 is nearly (cosine 1.00) query b turn 1"
+    assert str(found[2]) == "demonstration d4 is query a turn 1"
 
 
 def test_nothing_overlaps_with_no_queries_and_no_demonstrations() -> None:

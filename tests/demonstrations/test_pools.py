@@ -86,7 +86,7 @@ def test_of_a_conversation_that_goes_on_the_first_exchange_is_used_and_that_is_s
 ) -> None:
     pool = load_pool(write(tmp_path, [row, {"query": "Why?"}]))
     assert pool.demonstrations == (FIRST_AND_ANSWER, Demonstration("2", "Why?", None))
-    assert pool.left_out == ("1 of 2 conversations go on; their first exchange is used",)
+    assert pool.left_out == ("1 of 2 conversations have further turns; the first exchange is used",)
 
 
 def test_repeats_are_dropped_and_that_is_said_while_another_answer_is_no_repeat(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def test_a_demonstration_that_leaks_is_dropped_and_listed(tmp_path: Path) -> Non
     assert [one.demonstration for one in prepared.overlaps] == ["d2", "d3"]
     assert prepared.notes == (
         "2 demonstrations equal or nearly equal an evaluation query and are dropped",
-        "d2 is query sky turn 2",
-        "d3 is nearly (cosine 1.00) query then turn 1",
+        "demonstration d2 is query sky turn 2",
+        "demonstration d3 is nearly (cosine 1.00) query then turn 1",
     )
 
 
@@ -95,7 +95,7 @@ def test_a_leak_that_is_allowed_stays_is_listed_and_makes_another_study(tmp_path
     assert left(allowed) == [CLEAN[0], SAME]
     assert allowed.notes == (
         "1 demonstrations equal or nearly equal an evaluation query; --allow-overlap",
-        "d2 is query sky turn 2",
+        "demonstration d2 is query sky turn 2",
     )
     assert allowed.overlaps == dropped.overlaps
     assert allowed.identity != dropped.identity
@@ -117,7 +117,7 @@ def test_the_demonstrations_of_a_greedy_search_leak_too(tmp_path: Path) -> None:
     prepared = prepare(write_pool(tmp_path, *CLEAN), greedy=write_prompt(tmp_path, "Count to ten.", SAME))
     assert [one.query for one in prepared.chooser.greedy] == ["Count to ten."]
     assert left(prepared) == list(CLEAN)
-    assert prepared.notes[1:] == ("greedy-2 is query sky turn 2",)
+    assert prepared.notes[1:] == ("demonstration greedy-2 is query sky turn 2",)
 
 
 def test_a_leak_of_a_greedy_search_drops_no_demonstration_of_the_pool(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_where_a_server_does_not_count_tokens_are_estimated_and_that_is_said(tmp
         (
             (SAME, NEARLY),
             {},
-            "2 demonstrations equal or nearly equal an evaluation query and are dropped; d1 is query sky",
+            "2 demonstrations equal or nearly equal an evaluation query and are dropped; demonstration d1 is query sky",
         ),
         (
             CLEAN,
