@@ -166,8 +166,7 @@ class StudySpec:
         components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
         try:
             # A greedy search begins with the built-in demonstrations and adds those of the pool.
-            searches = self.prepared is None or self.mode == "greedy-search"
-            chooser = None if searches or self.prepared is None else self.prepared.chooser
+            chooser = self.prepared.chooser if self.prepared and self.mode != "greedy-search" else None
             return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))
         except ConditionError as error:
             raise SearchSpaceError(f"{self.file.path}: the space holds a condition that cannot be: {error}") from error

@@ -105,7 +105,15 @@ class Tracker:
         tables: Mapping[str, Mapping[str, list[Any]]],
     ) -> None:
         """Log a round of a search as a child run; `number` is the one of its first trial, tables are columns."""
-        await self._call(self._log_round, number, name, started, parameters, metrics, tables)
+
+        def log() -> None:
+            run_id = self._child(number, name, {KIND: "round"}, started)
+            self._log_parameters(run_id, parameters)
+            self._log_metrics(run_id, metrics)
+            self._log_tables(run_id, tables)
+            self._client.set_terminated(run_id, "FINISHED")
+
+        await self._call(log)
 
     async def log_findings(
         self,
@@ -214,21 +222,6 @@ class Tracker:
         if why_failed is not None:
             self._client.set_tag(run_id, "ablations.failed_because", why_failed)
         self._client.set_terminated(run_id, "FINISHED" if why_failed is None else "FAILED")
-
-    def _log_round(
-        self,
-        number: int,
-        name: str,
-        started: float,
-        parameters: Mapping[str, Any],
-        metrics: Mapping[str, float | None],
-        tables: Mapping[str, Mapping[str, list[Any]]],
-    ) -> None:
-        run_id = self._child(number, name, {KIND: "round"}, started)
-        self._log_parameters(run_id, parameters)
-        self._log_metrics(run_id, metrics)
-        self._log_tables(run_id, tables)
-        self._client.set_terminated(run_id, "FINISHED")
 
     def _child(self, number: int, name: str, tags: Mapping[str, str], started: float) -> str:
         """Return the id of the child run with this number, made if it does not exist."""

@@ -5,7 +5,7 @@ the number of the draw, so that it is the same everywhere.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,11 +16,6 @@ from ablations.embedding import Encoder
 from ablations.errors import ConditionError
 from ablations.prompts import Chosen, check_component
 from ablations.records import Query
-
-PER_QUERY = ("retrieved", "random-per-query")
-"""Sources that show each query its own demonstrations."""
-EMBEDDED = ("diverse", *PER_QUERY)
-"""Sources that need sentence embeddings."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Chooser:
     Attributes:
         pool: to choose from, without what leaks.
         queries: those that retrieval may be asked for.
-        encoder: of the embeddings; needed by `EMBEDDED` sources alone.
+        encoder: of the embeddings, which diversity and retrieval need.
         limits: on lengths, and
         lengths: the tokens of each demonstration by id; one that is not listed has no length.
         greedy: the demonstrations of a greedy search, in its order; the latest found stands first.
@@ -127,18 +122,19 @@ class Chooser:
             return Chosen(self._filled(self._diverse(count)))
         if source == "greedy":
             return Chosen(self.greedy[-count:])
-        nearest = {query.id: self._nearest(query, count) for query in self.queries}
         if source == "random-per-query":
-            return Chosen(by_query=tuple((query, self._others(query, draw, len(of))) for query, of in nearest.items()))
-        return Chosen(by_query=tuple(nearest.items()))
+            nearest = self.choose("retrieved", count).by_query
+            return Chosen(by_query=tuple((query, self._others(query, draw, len(of))) for query, of in nearest))
+        return Chosen(by_query=tuple(self._nearest(count)))
 
-    def _nearest(self, query: Query, count: int) -> tuple[Demonstration, ...]:
-        """Return the nearest demonstrations to the first turn, most similar last."""
+    def _nearest(self, count: int) -> Iterator[tuple[str, tuple[Demonstration, ...]]]:
+        """Yield each query's id with the nearest demonstrations to its first turn, most similar last."""
         vectors = self.encoder.encode([one.query for one in self.pool.demonstrations])
-        cosines = vectors @ self.encoder.encode([query.turns[0]])[0]
-        ranked = [self.pool.demonstrations[position] for position in np.argsort(-cosines, kind="stable")[:count]]
         short = {one.id for one in self._short}
-        return self._filled([one for one in ranked if one.id in short])[::-1]
+        for query in self.queries:
+            cosines = vectors @ self.encoder.encode([query.turns[0]])[0]
+            ranked = [self.pool.demonstrations[position] for position in np.argsort(-cosines, kind="stable")[:count]]
+            yield query.id, self._filled([one for one in ranked if one.id in short])[::-1]
 
     def _others(self, query: str, draw: int, count: int) -> tuple[Demonstration, ...]:
         return tuple(random.Random(f"{self.seed}|{draw}|{query}").sample(self._short, count))
