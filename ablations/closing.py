@@ -15,88 +15,93 @@ from ablations.records import Usage
 from ablations.terminal import format_money
 
 IDENTICAL = "identical scores"
+MOST_EFFECTS = 16
+ALPHA = 0.05
+_PLANNED = 0.5
+"""Points: the difference for which the page says how many queries it takes."""
 
 
 def show_findings(console: Console, findings: Any) -> None:
-    """Print the closing tables of `analysis.report.Findings`, with an interval beside every effect."""
+    """Print the closing page of `analysis.findings.Findings`: headline, one table, what to mind."""
+    frames = findings.frames
     console.print()
-    for row in findings.trials.filter(pl.col("role") == "baseline").iter_rows(named=True):
+    console.print(findings.headline, style="bold", markup=False)
+    console.print()
+    for row in frames["trials"].filter(pl.col("role") == "baseline").iter_rows(named=True):
         console.print(
             f"Baseline ({escape(row['label'])}): mean score {_mean(row)} over {row['n_queries']} queries, "
             f"coverage {row['coverage']:.0%}"
         )
-    if len(findings.effects):
-        table = Table(
-            "parameter",
-            "from",
-            "to",
-            "around",
-            "change",
-            "95 % interval",
-            "queries",
-            title="Effect of one parameter at a time",
-            title_justify="left",
-            box=None,
-        )
-        for row in findings.effects.sort("parameter", "value").iter_rows(named=True):
-            clear = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-            change = _signed(row["difference"])
-            table.add_row(
-                row["parameter"],
-                escape(row["against"]),
-                escape(row["value"]),
-                escape(row["around"]) or "the baseline",
-                f"[bold]{change}[/bold]" if clear else change,
-                _interval(row),
-                str(row["n"]),
-            )
-        console.print(table)
-    _show_curve(console, findings)
+    if len(frames["curve"]):
+        _show_curve(console, frames["curve"])
+    else:
+        _show_effects(console, frames["effects"])
     _show_importances(console, findings)
     _show_scores(console, findings)
     _show_comparisons(console, findings)
     _show_length_control(console, findings)
-    for row in findings.noise.iter_rows(named=True):
+    for row in frames["noise_floor"].iter_rows(named=True):
         console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
-    for row in findings.trials.filter(pl.col("state") == "failed").iter_rows(named=True):
+    for row in frames["planning"].filter(pl.col("effect") == _PLANNED).head(1).iter_rows(named=True):
+        needed = "more than 100,000" if row["queries"] is None else f"{row['queries']:,}"
+        console.print(
+            f"To see a difference of {row['effect']:g} points four times in five, this spread needs {needed} queries"
+        )
+    _show_gaps(console, frames)
+
+
+def _show_effects(console: Console, effects: pl.DataFrame) -> None:
+    """Print the largest effects of one parameter at a time."""
+    if effects.is_empty():
+        return
+    title = "Effect of one parameter at a time"
+    if len(effects) > MOST_EFFECTS:
+        title += f", the {MOST_EFFECTS} largest of {len(effects)} (all in the report)"
+    table = Table("parameter", "from", "to", "around", "change", "95 % interval", "p (Holm)", "win/draw/lose")
+    table.title, table.title_justify, table.box = title, "left", None
+    largest = effects.sort(pl.col("difference").abs(), descending=True).head(MOST_EFFECTS)
+    for row in largest.sort("parameter", "value").iter_rows(named=True):
+        change = _signed(row["difference"])
+        clear = row["p_holm"] is not None and row["p_holm"] < ALPHA
+        table.add_row(
+            row["parameter"],
+            escape(row["against"]),
+            escape(row["value"]),
+            escape(row["around"]) or "the baseline",
+            f"[bold]{change}[/bold]" if clear else change,
+            _interval(row),
+            "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}",
+            f"{row['wins']}/{row['draws']}/{row['losses']}",
+        )
+    console.print(table)
+    console.print(f"p is corrected for the {len(effects)} effects together; bold: below {ALPHA:g}")
+
+
+def _show_gaps(console: Console, frames: Mapping[str, pl.DataFrame]) -> None:
+    """Print what did not count, and why."""
+    for row in frames["trials"].filter(pl.col("state") == "failed").iter_rows(named=True):
         console.print(f"Trial {row['trial']} counts for nothing: {row['failed_because']}", markup=False)
-    coverage = findings.trials.get_column("coverage")
+    coverage = frames["trials"].get_column("coverage").to_numpy()
     console.print(
         f"Coverage (scored completions): {coverage.mean():.1%} overall, {coverage.min():.1%} in the worst trial"
     )
-    for row in findings.unscored.iter_rows(named=True):
+    for row in frames["unscored"].iter_rows(named=True):
         console.print(f"Without a score: {row['n']} x {row['reason']}, in {row['trials']} trials", markup=False)
-    console.print()
-    console.print(findings.headline, style="bold", markup=False)
 
 
-def _show_curve(console: Console, findings: Any) -> None:
-    """Print the scores by number and source of demonstrations, and the sources against each other."""
-    if findings.curve.is_empty():
-        return
+def _show_curve(console: Console, curve: pl.DataFrame) -> None:
+    """Print the scores by number and source of demonstrations."""
     table = Table(
         "source", "demonstrations", "draws", "mean", "against the baseline", "95 % interval", "queries", box=None
     )
     table.title, table.title_justify = "Demonstrations", "left"
-    for row in findings.curve.iter_rows(named=True):
+    for row in curve.iter_rows(named=True):
         draws = str(row["draws"])
         if row["draws"] > 1:
             draws += f" ({row['lowest_draw']:.2f} to {row['highest_draw']:.2f})"
         cells = (row["source"], str(row["demonstrations"]), draws, _mean(row), _signed(row["difference"]))
         table.add_row(*cells, _interval(row), str(row["n"]))
     console.print(table)
-    if findings.contrasts.is_empty():
-        return
-    table = Table("source", "against", "demonstrations", "difference", "95 % interval", "queries", box=None)
-    table.title, table.title_justify = "Sources against each other", "left"
-    for row in findings.contrasts.iter_rows(named=True):
-        sources = (row["source"], row["against"], str(row["demonstrations"]))
-        table.add_row(*sources, _signed(row["difference"]), _interval(row), str(row["n"]))
-    console.print(table)
-    console.print(
-        f"{len(findings.contrasts)} comparisons, not corrected for their number: of 20 without a difference one "
-        "excludes 0 by chance"
-    )
 
 
 def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame, missing: Sequence[str]) -> str:
@@ -165,51 +170,49 @@ def show_search(console: Console, findings: Any) -> None:
 
 
 def _show_importances(console: Console, findings: Any) -> None:
-    if findings.no_importance:
-        console.print(f"No importances: {findings.no_importance}")
+    found = findings.importances.of("fanova")
+    if found.is_empty():
+        console.print(f"No importances: {findings.importances.withheld['fanova']}")
         return
-    table = Table(
-        "parameter", "importance", "95 % interval", title="Importance (fANOVA)", title_justify="left", box=None
-    )
-    for row in findings.importances.iter_rows(named=True):
-        table.add_row(
-            row["parameter"], f"{row['importance']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", "\\[")
-        )
-    console.print(table)
+    shares = [
+        f"{row['parameter']} {row['importance']:.2f} \\[{row['low']:.2f}, {row['high']:.2f}]"
+        for row in found.iter_rows(named=True)
+    ]
+    console.print(f"Importance (fANOVA, share of the variance between conditions): {', '.join(shares)}")
 
 
 def _show_scores(console: Console, findings: Any) -> None:
-    """Print the baseline's and the best condition's scores by turn and category."""
+    """Print the baseline's and the best condition's scores by turn."""
     columns = {"baseline": findings.baseline, "best": findings.best}
     shown = {name: trial for name, trial in columns.items() if trial is not None}
     if findings.baseline == findings.best:
         shown.pop("best", None)
-    by_group: dict[str, dict[int, dict[str, Any]]] = {}
-    for row in findings.scores.iter_rows(named=True):
-        by_group.setdefault(row["group"], {})[row["trial"]] = row
-    headers = [text for name in shown for text in (name, "95 % interval", "scored")]
-    table = Table("", *headers, title="Scores by turn and category", title_justify="left", box=None)
-    for group, rows in by_group.items():
-        cells = []
-        for trial in shown.values():
-            row = rows[trial]
-            interval = _bounds(row) or "-"
-            cells += [_mean(row), interval, f"{row['n_scored']}/{row['n_judged']}"]
-        table.add_row(escape(group), *cells)
+    rows = {(row["trial"], row["group"]): row for row in findings.frames["scores"].iter_rows(named=True)}
+    groups = [group for trial, group in rows if trial in shown.values() and _is_turn(group)]
+    table = Table("", *dict.fromkeys(groups), "scored", title="Scores by turn", title_justify="left", box=None)
+    for name, trial in shown.items():
+        cells = [f"{_mean(rows[trial, group])} {_bounds(rows[trial, group])}" for group in dict.fromkeys(groups)]
+        last = rows[trial, groups[-1]]
+        table.add_row(name, *cells, f"{last['n_scored']}/{last['n_judged']}")
     if shown:
         console.print(table)
 
 
+def _is_turn(group: str) -> bool:
+    return group.startswith("turn ") or group == "average"
+
+
 def _show_comparisons(console: Console, findings: Any) -> None:
     """Print wins, draws and losses against the judge's reference outputs, and what the order of answers did."""
-    if findings.comparisons.is_empty():
+    comparisons = findings.frames["comparisons"]
+    if comparisons.is_empty():
         return
     names = {"win": "wins", "draw": "draws", "loss": "losses", "first_twice": "first twice"}
     names["second_twice"] = "second twice"
     table = Table(
         "", *names.values(), "pairs", title="Against the answers to compare with", title_justify="left", box=None
     )
-    for row in findings.comparisons.iter_rows(named=True):
+    for row in comparisons.iter_rows(named=True):
         roles = {findings.baseline: "baseline", findings.best: "best"}
         if row["trial"] in roles:
             cells = [f"{row[n]:.0%} \\[{row[f'{n}_low']:.0%}, {row[f'{n}_high']:.0%}]" for n in names]
@@ -222,7 +225,7 @@ def _show_comparisons(console: Console, findings: Any) -> None:
 
 def _show_length_control(console: Console, findings: Any) -> None:
     """Print the best condition's lead with the judge's liking for length taken out."""
-    for row in findings.length_controlled.iter_rows(named=True):
+    for row in findings.frames["length_controlled"].iter_rows(named=True):
         if row["trial"] != findings.best or row["controlled"] is None:
             continue
         interval = (

@@ -4,7 +4,7 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
         for result in store.results(study)
         if result.trial in trials and result.query_id in by_id
     ]
-    return pl.DataFrame(rows, schema=_schema())
+    return pl.DataFrame(rows, schema=RESULT_SCHEMA)
 
 
 def write_results(frame: pl.DataFrame, path: Path) -> None:
@@ -119,3 +119,7 @@ def _schema() -> dict[str, Any]:
         **dict.fromkeys(("judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), pl.Int64),
         "judge_details": pl.String,
     }
+
+
+RESULT_SCHEMA: Mapping[str, Any] = _schema()
+"""Columns of the frame and their types."""

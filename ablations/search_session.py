@@ -47,7 +47,7 @@ class SearchSession(Session):
         from analysis.searches import SearchFindings
 
         assert self._found is not None  # `_evaluate` has come to its end
-        findings = SearchFindings.of(self._found)
+        findings = SearchFindings.of(self._found, frame)
         show_search(self.console, findings)
         results = self.places.results(self.spec.name)
         files = {

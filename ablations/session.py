@@ -207,7 +207,7 @@ class Session:
     async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
         """Compute and show what was found; return it with the files that belong to it."""
         # Imported late: figures and forests take seconds that a refused command should not cost.
-        from analysis.report import find
+        from analysis.findings import find
 
         findings = await asyncio.to_thread(find, frame)
         show_findings(self.console, findings)

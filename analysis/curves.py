@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.effects import baseline_trial
 from analysis.frames import query_scores, trial_table, varied_parameters
-from analysis.intervals import paired_interval
+from analysis.intervals import mean_intervals, paired_interval
 
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "lowest_draw", "highest_draw"), pl.Float64)
 CURVE_SCHEMA = {
@@ -19,6 +19,11 @@ CURVE_SCHEMA = {
     **_NUMBERS,
     "n": pl.Int64,
     "prompt_tokens": pl.Float64,
+}
+SCALING_SCHEMA = {
+    "source": pl.String,
+    **dict.fromkeys(("slope", "slope_low", "slope_high", "bend", "bend_low", "bend_high"), pl.Float64),
+    **dict.fromkeys(("numbers", "n"), pl.Int64),
 }
 CONTRAST_SCHEMA = {
     "source": pl.String,
@@ -52,6 +57,38 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
         numbers = (float(own.get_column("score").mean()), interval.value, interval.low, interval.high)  # type: ignore[arg-type]
         rows.append((source, number, len(draws), *numbers, draws.min(), draws.max(), interval.n, tokens))
     return pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row").sort("source", "demonstrations")
+
+
+def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
+    """Return how the score of each source grows with the number of demonstrations, and whether growth slows down.
+
+    Columns: source, slope, slope_low, slope_high (points for each doubling, least squares over all numbers from 1 on,
+    95 % over queries), bend, bend_low, bend_high (points per doubling in the upper half of the numbers less that in the
+    lower half: below 0 where the curve flattens; null below three numbers), numbers, n (queries scored at each of
+    them). Random draws are averaged. A source with a single number is left out.
+    """
+    scores, rows = _source_scores(results), []
+    for (source,), own in scores.group_by("source", maintain_order=True):
+        wide = own.group_by("query_id", "demonstrations").agg(pl.col("score").mean())
+        table = wide.sort("demonstrations").pivot("demonstrations", index="query_id", values="score").drop_nulls()
+        numbers = [int(name) for name in table.columns[1:]]
+        if len(numbers) < 2 or table.is_empty():
+            continue
+        doublings = np.log2(numbers)
+        centred = doublings - doublings.mean()
+        values = table.drop("query_id").to_numpy().astype(np.float64)
+        contrasts = [values @ centred / (centred @ centred)]
+        if len(numbers) > 2:
+            middle = len(numbers) // 2
+            rises = [
+                (values[:, end] - values[:, start]) / (doublings[end] - doublings[start])
+                for start, end in ((0, middle), (middle, -1))
+            ]
+            contrasts.append(rises[1] - rises[0])
+        found = mean_intervals(np.column_stack(contrasts))
+        cells = [number for one in found if one is not None for number in (one.value, one.low, one.high)]
+        rows.append((source, *cells, *[None] * (6 - len(cells)), len(numbers), len(values)))
+    return pl.DataFrame(rows, schema=SCALING_SCHEMA, orient="row")
 
 
 def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:

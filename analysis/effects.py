@@ -3,28 +3,125 @@
 Knows result frames; draws nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import gammaln
+from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
 from ablations.conditions import format_value
 from ablations.results import PARAMETER_PREFIX
-from analysis.frames import score_matrix, trial_table, varied_parameters
-from analysis.intervals import Interval, paired_interval
+from analysis.frames import Floats, Scores, condition_scores, trial_scores, trial_table, varied_parameters
+from analysis.intervals import DRAWS, Interval, alike, mean_intervals, paired_interval
+
+_SAME = 1e-9
+"""Scores that differ by less are a draw."""
+EFFECT_SCHEMA: dict[str, Any] = {
+    "trial": pl.Int64,
+    "reference_trial": pl.Int64,
+    **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm", "standardised"), pl.Float64),
+    **dict.fromkeys(("wins", "draws", "losses", "n"), pl.Int64),
+}
+"""Columns of every frame of effects: the trial and what it is compared with; difference, low, high (points of the
+judge's scale, 95 % over queries); p_value and, corrected for the number of rows, p_holm; standardised (in standard
+deviations of the queries' differences); wins, draws, losses (queries); n (queries that both scored)."""
+
+
+def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int = 0, draws: int = DRAWS) -> pl.DataFrame:
+    """Return the effect of each pair's first trial against its second, with the columns of `EFFECT_SCHEMA`.
+
+    The rows are one family: `p_holm` controls the chance that any of them is a false discovery (Holm 1979,
+    Scandinavian Journal of Statistics 6:2). `p_value` is that of the paired t test over queries; where all
+    differences are equal and not 0 it is that of the sign test, 2^(1 - n), since no spread was seen. `standardised`
+    is the mean difference over its standard deviation (Cohen's d_z) with Hedges' correction for few queries (1981,
+    Journal of Educational Statistics 6:2). A pair without a common query is left out.
+    """
+    differences = scores.of([one for one, _ in pairs]) - scores.of([other for _, other in pairs])
+    intervals = mean_intervals(differences, seed, draws)
+    p_values, standardised = _tests(differences)
+    rows = []
+    for at, ((trial, reference), found) in enumerate(zip(pairs, intervals, strict=True)):
+        if found is not None:
+            own = differences[:, at]
+            outcomes = [int((own > _SAME).sum()), int((np.abs(own) <= _SAME).sum()), int((own < -_SAME).sum())]
+            tests = (_known(p_values[at]), None, _known(standardised[at]))
+            rows.append((trial, reference, found.value, found.low, found.high, *tests, *outcomes, found.n))
+    effects = pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
+    return effects.with_columns(p_holm=pl.Series(holm(effects.get_column("p_value").to_list()), dtype=pl.Float64))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values corrected for their number; None stays None and does not count.
+
+    >>> holm([0.01, None, 0.04])
+    [0.02, None, 0.04]
+    """
+    known = [at for at, value in enumerate(p_values) if value is not None]
+    corrected: list[float | None] = [None] * len(p_values)
+    if known:
+        for at, value in zip(known, multipletests([p_values[at] for at in known], method="holm")[1], strict=True):
+            corrected[at] = float(value)
+    return corrected
+
+
+def t_tests(differences: Floats) -> list[float | None]:
+    """Return the p-value of each column's mean being 0, as `paired_effects` has it; None below two queries.
+
+    `differences` has the shape (queries, columns); NaN where a query has none.
+    """
+    return [_known(value) for value in _tests(differences)[0]]
+
+
+def _tests(differences: Floats) -> tuple[Floats, Floats]:
+    """Return p-values and standardised means of each column, NaN below two queries."""
+    p_values, sizes = (np.full(differences.shape[1], np.nan) for _ in range(2))
+    for rows, columns in alike(differences):
+        n, own = len(rows), differences[np.ix_(rows, columns)]
+        if n < 2:
+            continue
+        means, spread = own.mean(axis=0), own.std(axis=0, ddof=1)
+        varies = spread > _SAME
+        constant = np.where(np.abs(means) > _SAME, 2.0 ** (1 - n), 1.0)
+        p_values[columns] = constant
+        if varies.any():
+            p_values[columns[varies]] = ttest_1samp(own[:, varies], 0).pvalue
+        sizes[columns[varies]] = means[varies] / spread[varies] * _hedges(n - 1)
+        sizes[columns[~varies & (np.abs(means) <= _SAME)]] = 0.0
+    return p_values, sizes
+
+
+def _hedges(freedom: int) -> float:
+    """Return the factor that makes a standardised mean with so many degrees of freedom unbiased."""
+    return float(np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)) if freedom > 1 else 0
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def condition_effects(results: pl.DataFrame) -> pl.DataFrame:
+    """Return the effect of every complete condition against the baseline: label, then `EFFECT_SCHEMA`.
+
+    Replicates of a condition are averaged for each query. Empty where the baseline did not complete.
+    """
+    baseline, scores = baseline_trial(results), condition_scores(results)
+    others = [] if baseline is None else [(trial, baseline) for trial in scores.trials if trial != baseline]
+    effects = paired_effects(scores, others)
+    labels = trial_table(results).select("trial", "label")
+    return labels.join(effects, on="trial", how="right").select("label", *EFFECT_SCHEMA)
 
 
 def paired_difference(results: pl.DataFrame, trial: int, reference: int, level: float = 0.95) -> Interval:
-    """Return the mean score of `trial` minus that of `reference` over the queries both scored.
+    """Return the mean score of a condition minus that of another over the queries both scored.
 
-    In points of the judge's scale; see `intervals.paired_interval` for the interval, of `level`.
+    In points of the judge's scale; see `intervals.mean_intervals` for the interval, of `level`. Conditions go by
+    their first unreplicated trial.
     """
-    matrix = score_matrix(results)
-    return paired_interval(
-        matrix.get_column(str(trial)).cast(pl.Float64).to_numpy().astype(np.float64),
-        matrix.get_column(str(reference)).cast(pl.Float64).to_numpy().astype(np.float64),
-        level=level,
-    )
+    first, second = condition_scores(results).of([trial, reference]).T
+    return paired_interval(first, second, level=level)
 
 
 def baseline_trial(results: pl.DataFrame) -> int | None:
@@ -35,10 +132,19 @@ def baseline_trial(results: pl.DataFrame) -> int | None:
 
 def best_trial(results: pl.DataFrame) -> int | None:
     """Return the complete trial with the highest mean, A/A replicates left out; the earliest of equals."""
+    return _extreme(results, descending=True)
+
+
+def worst_trial(results: pl.DataFrame) -> int | None:
+    """Return the complete trial with the lowest mean, A/A replicates left out; the earliest of equals."""
+    return _extreme(results, descending=False)
+
+
+def _extreme(results: pl.DataFrame, descending: bool) -> int | None:
     table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
     if table.is_empty():
         return None
-    return int(table.sort(["mean", "trial"], descending=[True, False]).get_column("trial")[0])
+    return int(table.sort(["mean", "trial"], descending=[descending, False]).get_column("trial")[0])
 
 
 def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:
@@ -50,29 +156,28 @@ def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:
     baseline, best = baseline_trial(results), best_trial(results)
     if baseline is None or best is None or best == baseline:
         return None
-    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    level = 1 - 0.05 / (len(table) - 1)
+    level = 1 - 0.05 / max(len(condition_scores(results).trials) - 1, 1)
     return paired_difference(results, best, baseline), paired_difference(results, best, baseline, level)
 
 
 def noise_floor(results: pl.DataFrame) -> pl.DataFrame:
-    """Return each A/A replicate against its twin: columns label, trial, reference_trial, difference, low, high, n.
+    """Return each A/A replicate against its twin: label, then `EFFECT_SCHEMA`.
 
     Two runs of one condition differ by chance alone; a smaller effect cannot be told from noise.
     """
-    return _differences(results, trial_table(results).filter(pl.col("replicate") > 0), "label")
+    replicates = trial_table(results).filter(pl.col("replicate") > 0)
+    return _against_references(results, replicates, trial_scores(results)).select("label", *EFFECT_SCHEMA)
 
 
 def one_factor_effects(results: pl.DataFrame) -> pl.DataFrame:
     """Return the effect of each value of each parameter with all others held still.
 
     Columns: parameter, value, against (the reference's value), around (where the reference is not the
-    baseline, what else it sets, such as temperature=0.6 for a top-p; else ""), trial, reference_trial,
-    difference, low, high (points of the judge's scale), n (queries).
+    baseline, what else it sets, such as temperature=0.6 for a top-p; else ""), then `EFFECT_SCHEMA`.
     """
     table = trial_table(results)
-    effects = _differences(results, table.filter(pl.col("varied").is_not_null()), "varied")
-    effects = effects.rename({"varied": "parameter"})
+    moved = table.filter(pl.col("varied").is_not_null() & (pl.col("replicate") == 0))
+    effects = _against_references(results, moved, condition_scores(results)).rename({"varied": "parameter"})
     rows = {row["trial"]: row for row in table.to_dicts()}
     baseline = rows.get(baseline_trial(results))
     texts: dict[str, list[str]] = {"value": [], "against": [], "around": []}
@@ -81,7 +186,8 @@ def one_factor_effects(results: pl.DataFrame) -> pl.DataFrame:
         texts["value"].append(format_value(rows[trial][column]))
         texts["against"].append(format_value(rows[reference][column]))
         texts["around"].append(_around(rows[reference], baseline, varied_parameters(results), parameter))
-    return effects.with_columns(**{name: pl.Series(shown, dtype=pl.String) for name, shown in texts.items()})
+    shown = effects.with_columns(**{name: pl.Series(shown, dtype=pl.String) for name, shown in texts.items()})
+    return shown.select("parameter", *texts, *EFFECT_SCHEMA)
 
 
 def _around(reference: dict[str, Any], baseline: dict[str, Any] | None, varied: list[str], parameter: str) -> str:
@@ -95,24 +201,15 @@ def _around(reference: dict[str, Any], baseline: dict[str, Any] | None, varied: 
     return " ".join(moved)
 
 
-def _differences(results: pl.DataFrame, trials: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Compare each trial with the complete, unreplicated trial that its `reference` names."""
+def _against_references(results: pl.DataFrame, trials: pl.DataFrame, scores: Scores) -> pl.DataFrame:
+    """Compare trials with the complete, unreplicated ones that their `reference` names; label and varied are kept."""
     table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
     by_condition = dict(table.sort("trial", descending=True).select("condition_id", "trial").iter_rows())
-    rows = []
-    for row in trials.filter(pl.col("state") == "complete").iter_rows(named=True):
-        reference = by_condition.get(row["reference"])
-        if reference is None:
-            continue
-        interval = paired_difference(results, row["trial"], reference)
-        rows.append((row[name], row["trial"], reference, interval.value, interval.low, interval.high, interval.n))
-    schema = {
-        name: pl.String,
-        "trial": pl.Int64,
-        "reference_trial": pl.Int64,
-        "difference": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "n": pl.Int64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    known = set(scores.trials)
+    pairs = [
+        (trial, by_condition[reference])
+        for trial, reference in trials.select("trial", "reference").iter_rows()
+        if trial in known and reference in by_condition
+    ]
+    described = trials.select("trial", "label", "varied")
+    return described.join(paired_effects(scores, pairs), on="trial", how="right", maintain_order="right")

@@ -1,23 +1,38 @@
 """Frames: the results of a study as analysis uses them.
 
-Knows where results lie and what their columns mean; computes no statistic.
+Knows what the columns of results mean; computes no statistic.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ablations.conditions import TAIL_PARAMETERS, neutral_value, plain_value
+from ablations.conditions import TAIL_PARAMETERS, format_value, neutral_value, plain_value
 from ablations.errors import StorageError
-from ablations.results import PARAMETER_PREFIX
+from ablations.results import PARAMETER_PREFIX, RESULT_SCHEMA
+
+Floats = NDArray[np.float64]
 
 
 def load_results(path: Path) -> pl.DataFrame:
-    """Return the results in a `results.parquet`; raise `StorageError` where that cannot be read."""
+    """Return the results in a `results.parquet`; raise `StorageError` where that cannot be read or holds no results."""
     try:
-        return pl.read_parquet(path)
+        results = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StorageError(f"results {path} cannot be read: {error}; give a results.parquet of a study") from error
+    needed = (name for name in RESULT_SCHEMA if not name.startswith(PARAMETER_PREFIX))
+    if lacking := [name for name in needed if name not in results.columns]:
+        raise StorageError(
+            f"results {path} have no column {', '.join(lacking)}: an older version wrote them; run the study's command "
+            "again, which exports them anew and asks for nothing that is stored"
+        )
+    if results.is_empty():
+        raise StorageError(f"results {path} hold no finished trial; run the study's command again, which goes on")
+    return results
 
 
 def query_scores(results: pl.DataFrame) -> pl.DataFrame:
@@ -29,27 +44,72 @@ def query_scores(results: pl.DataFrame) -> pl.DataFrame:
     return scored.group_by("trial", "query_id", maintain_order=True).agg(pl.col("score").mean())
 
 
-def score_matrix(results: pl.DataFrame) -> pl.DataFrame:
-    """Return scores with one row per query and one column per complete trial (named by its number)."""
-    wide = query_scores(results).pivot("trial", index="query_id", values="score", sort_columns=False)
-    return wide.sort("query_id")
+@dataclass(frozen=True)
+class Scores:
+    """Scores of trials on the same queries.
+
+    Attributes:
+        queries: ids, in alphabetical order.
+        trials: numbers, in ascending order.
+        values: points of the judge's scale, shape (queries, trials); NaN where a query has no score.
+    """
+
+    queries: Sequence[str]
+    trials: Sequence[int]
+    values: Floats
+
+    def of(self, trials: Sequence[int]) -> Floats:
+        """Return the columns of these trials, shape (queries, len(trials))."""
+        place = {trial: at for at, trial in enumerate(self.trials)}
+        return self.values[:, [place[trial] for trial in trials]]
+
+
+def trial_scores(results: pl.DataFrame) -> Scores:
+    """Return the scores of every complete trial, replicates apart."""
+    return _scores(query_scores(results))
+
+
+def condition_scores(results: pl.DataFrame) -> Scores:
+    """Return the scores of every complete condition, under the number of its first unreplicated trial.
+
+    The replicates of a condition, which differ in their seeds alone, are averaged for each query, so that seeds are
+    nested in queries. A condition of which only replicates are complete is left out.
+    """
+    complete = results.filter(pl.col("state") == "complete").select("trial", "condition_id", "replicate").unique()
+    first = complete.filter(pl.col("replicate") == 0).group_by("condition_id").agg(first=pl.col("trial").min())
+    stands_for = complete.join(first, on="condition_id").select("trial", "first")
+    nested = query_scores(results).join(stands_for, on="trial")
+    return _scores(nested.group_by(trial="first", query_id="query_id").agg(pl.col("score").mean()))
+
+
+def _scores(scores: pl.DataFrame) -> Scores:
+    queries = scores.get_column("query_id").unique().sort().to_list()
+    trials = scores.get_column("trial").unique().sort().to_list()
+    values = np.full((len(queries), len(trials)), np.nan)
+    row = {query: at for at, query in enumerate(queries)}
+    column = {trial: at for at, trial in enumerate(trials)}
+    rows = [row[query] for query in scores.get_column("query_id")]
+    values[rows, [column[trial] for trial in scores.get_column("trial")]] = scores.get_column("score").cast(pl.Float64)
+    return Scores(queries, trials, values)
 
 
 def trial_table(results: pl.DataFrame) -> pl.DataFrame:
     """Return one row per trial: its description, parameters as they took effect, and what it scored.
 
     A parameter without effect (top-p under greedy decoding) has its neutral value, so that no trial and
-    no parameter has to be dropped. Added columns: mean, n_scored, coverage, mean_tokens,
-    truncation_rate, repetition, n_queries.
+    no parameter has to be dropped. Added columns: mean, n_scored, coverage, mean_tokens, prompt_tokens (per turn),
+    truncation_rate, repetition, n_queries, change (what the trial sets otherwise than the baseline).
     """
     described = ["trial", "condition_id", "role", "replicate", "varied", "reference", "label"]
     described += ["state", "failed_because"]
     parameters = [name for name in results.columns if name.startswith(PARAMETER_PREFIX)]
-    table = results.group_by(described + parameters, maintain_order=True).agg(
+    table = results.group_by("trial", maintain_order=True).agg(
+        *(pl.col(name).first() for name in (*described[1:], *parameters, "active")),
         n_queries=pl.col("query_id").n_unique(),
         n_scored=pl.col("score").is_not_null().sum(),
         coverage=pl.col("score").is_not_null().mean(),
         mean_tokens=pl.col("completion_tokens").mean(),
+        prompt_tokens=pl.col("prompt_tokens").mean(),
         truncation_rate=pl.col("truncated").mean(),
         repetition=pl.col("repetition").mean(),
     )
@@ -60,7 +120,25 @@ def trial_table(results: pl.DataFrame) -> pl.DataFrame:
         for name in TAIL_PARAMETERS
         for column in [f"{PARAMETER_PREFIX}{name}"]
     ]
-    return table.join(means, on="trial", how="left").with_columns(neutral).sort("trial")
+    table = table.join(means, on="trial", how="left").with_columns(neutral).sort("trial")
+    return table.with_columns(change=pl.Series(_changes(table, varied_parameters(results)), dtype=pl.String))
+
+
+def _changes(table: pl.DataFrame, varied: Sequence[str]) -> list[str]:
+    """Say what each trial sets otherwise than the baseline, or its label where that says nothing."""
+    rows = table.to_dicts()
+    baseline = next((row for row in rows if row["role"] == "baseline"), None)
+    changes = []
+    for row in rows:
+        columns = {name: f"{PARAMETER_PREFIX}{name}" for name in varied if name in row["active"]}
+        moved = [
+            f"{name}={format_value(row[column])}"
+            for name, column in columns.items()
+            if baseline is not None and row[column] != baseline[column]
+        ]
+        nothing = "baseline" if row is baseline else "baseline, other seeds" if row["replicate"] else row["label"]
+        changes.append(" ".join(moved) + (" (A/A)" if row["replicate"] else "") if moved else nothing)
+    return changes
 
 
 def varied_parameters(results: pl.DataFrame) -> list[str]:

@@ -1,93 +1,236 @@
-"""Importances: how much of the variation between trials each parameter accounts for, with intervals.
+"""Importances: how much of what moves the score each parameter accounts for, three ways, each with an interval.
 
-Knows result frames and Optuna's fANOVA; draws nothing.
+Knows designs (`analysis.designs`) and the estimators of Optuna and scikit-learn; draws nothing.
 
-Optuna's fANOVA (Hutter et al. 2014) drops parameters that some trials lack. Here every trial has every
-parameter: where one has no effect (top-p under greedy decoding) it takes its neutral value, which is
-what the model decoded with. Trials of an optimiser are refused, because it samples what it likes and so
-biases the answer.
+A parameter without effect in a condition is neither dropped there, as Optuna's fANOVA would do, nor given a stand-in
+value, which would lend it the effect of what switched it off. The score does not change with it there, so such a
+condition stands for all its values: it gets one drawn from those the parameter has elsewhere, anew in every resampling
+and in each of several completions that the estimate is averaged over.
 """
 
+import warnings
+from collections.abc import Collection, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
 import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.preprocessing import OneHotEncoder
 
-from ablations.results import PARAMETER_PREFIX
-from analysis.frames import score_matrix, trial_table, varied_parameters
+from analysis.designs import Design, read_design
+from analysis.frames import Floats
 
-MIN_TRIALS = 10
-"""Below this number of different conditions no importance is given."""
+FANOVA, PED_ANOVA, PERMUTATION = "fanova", "ped-anova", "permutation"
+LEAST_CONDITIONS = {FANOVA: 10, PED_ANOVA: 50, PERMUTATION: 10}
+"""Below this number of conditions a method gives no importance; PED-ANOVA looks at the best tenth, which should
+hold five."""
 DRAWS = 100
-_TREES = 32
-_DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
+COMPLETIONS = 8
+_TREES, _DEPTH, _FOREST = 8, 5, 20
+_SHUFFLES = 3
+IMPORTANCE_SCHEMA: dict[str, Any] = {
+    "method": pl.String,
+    "parameter": pl.String,
+    **dict.fromkeys(("importance", "low", "high"), pl.Float64),
+    "conditions": pl.Int64,
+    "queries": pl.Int64,
+    "mark": pl.String,
+}
 
 
-def fanova_importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> tuple[pl.DataFrame, str | None]:
-    """Return fANOVA importances of the designed trials, and a reason where there are none.
+@dataclass(frozen=True)
+class Importances:
+    """What `importances` returns.
 
-    Columns: parameter, importance (share of the variance between trials, 0 to 1), low, high: 95 %
-    percentile interval over `draws` resamplings of queries and of trials. The reason is None where
-    importances were computed; otherwise the frame is empty.
+    Attributes:
+        table: columns method, parameter, importance, low, high (95 % percentiles over resampled queries and
+            conditions), conditions, queries (numbers), mark (why the figure is not to be relied on, else null).
+        withheld: why a method gave none, by method.
     """
-    empty = pl.DataFrame(
-        schema={"parameter": pl.String, "importance": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-    )
-    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    if not set(table.get_column("role")) <= set(_DESIGNED):
-        return empty, "the trials were chosen by an optimiser, which biases importances"
-    if len(table) < MIN_TRIALS:
-        return empty, f"{len(table)} conditions are too few; at least {MIN_TRIALS} are needed"
-    names = varied_parameters(results)
-    settings = [{name: row[f"{PARAMETER_PREFIX}{name}"] for name in names} for row in table.iter_rows(named=True)]
-    matrix = score_matrix(results)
-    scores = matrix.select([str(trial) for trial in table.get_column("trial")]).to_numpy().astype(np.float64)
-    if np.nanstd(np.nanmean(scores, axis=0)) == 0:
-        return empty, "all conditions scored the same"
+
+    table: pl.DataFrame
+    withheld: dict[str, str]
+
+    def of(self, method: str) -> pl.DataFrame:
+        """Return a method's rows, the largest first."""
+        return self.table.filter(pl.col("method") == method).sort("importance", descending=True)
+
+
+def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Importances:
+    """Return the importances of the varied parameters from the designed conditions of a study.
+
+    - `fanova` (Hutter et al. 2014, ICML): the share of the variance between conditions that a parameter's main
+      effect accounts for, 0 to 1, in trees of depth 5; what is lacking to 1 are interactions.
+    - `ped-anova` (Watanabe et al. 2023, IJCAI): how much the best tenth of the conditions differs in a parameter from
+      all of them, as a share of all parameters' differences, 0 to 1.
+    - `permutation` (Breiman 2001, Machine Learning 45): how much of the variance between conditions a random forest
+      no longer predicts in conditions that it was not fitted to, once the parameter's values are shuffled among them;
+      about 0, or below, where it has no effect. Where the forest predicts no better than the mean, the rows are marked.
+
+    Each needs `LEAST_CONDITIONS`; trials of an optimiser are refused by all of them (`designs.DESIGNED`).
+    """
+    design = read_design(results)
+    if isinstance(design, str):
+        return Importances(pl.DataFrame(schema=IMPORTANCE_SCHEMA), dict.fromkeys(LEAST_CONDITIONS, design))
+    values = design.filled
+    n_queries, n_conditions = values.shape
+    withheld = _withheld(values)
+    methods = [method for method in LEAST_CONDITIONS if method not in withheld]
+    if not methods:
+        return Importances(pl.DataFrame(schema=IMPORTANCE_SCHEMA), withheld)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    point = _importances(settings, np.nanmean(scores, axis=0), seed)
-    resampled = _resampled(settings, scores, draws, seed)
-    low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
-    frame = pl.DataFrame({"parameter": names, "importance": point, "low": low, "high": high})
-    return frame.sort("importance", descending=True), None
-
-
-def _resampled(settings: list[dict[str, Any]], scores: Any, draws: int, seed: int) -> Any:
-    """Return importances, shape (draws, parameters), over resampled queries (rows) and trials (columns)."""
     generator = np.random.default_rng(seed)
-    n_queries, n_trials = scores.shape
-    rows = []
-    for draw in range(draws):
+    resampled = _Resampled(design, methods)
+    for _ in range(draws):
         queries = generator.integers(0, n_queries, n_queries)
-        trials = generator.integers(0, n_trials, n_trials)
-        means = np.nanmean(scores[np.ix_(queries, trials)], axis=0)
-        rows.append(_importances([settings[index] for index in trials], means, seed + draw))
-    return np.array(rows)
+        resampled.add(values[queries].mean(axis=0), generator)
+    names = list(design.settings)
+    estimates = _averaged(design, methods, generator)
+    rows = []
+    for method in methods:
+        mark = resampled.mark() if method == PERMUTATION else None
+        own = estimates[method] if method in estimates else np.nanmean(resampled.found[method], axis=0)
+        low, high = np.nanquantile(resampled.found[method], [0.025, 0.975], axis=0)
+        for name, estimate, below, above in zip(names, own, low, high, strict=True):
+            ends = (float(min(below, estimate)), float(max(above, estimate)))
+            rows.append((method, name, float(estimate), *ends, n_conditions, n_queries, mark))
+    table = pl.DataFrame(rows, schema=IMPORTANCE_SCHEMA, orient="row")
+    return Importances(table.sort("importance", descending=True), withheld)
 
 
-def _importances(settings: list[dict[str, Any]], means: Any, seed: int) -> list[float]:
-    names = list(settings[0])
-    distributions = {name: _distribution([setting[name] for setting in settings]) for name in names}
-    free = [name for name in names if distributions[name] is not None]
-    trials = [
-        optuna.trial.create_trial(
-            params={name: setting[name] for name in free},
-            distributions={name: distributions[name] for name in free},  # type: ignore[misc]
-            value=float(mean),
-        )
-        for setting, mean in zip(settings, means, strict=True)
+def _withheld(values: Floats) -> dict[str, str]:
+    """Return the methods that these scores, shape (queries, conditions), do not allow, with the reason."""
+    n_conditions = values.shape[1]
+    if n_conditions > 1 and values.mean(axis=0).std() == 0:
+        return dict.fromkeys(LEAST_CONDITIONS, "all conditions scored the same")
+    return {
+        method: f"{n_conditions} conditions are too few; {method} needs {least}"
+        for method, least in LEAST_CONDITIONS.items()
+        if n_conditions < least
+    }
+
+
+class _Resampled:
+    """Importances of resampled conditions, by method; each draw also leaves out the conditions that a test needs."""
+
+    def __init__(self, design: Design, methods: Sequence[str]) -> None:
+        self._design = design
+        self.found: dict[str, list[Floats]] = {method: [] for method in methods}
+        self._explained: list[float] = []
+
+    def add(self, means: Floats, generator: np.random.Generator) -> None:
+        """Resample the conditions, whose scores are `means`, and estimate their importances."""
+        settings = complete(self._design, generator)
+        n = len(means)
+        drawn = generator.integers(0, n, n)
+        left_out = np.setdiff1d(np.arange(n), drawn)
+        chosen = {name: [values[at] for at in drawn] for name, values in settings.items()}
+        for method, found in _from_optuna(self.found, chosen, means[drawn], generator).items():
+            self.found[method].append(found)
+        if PERMUTATION in self.found:
+            lost, explained = _permutation(self._design, settings, means, drawn, left_out, generator)
+            self.found[PERMUTATION].append(lost)
+            self._explained.append(explained)
+
+    def mark(self) -> str | None:
+        """Say where the forest's predictions are worth nothing."""
+        explained = float(np.nanmedian(self._explained))
+        if explained > 0:
+            return None
+        return f"the forest predicts left-out conditions no better than their mean does (R² {explained:.2f})"
+
+
+def complete(design: Design, generator: np.random.Generator) -> dict[str, list[Any]]:
+    """Return the settings with a value drawn for every parameter that has no effect in a condition."""
+    completed = {}
+    for name, values in design.settings.items():
+        known = [value for value in values if value is not None]
+        drawn = generator.integers(0, len(known), len(values))
+        completed[name] = [known[at] if value is None else value for value, at in zip(values, drawn, strict=True)]
+    return completed
+
+
+def _averaged(design: Design, methods: Sequence[str], generator: np.random.Generator) -> dict[str, Floats]:
+    """Return the estimates by method, shape (parameters,), averaged over completions where some are needed."""
+    conditional = any(None in values for values in design.settings.values())
+    means = design.filled.mean(axis=0)
+    found = [
+        _from_optuna(methods, complete(design, generator), means, generator)
+        for _ in range(COMPLETIONS if conditional else 1)
     ]
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
+    return {method: np.nanmean([one[method] for one in found], axis=0) for method in found[0]}
+
+
+_UNUSED: dict[str, Any] = {
+    **dict.fromkeys(("datetime_start", "datetime_complete")),
+    **{name: {} for name in ("user_attrs", "system_attrs", "intermediate_values")},
+}
+
+
+class _Evaluated(optuna.Study):
+    """A study with given trials, of which Optuna's own storage would make three copies each."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        storage = optuna.storages.InMemoryStorage()
+        storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "evaluated")
+        super().__init__("evaluated", storage)
+        self._given = trials
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """Return the trials, all of which are complete."""
+        return self._given
+
+
+def _from_optuna(
+    methods: Collection[str], settings: dict[str, list[Any]], means: Floats, generator: np.random.Generator
+) -> dict[str, Floats]:
+    """Return the importances that Optuna computes, by method, in the order of the settings.
+
+    They are NaN for a draw in which all conditions scored the same.
+    """
+    distributions = {name: _distribution(values) for name, values in settings.items()}
+    free = {name: kind for name, kind in distributions.items() if kind is not None}
+    columns = [settings[name] for name in free]
+    study = _Evaluated(
+        [
+            FrozenTrial(
+                number=number,
+                trial_id=number,
+                state=TrialState.COMPLETE,
+                value=float(mean),
+                params=dict(zip(free, values, strict=True)),
+                distributions=free,
+                **_UNUSED,
+            )
+            for number, (*values, mean) in enumerate(zip(*columns, means, strict=True))
+        ]
+    )
+    seed = int(generator.integers(2**31))
+    evaluators: dict[str, Any] = {
+        FANOVA: optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=seed),
+        PED_ANOVA: optuna.importance.PedAnovaImportanceEvaluator(),
+    }
+    return {
+        method: _evaluated(study, evaluators[method], list(free), list(settings), normalize=method == PED_ANOVA)
+        for method in methods
+        if method in evaluators
+    }
+
+
+def _evaluated(study: optuna.Study, evaluator: Any, free: list[str], names: list[str], normalize: bool) -> Floats:
     try:
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=free)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # said of `normalize`
+            found = optuna.importance.get_param_importances(
+                study, evaluator=evaluator, params=free, normalize=normalize
+            )
     except (RuntimeError, ValueError):
-        # A draw in which all trials scored the same has no variance to share out; it is left out.
-        return [float("nan")] * len(names)
-    return [float(found.get(name, 0.0)) for name in names]
+        return np.full(len(names), np.nan)
+    return np.array([float(found.get(name, 0.0)) for name in names])
 
 
 def _distribution(values: list[Any]) -> BaseDistribution | None:
@@ -97,3 +240,45 @@ def _distribution(values: list[Any]) -> BaseDistribution | None:
     if isinstance(values[0], str):
         return CategoricalDistribution(sorted(set(values)))
     return FloatDistribution(float(min(values)), float(max(values)))
+
+
+def _permutation(
+    design: Design,
+    settings: dict[str, list[Any]],
+    means: Floats,
+    drawn: Any,
+    left_out: Any,
+    generator: np.random.Generator,
+) -> tuple[Floats, float]:
+    """Return the explained variance that shuffling each parameter costs in the left-out conditions, and all of it.
+
+    A parameter is shuffled among the conditions in which it has an effect; elsewhere it stays as it is.
+    """
+    names = list(settings)
+    if len(left_out) < 2 or np.ptp(means[drawn]) == 0:
+        return np.full(len(names), np.nan), float("nan")
+    table = _encoded(settings)
+    forest = RandomForestRegressor(n_estimators=_FOREST, random_state=int(generator.integers(2**31)))
+    forest.fit(np.column_stack([table[name] for name in names])[drawn], means[drawn])
+    variance = float(means.var())
+    shuffled = [[table[name][left_out] for name in names]]
+    for place, name in enumerate(names):
+        acts = np.array([design.settings[name][at] is not None for at in left_out])
+        for _ in range(_SHUFFLES):
+            moved = table[name][left_out].copy()
+            moved[acts] = generator.permutation(moved[acts])
+            shuffled.append([moved if at == place else column for at, column in enumerate(shuffled[0])])
+    predicted = forest.predict(np.concatenate([np.column_stack(columns) for columns in shuffled]))
+    errors = ((predicted.reshape(len(shuffled), -1) - means[left_out]) ** 2).mean(axis=1)
+    lost = (errors[1:].reshape(len(names), _SHUFFLES).mean(axis=1) - errors[0]) / variance
+    return lost, 1 - float(errors[0]) / variance
+
+
+def _encoded(settings: dict[str, list[Any]]) -> dict[str, Floats]:
+    """Return each parameter as columns of numbers, shape (conditions, columns): categories one by one."""
+    encoded = {}
+    for name, values in settings.items():
+        column = np.array(values).reshape(-1, 1)
+        text = isinstance(values[0], str)
+        encoded[name] = OneHotEncoder(sparse_output=False).fit_transform(column) if text else column.astype(np.float64)
+    return encoded

@@ -3,8 +3,9 @@
 Knows arrays, neither frames nor figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Interval:
 
 
 def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95) -> Interval:
-    """Return mean(first − second) with a bootstrap interval over queries.
+    """Return mean(first − second) with a bootstrap interval over queries, as `mean_intervals` gives it.
 
     Args:
         first: scores of the queries, shape (queries,); NaN where a query has no score.
@@ -46,26 +47,68 @@ def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = D
         draws: bootstrap draws.
         level: of the interval, 0 to 1.
 
+    Raises:
+        ValueError: no query has both scores.
+    """
+    (found,) = mean_intervals((first - second)[:, None], seed, draws, level)
+    if found is None:
+        raise ValueError("no query was scored under both conditions")
+    return found
+
+
+def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95) -> list[Interval | None]:
+    """Return the mean of each column with a bootstrap interval over rows; None for a column without a value.
+
+    Args:
+        values: such as differences of scores, shape (queries, columns); NaN where a query has none.
+        seed: of the generator; columns with values of the same queries share their draws.
+        draws: bootstrap draws.
+        level: of the interval, 0 to 1.
+
     The percentiles are those of Hesterberg's expanded percentile interval (2015, The American Statistician
     69:4): plain percentile intervals are too narrow at the few queries of a small study, and a
     studentised bootstrap is wild where most differences are 0. Below twelve queries, where resampling cannot
     cover, Student's t takes its place.
     """
-    differences = first - second
-    differences = differences[~np.isnan(differences)]
-    n = len(differences)
+    found: list[Interval | None] = [None] * values.shape[1]
+    upper = 0.5 + level / 2
+    for rows, columns in alike(values):
+        n, own = len(rows), values[np.ix_(rows, columns)]
+        means = own.mean(axis=0)
+        low = high = np.full(len(columns), np.nan)
+        if 2 <= n < FEW_QUERIES:
+            half = student_t.ppf(upper, n - 1) * own.std(axis=0, ddof=1) / np.sqrt(n)
+            low, high = means - half, means + half
+        elif n >= FEW_QUERIES:
+            samples = resampled_counts(n, draws, seed) @ own / n
+            tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(upper, n - 1)))
+            low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
+        for column, mean, below, above in zip(columns, means, low, high, strict=True):
+            ends = (float(below), float(above)) if n > 1 else (None, None)
+            found[column] = Interval(float(mean), ends[0], ends[1], n)
+    return found
+
+
+def alike(values: Floats) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield rows and columns of the parts of a table without NaN: columns that have values in the same rows."""
+    known = ~np.isnan(values)
+    patterns: dict[bytes, list[int]] = {}
+    for column in range(values.shape[1]):
+        patterns.setdefault(known[:, column].tobytes(), []).append(column)
+    for columns in patterns.values():
+        rows = np.flatnonzero(known[:, columns[0]])
+        if len(rows):
+            yield rows, np.array(columns)
+
+
+@lru_cache(maxsize=8)
+def resampled_counts(n: int, draws: int, seed: int) -> Floats:
+    """Return how often each of n units is in each draw with replacement, shape (draws, n); not to be written to."""
     if n == 0:
-        raise ValueError("no query was scored under both conditions")
-    mean, upper = float(differences.mean()), 0.5 + level / 2
-    if n < 2:
-        return Interval(mean, None, None, n)
-    if n < FEW_QUERIES:
-        half = float(student_t.ppf(upper, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-        return Interval(mean, mean - half, mean + half, n)
-    samples = differences[np.random.default_rng(seed).integers(0, n, size=(draws, n))].mean(axis=1)
-    tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(upper, n - 1)))
-    low, high = np.quantile(samples, [tail, 1 - tail])
-    return Interval(mean, float(low), float(high), n)
+        return np.zeros((draws, 0))
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.95) -> Interval:

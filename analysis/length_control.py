@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, cg
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from analysis.effects import baseline_trial
-from analysis.intervals import FEW_QUERIES, paired_interval
+from analysis.intervals import FEW_QUERIES, paired_interval, resampled_counts
 
 Floats = NDArray[np.float64]
 DRAWS = 1_000
@@ -56,10 +57,10 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     complete = results.filter(pl.col("state") == "complete").select("trial", "label").unique("trial").sort("trial")
     trials, labels = complete.get_column("trial").to_list(), complete.get_column("label").to_list()
     tables = _tables(results, trials)
-    counts = _resampled_counts(len(tables.queries), draws, seed)
+    counts = resampled_counts(len(tables.queries), draws, seed)
     within = _within(tables)
     slope = within.slope(np.ones(len(tables.owner)))
-    slopes = np.array([within.slope(count[tables.owner].astype(np.float64)) for count in counts])
+    slopes = np.array([within.slope(count[tables.owner]) for count in counts])
     scores, terms, characters = (tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters))
     rows = []
     for own, (trial, label) in enumerate(zip(trials, labels, strict=True)):
@@ -77,7 +78,7 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
-def _effect(scores: Floats, terms: Floats, slope: float, slopes: Floats, counts: NDArray[np.int64]) -> dict[str, Any]:
+def _effect(scores: Floats, terms: Floats, slope: float, slopes: Floats, counts: Floats) -> dict[str, Any]:
     """Return a trial's effects; columns of `scores` and `terms` are the trial and the baseline, rows queries."""
     gain, longer = scores[:, 0] - scores[:, 1], terms[:, 0] - terms[:, 1]
     both = ~np.isnan(gain)
@@ -91,19 +92,12 @@ def _effect(scores: Floats, terms: Floats, slope: float, slopes: Floats, counts:
     effect["controlled"] = raw.value - slope * float(longer[both].mean())
     if n < FEW_QUERIES:
         return {**effect, "reason": f"an interval of a controlled effect needs {FEW_QUERIES} queries"}
-    weights = counts[:, both].astype(np.float64)
+    weights = counts[:, both]
     with np.errstate(invalid="ignore"):
         drawn = (weights @ gain[both] - slopes * (weights @ longer[both])) / weights.sum(axis=1)
     tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(0.975, n - 1)))
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return {**effect, "controlled_low": float(low), "controlled_high": float(high)}
-
-
-def _resampled_counts(n: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each of n queries is in each draw, shape (draws, n)."""
-    if n == 0:
-        return np.zeros((draws, 0), dtype=np.int64)
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
 
 
 @dataclass(frozen=True)
@@ -163,14 +157,20 @@ class _Within:
         """Return the slope on the length term, trials' terms partialled out; NaN where nothing is left.
 
         Weights count the rows, shape (rows,). By Frisch, Waugh and Lovell the normal equations of the trials'
-        terms are solved for the length term alone. They are singular by a constant, to which both right sides
-        are orthogonal, and the small ridge leaves the slope as it is.
+        terms are solved for the length term alone, by conjugate gradients: they are all but diagonal. They are singular
+        by a constant, to which the right side is orthogonal.
         """
         per_row = weights / np.maximum(self.scored.sum(axis=1), 1)
-        normal = np.diag(weights @ self.scored) - self.scored.T @ (self.scored * per_row[:, None])
-        normal += 1e-9 * np.eye(len(normal))
+        counts = np.maximum(weights @ self.scored, 1e-9)
         on_terms, on_scores = weights @ self.terms, weights @ self.scores
-        explained = np.linalg.solve(normal, on_terms)
+
+        def normal(terms: Floats) -> Floats:
+            product: Floats = counts * terms - self.scored.T @ (per_row * (self.scored @ terms))
+            return product
+
+        size = (len(counts), len(counts))
+        scaled = LinearOperator(size, matvec=lambda terms: terms / counts, dtype=np.float64)
+        explained, _ = cg(LinearOperator(size, matvec=normal, dtype=np.float64), on_terms, rtol=1e-10, M=scaled)
         total = float(weights @ (self.terms**2).sum(axis=1))
         left = total - float(explained @ on_terms)
         if left <= _UNEXPLAINED * total:

@@ -1,6 +1,6 @@
-"""Searches: the rounds of a greedy search as tables, numbers and figures.
+"""Searches: the rounds and races of a greedy search as tables, numbers and figures.
 
-Knows what `ablations.greedy_search` found; computes no statistic of its own.
+Knows what `ablations.greedy_search` found, and its results; computes no statistic of its own.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.plots import draw_rounds, new_figure
+from analysis.plots import draw_races, draw_rounds, new_figure
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class SearchFindings:
             the selection queries), n (queries), share (of full evaluations), kept.
         stopped: columns round, candidate, after (queries), why.
         scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores), n.
+        races: the frame of `races`.
         numbers: metrics of the parent run, by documented name.
         figures: by file name without ending.
     """
@@ -31,12 +32,13 @@ class SearchFindings:
     rounds: pl.DataFrame
     stopped: pl.DataFrame
     scores: pl.DataFrame
+    races: pl.DataFrame
     numbers: dict[str, float | None]
     figures: dict[str, Figure] = field(compare=False)
 
     @classmethod
-    def of(cls, found: Any) -> "SearchFindings":
-        """Return the tables of an `ablations.greedy_search.Found`."""
+    def of(cls, found: Any, results: pl.DataFrame) -> "SearchFindings":
+        """Return the tables of an `ablations.greedy_search.Found` and the search's results."""
         rounds = pl.DataFrame(
             [
                 {
@@ -89,7 +91,9 @@ class SearchFindings:
         }
         with new_figure() as (figure, axes):
             draw_rounds(rounds, gain, axes)
-        return cls(found.headline, found.why_ended, rounds, stopped, scores, numbers, {"rounds": figure})
+        raced = races(results)
+        figures = {"rounds": figure, **race_figures(raced)}
+        return cls(found.headline, found.why_ended, rounds, stopped, scores, raced, numbers, figures)
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run."""
@@ -97,5 +101,50 @@ class SearchFindings:
 
     def tables(self) -> dict[str, dict[str, list[Any]]]:
         """Return the tables as columns, by name; empty ones are left out."""
-        named = {"rounds": self.rounds, "stopped": self.stopped, "scores": self.scores}
+        named = {"rounds": self.rounds, "stopped": self.stopped, "scores": self.scores, "races": self.races}
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
+
+
+_CANDIDATE = r"^round (\d+): \+ (.*)$"
+RACE_SCHEMA: dict[str, Any] = {
+    "round": pl.Int64,
+    "candidate": pl.String,
+    **dict.fromkeys(("queries", "of"), pl.Int64),
+    "mean": pl.Float64,
+    "outcome": pl.String,
+}
+
+
+def races(results: pl.DataFrame) -> pl.DataFrame:
+    """Return how far each candidate of each round came, from a greedy search's results.
+
+    Columns: round, candidate, queries (that it answered), of (the most of the round), mean (points on these queries;
+    null without a score), outcome: stopped (early), finished, or best (the highest mean of those that finished).
+    """
+    trials = (
+        results.filter(pl.col("role") == "candidate")
+        .group_by("trial", maintain_order=True)
+        .agg(
+            round=pl.col("label").first().str.extract(_CANDIDATE, 1).cast(pl.Int64),
+            candidate=pl.col("label").first().str.extract(_CANDIDATE, 2),
+            queries=pl.col("query_id").n_unique().cast(pl.Int64),
+            mean=pl.col("score").mean(),
+            outcome=pl.when(pl.col("state").first() == "stopped").then(pl.lit("stopped")).otherwise(pl.lit("finished")),
+        )
+    )
+    finished = pl.col("mean").filter(pl.col("outcome") == "finished").max().over("round")
+    best = (pl.col("outcome") == "finished") & (pl.col("mean") == finished)
+    return trials.with_columns(
+        of=pl.col("queries").max().over("round"),
+        outcome=pl.when(best).then(pl.lit("best")).otherwise(pl.col("outcome")),
+    ).select(pl.col(name).cast(kind) for name, kind in RACE_SCHEMA.items())
+
+
+def race_figures(raced: pl.DataFrame) -> dict[str, Figure]:
+    """Return a figure of each round's race, by file name without ending. Takes the frame of `races`."""
+    figures = {}
+    for (number,), own in raced.group_by("round", maintain_order=True):
+        with new_figure(height=1.2 + 0.22 * len(own)) as (figure, axes):
+            draw_races(own, axes)
+            figures[f"race_{number}"] = figure
+    return figures

@@ -26,7 +26,7 @@ from IPython.display import Markdown, display
 
 from ablations.errors import StorageError
 from analysis.frames import load_results
-from analysis.report import find
+from analysis.findings import find
 
 path = Path(os.environ.get("ABLATIONS_RESULTS") or Path("..") / "mlruns" / "results" / "decoding" / "results.parquet")
 try:

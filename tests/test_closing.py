@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ablations.closing import show_findings
 from ablations.plan import show_plan
-from analysis.report import find
+from analysis.findings import find
 from tests.analysis.test_statistics import found, make_results
 from tests.fakes import FakeJudge
 from tests.test_spec import BASELINE, make_spec
@@ -42,10 +42,10 @@ def test_equal_scores_are_called_identical_and_never_minus_zero() -> None:
     assert "-0.00" not in text.getvalue()
 
 
-def test_scores_are_shown_by_turn_and_category_with_how_many_were_scored() -> None:
+def test_scores_are_shown_by_turn_with_how_many_were_scored() -> None:
     console, text = shown()
     show_findings(console, found())
-    for expected in ("Scores by turn and category", "turn 1", "turn 2", "average", "math", "24/24"):
+    for expected in ("Scores by turn", "turn 1", "turn 2", "average", "24/24"):
         assert expected in text.getvalue()
 
 

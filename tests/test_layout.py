@@ -124,7 +124,7 @@ def test_imports_point_one_way() -> None:
         ("ablations.judges.reference", "from ablations import study", "imports study from above"),
         ("ablations.scoring", "try:\n    import mlflow\nexcept ImportError: pass", "ablations.scoring imports mlflow"),
         ("analysis.frames", "from mlflow.entities import Run", "analysis.frames imports mlflow"),
-        ("ablations.cli", "from analysis.report import find", "ablations.cli imports analysis"),
+        ("ablations.cli", "from analysis.findings import find", "ablations.cli imports analysis"),
         ("analysis.frames", "from ablations.study import Study", "analysis.frames imports ablations.study.Study"),
         ("ablations.queries", "from .store import Store", "ablations.queries imports .store.Store relatively"),
         ("ablations.gadgets", "", "ablations.gadgets has no place in LEVELS"),
@@ -139,7 +139,7 @@ def test_a_planted_bad_import_is_found(module: str, source: str, problem: str) -
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("ablations.session", "from analysis.report import find"),
+        ("ablations.session", "from analysis.findings import find"),
         ("ablations.tracking", "import mlflow"),
         ("analysis.frames", "from ablations.errors import StorageError"),
         ("ablations.judges.reference", "from ablations.scoring import repeated_share"),

@@ -155,6 +155,7 @@ def test_a_study_that_does_not_vary_the_source_has_neither() -> None:
 def drawn_bars(axes: Axes) -> list[tuple[float, float]]:
     """Return the ends of all vertical error bars, in the order in which they were drawn."""
     segments = [segment for one in axes.containers for bars in one.lines[2] for segment in bars.get_segments()]
+    segments = [segment for segment in segments if len(segment)]
     return [(float(segment[0][1]), float(segment[1][1])) for segment in segments]
 
 
@@ -213,7 +214,8 @@ ROUNDS = pl.DataFrame(
 
 
 def drawn_points(axes: Axes) -> list[tuple[float, float]]:
-    return [(float(one.lines[0].get_xdata()[0]), float(one.lines[0].get_ydata()[0])) for one in axes.containers]
+    lines = [one.lines[0] for one in axes.containers]
+    return [(float(x), float(y)) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
 
 
 def test_the_figure_of_a_search_shows_each_rounds_gain_and_the_held_back_one() -> None:
@@ -226,7 +228,7 @@ def test_the_figure_of_a_search_shows_each_rounds_gain_and_the_held_back_one() -
         "round 2: a-name-that-is-longer-tha… (not kept)",
         "all rounds, held-back queries",
     ]
-    bars = [bar for one in axes.containers for lines in one.lines[2] for bar in lines.get_segments()]
+    bars = [bar for one in axes.containers for lines in one.lines[2] for bar in lines.get_segments() if len(bar)]
     ends = [(float(bar[0][0]), float(bar[1][0])) for bar in bars]
     assert ends == [(0.125, 0.875), pytest.approx((held_back.low, held_back.high))]
     assert "12 queries choose, 3 held back" in axes.get_title(loc="left")

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.effects import paired_difference
+from analysis.frames import trial_scores
+from analysis.intervals import paired_interval
 from analysis.length_control import length_controlled_effects
 
 EFFECTS = (0.0, 0.4, 0.0, -0.3)
@@ -108,7 +109,7 @@ def test_with_missing_scores_the_slope_is_still_that_of_the_joint_regression() -
 def test_raw_effects_are_those_of_the_paired_comparison() -> None:
     results = study(missing=0.1)
     for row in length_controlled_effects(results, draws=10).iter_rows(named=True):
-        interval = paired_difference(results, row["trial"], 0)
+        interval = paired_interval(*trial_scores(results).of([row["trial"], 0]).T)
         assert (row["raw"], row["raw_low"], row["raw_high"], row["n"]) == pytest.approx(
             (interval.value, interval.low, interval.high, interval.n)
         )

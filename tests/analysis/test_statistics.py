@@ -15,10 +15,10 @@ from analysis.effects import (
     one_factor_effects,
     paired_difference,
 )
-from analysis.frames import score_matrix, trial_table, varied_parameters
-from analysis.importance import fanova_importances
+from analysis.findings import Findings, find
+from analysis.frames import condition_scores, trial_table, varied_parameters
+from analysis.importance import FANOVA, importances
 from analysis.intervals import paired_interval
-from analysis.report import Findings, find
 
 TEMPERATURES = (0.0, 0.5, 1.0)
 
@@ -50,7 +50,7 @@ def make_results(
                     {
                         "study": "s",
                         "trial": trial,
-                        "condition_id": f"c{trial}",
+                        "condition_id": f"c{0 if trial == 1 else trial}",
                         "role": roles.get(trial, role),
                         "replicate": replicate,
                         "varied": "temperature" if trial == 2 else None,
@@ -70,6 +70,7 @@ def make_results(
                         "answer": "word " * (5 + (7 * trial + 3 * query + turn) % 30),
                         "score": score,
                         "unscored": None,
+                        "prompt_tokens": 100,
                         "completion_tokens": 10,
                         "truncated": False,
                         "repetition": 0.0,
@@ -89,10 +90,9 @@ def test_a_paired_difference_finds_the_planted_effect() -> None:
 def test_pairing_is_narrower_than_the_spread_between_queries() -> None:
     results = make_results()
     interval = paired_difference(results, trial=2, reference=0)
-    spread = score_matrix(results).get_column("0").std()
+    spread = condition_scores(results).of([0]).std(ddof=1)
     assert interval.low is not None
     assert interval.high is not None
-    assert isinstance(spread, float)
     assert interval.high - interval.low < spread / 2
 
 
@@ -145,9 +145,7 @@ def test_one_factor_effects_name_parameter_value_and_what_they_are_against() -> 
 
 
 def test_importance_finds_what_matters_and_keeps_the_conditional_parameter() -> None:
-    importances, reason = fanova_importances(make_results())
-    assert reason is None
-    by_name = {row["parameter"]: row for row in importances.to_dicts()}
+    by_name = {row["parameter"]: row for row in found().importances.of(FANOVA).to_dicts()}
     assert set(by_name) == {"temperature", "top_p"}
     assert by_name["temperature"]["importance"] > 0.6
     assert by_name["temperature"]["low"] > by_name["top_p"]["importance"]
@@ -155,15 +153,15 @@ def test_importance_finds_what_matters_and_keeps_the_conditional_parameter() -> 
 
 
 def test_importances_of_an_optimisers_trials_are_withheld() -> None:
-    importances, reason = fanova_importances(make_results(role="sampled"))
-    assert importances.is_empty()
-    assert reason is not None
-    assert "optimiser" in reason
+    found = importances(make_results(role="sampled"))
+    assert found.table.is_empty()
+    assert all("optimiser" in reason for reason in found.withheld.values())
 
 
 def test_importances_of_few_trials_are_withheld() -> None:
-    _, reason = fanova_importances(make_results(trials=6))
-    assert reason == "5 conditions are too few; at least 10 are needed"
+    withheld = importances(make_results(trials=6)).withheld
+    assert withheld["fanova"] == "5 conditions are too few; fanova needs 10"
+    assert set(withheld) == {"fanova", "ped-anova", "permutation"}
 
 
 def test_a_parameter_without_effect_has_its_neutral_value() -> None:
@@ -184,17 +182,16 @@ def test_a_failed_trial_neither_wins_nor_counts() -> None:
 def test_findings_hold_a_headline_with_interval_and_a_figure_per_parameter() -> None:
     findings = found()
     assert "paired over 12 queries" in findings.headline
-    assert set(findings.figures) == {"importance", "parameter_temperature", "parameter_top_p"}
-    assert findings.metrics()["importance/temperature"] == pytest.approx(
-        findings.importances.filter(pl.col("parameter") == "temperature").get_column("importance")[0]
-    )
+    assert set(findings.figures) >= {"importance", "parameter_temperature", "parameter_top_p", "marginals", "cost"}
+    fanova = findings.importances.of(FANOVA).filter(pl.col("parameter") == "temperature")
+    assert findings.metrics()["importance/temperature"] == fanova.get_column("importance")[0]
 
 
 def test_a_figure_shows_the_numbers_of_its_frame() -> None:
     findings = found()
     axes = findings.figures["importance"].axes[0]
     widths = sorted(bar.get_width() for bar in axes.patches)  # type: ignore[attr-defined]
-    assert widths == pytest.approx(sorted(findings.importances.get_column("importance")))
+    assert widths == pytest.approx(sorted(findings.importances.table.get_column("importance")))
     assert "23 conditions, 12 queries" in axes.get_title(loc="left")
     drawn = findings.figures["parameter_temperature"].axes[0]
     assert "temperature" in drawn.get_xlabel()
@@ -209,4 +206,4 @@ def test_the_best_of_many_equal_conditions_is_seldom_called_clear() -> None:
 
 
 def test_a_real_lead_is_called_clear() -> None:
-    assert ": a clear difference" in find(make_results(effect=-1.0)).headline
+    assert ": a clear difference" in find(make_results(effect=-1.0, trials=9)).headline

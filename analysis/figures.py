@@ -1,0 +1,186 @@
+"""Figures: which pictures a study's tables allow, each drawn from its frame.
+
+Knows the frames and the plots; computes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.plots import (
+    TEXT_MEASURES,
+    draw_categories,
+    draw_cost,
+    draw_curve,
+    draw_heat_map,
+    draw_importances,
+    draw_length,
+    draw_marginal,
+    draw_parameter,
+    draw_shapley,
+    draw_text_measure,
+    draw_turns,
+    draw_waterfall,
+    new_figure,
+    new_grid,
+)
+
+MOST_LISTED = 24
+"""Conditions that a figure names one by one; the first ones where there are more."""
+HEAT_MAP = ("temperature", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the figures of a study are drawn from.
+
+    Attributes:
+        frames: the tables of `findings.Findings`, by name.
+        judge: named on the axes.
+        parameters: those that the study varied.
+        baseline, best: their trials' numbers, or None.
+    """
+
+    frames: Mapping[str, pl.DataFrame]
+    judge: str
+    parameters: Sequence[str]
+    baseline: int | None
+    best: int | None
+
+
+def study_figures(drawing: Drawing) -> dict[str, Figure]:
+    """Return the figures that the tables allow, by file name without ending."""
+    figures: dict[str, Figure] = {}
+    for draw in _DRAWN:
+        figures |= draw(drawing)
+    return figures
+
+
+def _importance(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["importance"]
+    if table.is_empty():
+        return {}
+    bars = len(table)
+    with new_figure(height=1.6 + 0.3 * bars) as (figure, axes):
+        draw_importances(table, axes)
+    return {"importance": figure}
+
+
+def _parameters(drawing: Drawing) -> dict[str, Figure]:
+    figures = {}
+    for parameter in drawing.parameters:
+        with new_figure() as (figure, axes):
+            draw_parameter(parameter, drawing.frames["effects"], drawing.frames["trials"], axes, drawing.judge)
+            figures[f"parameter_{parameter}"] = figure
+    return figures
+
+
+def _marginals(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["marginals"]
+    names = table.get_column("parameter").unique(maintain_order=True).to_list()
+    if not names:
+        return {}
+    lines = -(-len(names) // 2)
+    with new_grid(lines, 2, width=8.0, height=2.5 * lines) as (figure, axes):
+        for place, name in zip(axes, names, strict=False):
+            draw_marginal(name, table, place, drawing.judge)
+        for spare in axes[len(names) :]:
+            spare.set_visible(False)
+        queries = table.get_column("queries")[0]
+        figure.suptitle(
+            f"Score along each parameter, averaged over the others ({queries} queries, 95 % bands)", size=11
+        )
+    return {"marginals": figure}
+
+
+def _heat_map(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["pairs"]
+    if table.is_empty():
+        return {}
+    with new_figure(width=8.0, height=4.6) as (figure, axes):
+        draw_heat_map(table, *HEAT_MAP, axes, drawing.judge)
+    return {"temperature_by_repetition_penalty": figure}
+
+
+def _components(drawing: Drawing) -> dict[str, Figure]:
+    values = drawing.frames["shapley"]
+    if values.is_empty():
+        return {}
+    with new_figure(height=1.4 + 0.45 * len(values)) as (bars, axes):
+        draw_shapley(values, axes)
+    with new_figure(height=4.2) as (waterfall, axes):
+        draw_waterfall(values, values.get_column("bare")[0], axes, drawing.judge)
+    return {"shapley": bars, "waterfall": waterfall}
+
+
+def _demonstrations(drawing: Drawing) -> dict[str, Figure]:
+    curve = drawing.frames["curve"]
+    if curve.is_empty():
+        return {}
+    means = dict(drawing.frames["trials"].select("trial", "mean").iter_rows())
+    with new_figure(height=4.2) as (figure, axes):
+        draw_curve(curve, means.get(drawing.baseline), axes, drawing.judge)
+    return {"demonstrations": figure}
+
+
+def _categories(drawing: Drawing) -> dict[str, Figure]:
+    scores = drawing.frames["scores"]
+    groups = [name for name in scores.get_column("group").unique() if not name.startswith(("turn ", "average"))]
+    if not groups:
+        return {}
+    changes = dict(drawing.frames["trials"].select("trial", "change").iter_rows())
+    names = {trial: changes[trial] for trial in scores.get_column("trial").unique(maintain_order=True)}
+    if drawing.best in names and drawing.best != drawing.baseline:
+        names[drawing.best] = f"best: {names[drawing.best]}"
+    with new_figure(height=1.8 + 0.34 * len(groups)) as (figure, axes):
+        draw_categories(scores, names, axes, drawing.judge)
+    return {"categories": figure}
+
+
+def _turns(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["turns"]
+    if table.is_empty():
+        return {}
+    with new_figure(height=4.6) as (figure, axes):
+        draw_turns(table, axes, drawing.judge)
+    return {"turns": figure}
+
+
+def _costs(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["costs"]
+    if table.is_empty():
+        return {}
+    with new_figure(height=4.2) as (length, axes):
+        draw_length(table, axes, drawing.judge)
+    with new_figure(height=4.2) as (cost, axes):
+        draw_cost(table, axes, drawing.judge)
+    return {"length": length, "cost": cost}
+
+
+def _texts(drawing: Drawing) -> dict[str, Figure]:
+    table = drawing.frames["texts"]
+    if table.is_empty():
+        return {}
+    shown = table.head(MOST_LISTED)
+    with new_grid(1, len(TEXT_MEASURES), width=10.0, height=1.4 + 0.24 * len(shown)) as (figure, axes):
+        for at, (place, measure) in enumerate(zip(axes, TEXT_MEASURES, strict=True)):
+            draw_text_measure(measure, shown, place, named=at == 0)
+        what = f"the first {len(shown)} of {len(table)} conditions" if len(shown) < len(table) else "all conditions"
+        figure.suptitle(f"Answers by condition ({what}, {table.get_column('n')[0]} queries, 95 % intervals)", size=11)
+    return {"answers": figure}
+
+
+_DRAWN: tuple[Callable[[Drawing], dict[str, Figure]], ...] = (
+    _importance,
+    _parameters,
+    _marginals,
+    _heat_map,
+    _components,
+    _demonstrations,
+    _categories,
+    _turns,
+    _costs,
+    _texts,
+)

@@ -1,0 +1,117 @@
+"""Outputs: what the answers of each condition are like and what they cost, beside what they score.
+
+Knows result frames; draws nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.effects import baseline_trial, best_trial
+from analysis.frames import condition_scores, trial_table
+from analysis.intervals import clustered_mean, mean_intervals, wilson_interval
+
+_PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
+_DESCRIBED: dict[str, Any] = {"trial": pl.Int64, "change": pl.String, "role": pl.String}
+COST_SCHEMA: dict[str, Any] = {
+    **_DESCRIBED,
+    **dict.fromkeys(("mean", "low", "high", "tokens", "prompt_tokens", "completion_tokens", "characters"), pl.Float64),
+    "front": pl.Boolean,
+    "n": pl.Int64,
+}
+TEXT_SCHEMA: dict[str, Any] = {
+    **_DESCRIBED,
+    **{f"{name}{end}": pl.Float64 for name in _PROPERTIES for end in ("", "_low", "_high")},
+    "n": pl.Int64,
+}
+TURN_SCHEMA: dict[str, Any] = {
+    **_DESCRIBED,
+    **{f"turn_{turn}{end}": pl.Float64 for turn in (1, 2) for end in ("", "_low", "_high")},
+    "n": pl.Int64,
+}
+
+
+def cost_table(results: pl.DataFrame) -> pl.DataFrame:
+    """Return what each complete condition scores and what it takes.
+
+    Columns: trial, change (what it sets otherwise than the baseline), role (baseline, best or other), mean, low, high
+    (points, 95 % over queries, replicates averaged), tokens (a turn, prompt and answer), prompt_tokens,
+    completion_tokens (a turn), characters (of an answer), front (whether no other condition has fewer tokens and at
+    least its score, or as many and more: the Pareto front of the means as measured), n (queries).
+    """
+    conditions, scores = _conditions(results), condition_scores(results)
+    intervals = mean_intervals(scores.values)
+    found = dict(zip(scores.trials, intervals, strict=True))
+    lengths = dict(
+        results.group_by("trial").agg(pl.col("answer").str.len_chars().mean()).select("trial", "answer").iter_rows()
+    )
+    rows: list[dict[str, Any]] = []
+    for row in conditions:
+        interval = found.get(row["trial"])
+        if interval is not None:
+            tokens = {"prompt_tokens": row["prompt_tokens"], "completion_tokens": row["mean_tokens"]}
+            numbers = {"mean": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+            described = {name: row[name] for name in _DESCRIBED}
+            total = row["prompt_tokens"] + row["mean_tokens"]
+            rows.append({**described, **numbers, **tokens, "tokens": total, "characters": lengths[row["trial"]]})
+    best_so_far = -np.inf
+    for row in sorted(rows, key=lambda row: (row["tokens"], -row["mean"])):
+        row["front"] = row["mean"] > best_so_far
+        best_so_far = max(best_so_far, row["mean"])
+    return pl.DataFrame(rows, schema=COST_SCHEMA, orient="row")
+
+
+def text_table(results: pl.DataFrame) -> pl.DataFrame:
+    """Return what the answers of each complete condition are like.
+
+    Columns: trial, change, role (as `cost_table`), then for tokens (of an answer), truncation (share cut off at
+    max_tokens, 0 to 1) and repetition (share of 4-grams of words that occurred before, 0 to 1) the mean over answers
+    and its 95 % interval, in which both turns of a query are one cluster (`NAME_low`, `NAME_high`; of the share
+    Wilson's over queries, which is not too narrow where all are cut off), n (queries).
+    """
+    rows = []
+    for row, own in _rows(results):
+        queries = own.get_column("query_id").to_list()
+        n = len(set(queries))
+        for name, column in _PROPERTIES.items():
+            found = clustered_mean(own.get_column(column).cast(pl.Float64).to_numpy(), queries)
+            low, high = wilson_interval(found.value, n) if name == "truncation" else (found.low, found.high)
+            row |= {name: found.value, f"{name}_low": None if low is None else max(low, 0.0), f"{name}_high": high}
+        rows.append({**row, "n": n})
+    return pl.DataFrame(rows, schema=TEXT_SCHEMA, orient="row")
+
+
+def turn_table(results: pl.DataFrame) -> pl.DataFrame:
+    """Return what each complete condition scores on the first and on the second turn.
+
+    Columns: trial, change, role (as `cost_table`), turn_1, turn_2 (mean points over the queries whose turns both have a
+    score), with `_low` and `_high` (95 % over queries), n (these queries). Empty where no query has two turns.
+    """
+    rows = []
+    for row, own in _rows(results.filter(pl.col("score").is_not_null() & pl.col("turn").is_in([1, 2]))):
+        first, second = (own.filter(pl.col("turn") == turn).select("query_id", "score") for turn in (1, 2))
+        both = first.join(second, on="query_id").select("score", "score_right").to_numpy()
+        if not len(both):
+            continue
+        for turn, found in zip((1, 2), mean_intervals(both), strict=True):
+            if found is not None:
+                row |= {f"turn_{turn}": found.value, f"turn_{turn}_low": found.low, f"turn_{turn}_high": found.high}
+        rows.append({**row, "n": len(both)})
+    return pl.DataFrame(rows, schema=TURN_SCHEMA, orient="row")
+
+
+def _rows(results: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    """Yield what describes each complete condition, with its results."""
+    parts = results.partition_by("trial", as_dict=True)
+    for row in _conditions(results):
+        if (row["trial"],) in parts:
+            yield {name: row[name] for name in _DESCRIBED}, parts[(row["trial"],)]
+
+
+def _conditions(results: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the complete, unreplicated trials with their role: baseline, best or other."""
+    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    roles = {best_trial(results): "best", baseline_trial(results): "baseline"}
+    return [{**row, "role": roles.get(row["trial"], "other")} for row in table.to_dicts()]

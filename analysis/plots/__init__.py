@@ -1,0 +1,37 @@
+"""Plots: frames -> axes. They load nothing, compute no statistic and show nothing."""
+
+from analysis.plots.components import draw_shapley, draw_waterfall
+from analysis.plots.demonstrations import draw_curve, draw_races, draw_rounds
+from analysis.plots.models import draw_alignment, draw_audit
+from analysis.plots.parameters import draw_heat_map, draw_importances, draw_marginal, draw_parameter
+from analysis.plots.scores import (
+    TEXT_MEASURES,
+    draw_categories,
+    draw_cost,
+    draw_length,
+    draw_text_measure,
+    draw_turns,
+)
+from analysis.plots.style import new_figure, new_grid
+
+__all__ = [
+    "TEXT_MEASURES",
+    "draw_alignment",
+    "draw_audit",
+    "draw_categories",
+    "draw_cost",
+    "draw_curve",
+    "draw_heat_map",
+    "draw_importances",
+    "draw_length",
+    "draw_marginal",
+    "draw_parameter",
+    "draw_races",
+    "draw_rounds",
+    "draw_shapley",
+    "draw_text_measure",
+    "draw_turns",
+    "draw_waterfall",
+    "new_figure",
+    "new_grid",
+]

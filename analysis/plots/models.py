@@ -1,0 +1,47 @@
+"""Plots of models and judges: models side by side, an audit."""
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from analysis.plots.style import BLUE, ORANGE, draw_intervals, legend_below, short
+
+
+def draw_alignment(table: pl.DataFrame, axes: Axes) -> Axes:
+    """Draw each model's mean of turn 1 and turn 2 in each way it was asked. Takes `alignment.alignment_table`."""
+    arms = list(dict.fromkeys(table.select("model", "way").iter_rows()))
+    for turn, (colour, shift) in {"turn 1": (BLUE, -0.12), "turn 2": (ORANGE, 0.12)}.items():
+        own = {(row["model"], row["way"]): row for row in table.filter(pl.col("group") == turn).iter_rows(named=True)}
+        shown = [(place + shift, own[arm]) for place, arm in enumerate(arms) if arm in own]
+        draw_intervals(axes, [place for place, _ in shown], [row for _, row in shown], color=colour, capsize=4)
+        axes.plot([], [], "o", color=colour, label=turn)
+    axes.set_yticks(range(len(arms)), [f"{short(model, 24)}\n{way}" for model, way in arms])
+    axes.invert_yaxis()
+    axes.set_xlabel("mean score in points, 95 % interval over queries")
+    queries = max(table.filter(pl.col("group") == "turn 1").get_column("n_judged"), default=0)
+    axes.set_title(f"Models and ways of asking them ({queries} queries)")
+    axes.legend(loc="best")
+    return axes
+
+
+def draw_audit(audit: pl.DataFrame, axes: Axes, judge: str) -> Axes:
+    """Draw how often a judge preferred good answers to each planted control, and how often it must.
+
+    Takes a judge's audit: columns control, wins, pairs (judged), low, high (Wilson, shares 0 to 1), least, passed.
+    """
+    rows = audit.to_dicts()
+    for row in rows:
+        row["share"] = row["wins"] / row["pairs"] if row["pairs"] else None
+    for passed, colour, label in ((True, BLUE, "passed"), (False, ORANGE, "failed")):
+        own = [(place, row) for place, row in enumerate(rows) if bool(row["passed"]) is passed]
+        draw_intervals(axes, [at for at, _ in own], [row for _, row in own], "share", color=colour, label=label)
+    for place, row in enumerate(rows):
+        axes.plot([row["least"]] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+    axes.plot([], [], color="black", label="needed")
+    axes.axvline(0.5, color="black", linewidth=0.6, linestyle=":", label="chance")
+    axes.set_xlim(0, 1.02)
+    axes.set_yticks(range(len(rows)), [f"{row['control']} (n = {row['pairs']})" for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("good answer scored above the control, share of pairs, 95 % Wilson interval")
+    axes.set_title(f"Audit of the {judge} judge")
+    legend_below(axes, columns=4)
+    return axes
