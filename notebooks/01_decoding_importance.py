@@ -25,8 +25,8 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # progress bar
 from IPython.display import Markdown, display
 
 from ablations.errors import StorageError
-from analysis.frames import load_results
 from analysis.findings import find
+from analysis.frames import load_results
 
 path = Path(os.environ.get("ABLATIONS_RESULTS") or Path("..") / "mlruns" / "results" / "decoding" / "results.parquet")
 try:
