@@ -5,6 +5,7 @@ One house style: colours from Okabe and Ito's colour-blind safe palette, interva
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -168,6 +169,31 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Any, axes: Axes) -> Axes:
     axes.invert_yaxis()
     axes.set_xlabel("gain in points, first turn, 95 % interval (Student's t)")
     axes.set_title(f"Greedy search ({n} queries choose, {held_back.n} held back)")
+    return axes
+
+
+def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
+    """Draw each confirmed condition's lead as selected, on fresh seeds and on held-back queries.
+
+    Args:
+        table: the frame of `confirmation.confirm`, at least one row.
+        axes: where to draw.
+        judge: named on the horizontal axis.
+    """
+    kinds = {"selected": ("as selected", GREY), "fresh": ("fresh seeds, same queries", ORANGE)}
+    kinds["held_back"] = ("held-back queries", BLUE)
+    for offset, (name, (label, colour)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
+        for place, row in enumerate(table.iter_rows(named=True)):
+            if row[name] is not None:
+                _draw_interval(axes, place + offset, row[name], row[f"{name}_low"], row[f"{name}_high"], colour)
+        axes.plot([], [], "o", color=colour, label=label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(table)), [fill(label, 34) for label in table.get_column("label")])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel(f"lead over the baseline in points ({judge} judge), 95 % interval")
+    queries, held_back = (max(table.get_column(f"n_{name}"), default=0) for name in ("fresh", "held_back"))
+    axes.set_title(f"Best conditions again ({queries} queries, {held_back} held back)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32 + 0.06 * min(len(table), 3)), ncols=3, fontsize=8)
     return axes
 
 
