@@ -5,6 +5,7 @@ conditions are the best; how a session goes is in `session`.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,17 +55,16 @@ class ConfirmedSession(Session):
     async def _run_with(self, store: Store) -> None:
         lock = self.places.lock(follow_up_name(self.spec.name))
         try:
-            self._check_follow_up(store)
             await super()._run_with(store)
             await self._confirm(store)
         finally:
             lock.release()
 
-    def _check_follow_up(self, store: Store) -> None:
-        """Find out before the study runs whether the follow-up of an earlier run can be continued."""
+    def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
+        super()._check_stored(store, identity)
         stored = store.find_study(follow_up_name(self.spec.name))
-        today = self.confirmation.follow_up(self.spec, [])
-        check_stored(self.spec.name, stored, None if self.fresh else self._identity(today))
+        today = self._identity(self.confirmation.follow_up(self.spec, []))
+        check_stored(self.spec.name, stored, None if self.fresh else today)
 
     def _identity(self, spec: StudySpec) -> dict[str, Any]:
         return spec.identity(self.backend.identity.to_dict(), self.judge.identity)

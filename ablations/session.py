@@ -97,6 +97,12 @@ class Session:
         """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
         return Study(self.spec, open_optuna_study(self.spec, self.places.storage), evaluator, store, tracker)
 
+    def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
+        """Raise `StudyMismatchError` where what is stored cannot be continued."""
+        stored = store.find_study(self.spec.name)
+        if stored is not None and not self.fresh:
+            check_same_study(self.spec.name, stored, identity)
+
     def _needs_parts(self, study: Any, evaluator: Evaluator) -> bool:
         """Whether what is left to do takes the engine and the judge."""
         del evaluator
@@ -120,9 +126,7 @@ class Session:
         ledger = _Ledger(store)
         self.judge.keep_replies(ledger.add)
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
-        stored = store.find_study(spec.name)
-        if stored is not None and not self.fresh:
-            check_same_study(spec.name, stored, identity)
+        self._check_stored(store, identity)
         places, price = self.places, self.judge.budget.price
         tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
         await tracker.connect()

@@ -1,8 +1,8 @@
 """Confirmation: the lead of a study's best conditions as selected, on fresh seeds, and on held-back queries.
 
 Knows result frames. The best of many conditions is flattered by the choice (of 50 equal ones by about 2.25 standard
-errors of a lead); scores that chose nothing are not. Fresh seeds take away what sampling did for the choice, held-back
-queries also what the queries did for it.
+errors of its mean); scores that chose nothing are not. Fresh seeds take away what sampling did for the choice,
+held-back queries also what the queries did for it.
 """
 
 from collections.abc import Mapping
@@ -62,13 +62,14 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
     baseline, chosen_against = baseline_trial(confirmed), baseline_trial(selected)
     if baseline is None or chosen_against is None:
         return pl.DataFrame(schema=_SCHEMA)
-    trials = _trials(confirmed).filter(pl.col("role") != "baseline")
+    trials, known = [trial for trial in _trials(confirmed) if trial["role"] != "baseline"], _trials(selected)
     before, again = _scores(selected), _scores(confirmed)
+    said, repeated = _answers(selected), _answers(confirmed)
     own = set(selected.get_column("query_id"))
     level = 1 - 0.05 / max(len(trials), 1)
     rows = []
-    for trial, condition_id, label in trials.select("trial", "condition_id", "label").iter_rows():
-        twin = _twin(selected, condition_id, label)
+    for trial, condition_id, label in ((one["trial"], one["condition_id"], one["label"]) for one in trials):
+        twin = _twin(known, condition_id, label)
         old, new = _lead(before, twin, chosen_against), _lead(again, trial, baseline)
         fresh = {query: lead for query, lead in new.items() if query in own}
         held_back = {query: lead for query, lead in new.items() if query not in own}
@@ -87,27 +88,27 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
         row |= {
             f"n_{name}": len(lead) for name, lead in (("selected", old), ("fresh", fresh), ("held_back", held_back))
         }
-        pairs = ((twin, trial), (chosen_against, baseline))
-        row["same_answers"] = all(_same_answers(selected, confirmed, *pair) for pair in pairs)
+        row["same_answers"] = twin is not None and all(
+            said[one].items() <= repeated[other].items() for one, other in ((twin, trial), (chosen_against, baseline))
+        )
         strict = _interval(held_back, level)
         row["confirmed"] = None if strict is None or strict.low is None else strict.low > 0
         rows.append(row)
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _trials(results: pl.DataFrame) -> pl.DataFrame:
+def _trials(results: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return what describes each trial that is no A/A replicate."""
     described = ("trial", "condition_id", "label", "role", "replicate", "state")
-    return results.select(described).unique(maintain_order=True).sort("trial").filter(pl.col("replicate") == 0)
+    trials = {row[0]: dict(zip(described, row, strict=True)) for row in results.select(described).iter_rows()}
+    return [trials[number] for number in sorted(trials) if not trials[number]["replicate"]]
 
 
-def _twin(selected: pl.DataFrame, condition_id: str, label: str) -> int | None:
+def _twin(trials: list[dict[str, Any]], condition_id: str, label: str) -> int | None:
     """Return the first complete trial of the study with this condition."""
-    trials = _trials(selected).filter(pl.col("state") == "complete")
-    for column, value in (("condition_id", condition_id), ("label", label)):
-        found = trials.filter(pl.col(column) == value)
-        if len(found):
-            return int(found.get_column("trial")[0])
-    return None
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    same = [trial for trial in complete if trial["condition_id"] == condition_id]
+    return next((int(trial["trial"]) for trial in (*same, *complete) if trial in same or trial["label"] == label), None)
 
 
 def _scores(results: pl.DataFrame) -> dict[int, dict[str, float]]:
@@ -132,13 +133,12 @@ def _interval(leads: _Leads, level: float = 0.95) -> Interval | None:
     return paired_interval(_array(leads), np.zeros(len(leads)), level=level) if leads else None
 
 
-def _same_answers(selected: pl.DataFrame, confirmed: pl.DataFrame, before: int | None, again: int) -> bool:
-    """Whether two trials answered all queries of the study with the same words."""
-    turn = ["query_id", "turn"]
-    old = selected.filter(pl.col("trial") == before).select(*turn, "answer")
-    new = confirmed.filter(pl.col("trial") == again).select(*turn, pl.col("answer").alias("again"))
-    pairs = old.join(new, on=turn)
-    return len(pairs) == len(old) > 0 and bool((pairs.get_column("answer") == pairs.get_column("again")).all())
+def _answers(results: pl.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
+    """Return all answers by trial, and by query and turn."""
+    answers: dict[int, dict[tuple[str, int], str]] = {}
+    for trial, query, turn, answer in results.select("trial", "query_id", "turn", "answer").iter_rows():
+        answers.setdefault(trial, {})[query, turn] = answer
+    return answers
 
 
 @dataclass(frozen=True)
