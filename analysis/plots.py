@@ -188,7 +188,7 @@ def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
                 _draw_interval(axes, place + offset, row[name], row[f"{name}_low"], row[f"{name}_high"], colour)
         axes.plot([], [], "o", color=colour, label=label)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(table)), [fill(label, 34) for label in table.get_column("label")])
+    axes.set_yticks(range(len(table)), [fill(label, 34) for label in table.get_column("label")], parse_math=False)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel(f"lead over the baseline in points ({judge} judge), 95 % interval")
     queries, held_back = (max(table.get_column(f"n_{name}"), default=0) for name in ("fresh", "held_back"))

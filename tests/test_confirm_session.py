@@ -342,18 +342,18 @@ def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_o
             store.close()
             return found  # type: ignore[return-value]
 
-        spec = replace(spec, trials=3)
+        spec, held_back = replace(spec, trials=3, queries=SEEN[:2]), HELD_BACK[:2]
         plain = (spec, {}, FakeBackend(), judge(None), world.places, Console(file=io.StringIO()))
         asyncio.run(Session(*plain).run())
         study, nothing = paid()
         assert (study > 0, nothing) == (True, 0)
         with pytest.raises(BudgetError):
-            world.run(spec, best=1, judge=judge(study * 1.3))
+            world.run(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
         assert 0 < sum(paid()) - study <= 0.3 * study
         with pytest.raises(BudgetError):  # what the first run paid counts
-            world.run(spec, best=1, judge=judge(study * 1.3))
+            world.run(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
         assert sum(paid()) <= 1.3 * study
-        text, _ = world.run(spec, best=1, judge=judge(None))
+        text, _ = world.run(spec, best=1, held_back=held_back, judge=judge(None))
         before = paid()
         world.run(spec, best=1, held_back=HELD_BACK[:1], judge=judge(None), backend=NeverStarted())
         assert paid() == before  # made anew, it has the same account
