@@ -179,6 +179,8 @@ def show_confirmation(console: Console, findings: Any) -> None:
             f"{rows[0]['n_fresh']} queries as before and {rows[0]['n_held_back']} held back; shrinkage is the lead as "
             "selected minus the held-back one, between different queries (Welch)"
         )
+    for text in findings.failed:
+        console.print(f"Counts for nothing: {text}", markup=False)
     if same := sum(row["same_answers"] for row in rows):
         console.print(
             f"{same} of {len(rows)} conditions, like the baseline, answer the same queries as before whatever the seed "

@@ -149,12 +149,14 @@ class ConfirmationFindings:
         headline: one sentence with the held-back leads and their intervals.
         table: the frame of `confirm`.
         judge: whose scores these are.
+        failed: the trials of the follow-up that lack scores, with the reason.
         figures: by file name without ending.
     """
 
     headline: str
     table: pl.DataFrame
     judge: str
+    failed: tuple[str, ...]
     figures: dict[str, Figure] = field(compare=False)
 
     @classmethod
@@ -166,7 +168,12 @@ class ConfirmationFindings:
             with new_figure(height=1.5 + 0.75 * len(table)) as (figure, axes):
                 draw_confirmation(table, axes, judge)
                 figures["confirmation"] = figure
-        return cls(_headline(table, judge), table, judge, figures)
+        failed = (
+            confirmed.filter(pl.col("state") == "failed").select("label", "failed_because").unique(maintain_order=True)
+        )
+        lacking = tuple(f"{label}: {why}" for label, why in failed.iter_rows())
+        held_back = set(confirmed.get_column("query_id")) - set(selected.get_column("query_id"))
+        return cls(_headline(table, judge, len(held_back)), table, judge, lacking, figures)
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the follow-up's run: each lead by rank in the study, 1 for the best condition."""
@@ -182,12 +189,12 @@ class ConfirmationFindings:
         return {"confirmation": self.table.to_dict(as_series=False)} if len(self.table) else {}
 
 
-def _headline(table: pl.DataFrame, judge: str) -> str:
+def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
     rows = table.to_dicts()
     if not rows:
         return "No verdict: the baseline lacks scores in the confirmation."
     best = rows[0]
-    if not any(row["n_held_back"] for row in rows):
+    if not held_back:
         return (
             f"Not confirmed on other queries, because none was held back: {best['label']} leads by "
             f"{_shown(best, 'selected')} points as selected and {_shown(best, 'fresh')} on fresh seeds, by the {judge} "
@@ -198,12 +205,12 @@ def _headline(table: pl.DataFrame, judge: str) -> str:
         leads = "; ".join(f"{row['label']}: held-back lead {_shown(row, 'held_back')}" for row in won)
         corrected = f", corrected for {len(rows)} conditions" if len(rows) > 1 else ""
         return (
-            f"Confirmed: {leads} points over {won[0]['n_held_back']} queries (as selected "
+            f"Confirmed: {leads} points over {held_back} queries (as selected "
             f"{_shown(won[0], 'selected')}), {len(won)} of {len(rows)} by the {judge} judge{corrected}."
         )
     return (
         f"Not confirmed: {best['label']} leads by {_shown(best, 'selected')} points as selected, "
-        f"{_shown(best, 'held_back')} over {best['n_held_back']} held-back queries; none of {len(rows)} conditions is "
+        f"{_shown(best, 'held_back')} over {held_back} held-back queries; none of {len(rows)} conditions is "
         f"clearly better than the baseline there, by the {judge} judge."
     )
 

@@ -29,6 +29,7 @@ def frame(scores: Scores, queries: Sequence[str], ids: Sequence[str], answers: s
             **columns,
             "replicate": [0] * (trials * n),
             "state": ["complete"] * (trials * n),
+            "failed_because": pl.Series([None] * (trials * n), dtype=pl.String),
             "query_id": list(queries) * trials,
             "turn": [1] * (trials * n),
             "judge": ["fake"] * (trials * n),
@@ -193,6 +194,19 @@ def test_numbers_and_figure_are_those_of_the_table() -> None:
     assert {round(row[name], 6) for name in ("selected", "fresh", "held_back")} <= drawn
     assert "12 queries" not in axes.get_title(loc="left")
     assert "fake judge" in axes.get_xlabel()
+
+
+def test_conditions_that_lack_scores_are_named_with_the_reason() -> None:
+    study = frame([[1, 2], [3, 5]], ["a", "b"], ["base", "one"])
+    follow_up = frame([[1, 2, 1], [3, 5, 2]], ["a", "b", "x"], ["base", "one"])
+    lost = pl.col("trial") == 1
+    failed = follow_up.with_columns(
+        state=pl.when(lost).then(pl.lit("failed")).otherwise("state"),
+        failed_because=pl.when(lost).then(pl.lit("coverage 50% is below 90%")).otherwise("failed_because"),
+    )
+    found = ConfirmationFindings.of(study, failed)
+    assert found.failed == ("temperature=one: coverage 50% is below 90%",)
+    assert "(no scores) over 1 held-back queries" in found.headline
 
 
 def test_without_the_baselines_scores_there_is_no_verdict() -> None:
