@@ -174,7 +174,7 @@ class Session:
         if self.started:
             return
         begun = time.monotonic()
-        log = self.places.engine_log(self.spec.name)
+        log = self.places.engine_log(self.spec.confirms or self.spec.name)  # the backend was made for the study
         self.console.print(f"starting the {self.backend.name} backend; its log is {log}")
         # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
         await self.judge.start()

@@ -194,11 +194,11 @@ def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
     if not rows:
         return "No verdict: the baseline lacks scores in the confirmation."
     best = rows[0]
+    against = f"{best['label']} scores {_shown(best, 'selected')} points against the baseline as selected"
     if not held_back:
         return (
-            f"Not confirmed on other queries, because none was held back: {best['label']} leads by "
-            f"{_shown(best, 'selected')} points as selected and {_shown(best, 'fresh')} on fresh seeds, by the {judge} "
-            "judge."
+            f"Not confirmed on other queries, because none was held back: {against} and {_shown(best, 'fresh')} on "
+            f"fresh seeds, by the {judge} judge."
         )
     won = [row for row in rows if row["confirmed"]]
     if won:
@@ -209,9 +209,8 @@ def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
             f"{_shown(won[0], 'selected')}), {len(won)} of {len(rows)} by the {judge} judge{corrected}."
         )
     return (
-        f"Not confirmed: {best['label']} leads by {_shown(best, 'selected')} points as selected, "
-        f"{_shown(best, 'held_back')} over {held_back} held-back queries; none of {len(rows)} conditions is "
-        f"clearly better than the baseline there, by the {judge} judge."
+        f"Not confirmed: {against} and {_shown(best, 'held_back')} on {held_back} held-back queries; none of "
+        f"{len(rows)} conditions is clearly better there, by the {judge} judge."
     )
 
 

@@ -198,8 +198,10 @@ def test_what_broke_off_goes_on_where_it_was(
 def test_a_study_that_exists_can_be_confirmed_later(world: World, spec: StudySpec) -> None:
     given = (spec, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO()))
     asyncio.run(Session(*given).run())
-    _, backend = world.run(spec)
+    text, backend = world.run(spec)
     assert len(backend.requests) == 3 * 7 * 2
+    assert "its log is " in text
+    assert "s.confirmation.vllm.log" not in text
 
 
 def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(confirmed: World, spec: StudySpec) -> None:

@@ -171,7 +171,7 @@ def test_the_headline_says_what_is_confirmed_with_the_held_back_lead() -> None:
 
 def test_the_headline_says_that_nothing_is_confirmed() -> None:
     assert findings(lead=0.0).headline.startswith("Not confirmed: ")
-    assert "none of 2 conditions is clearly better" in findings(lead=0.0).headline
+    assert "none of 2 conditions is clearly better there" in findings(lead=0.0).headline
 
 
 def test_without_held_back_queries_there_is_no_verdict_on_other_queries() -> None:
@@ -206,7 +206,7 @@ def test_conditions_that_lack_scores_are_named_with_the_reason() -> None:
     )
     found = ConfirmationFindings.of(study, failed)
     assert found.failed == ("temperature=one: coverage 50% is below 90%",)
-    assert "(no scores) over 1 held-back queries" in found.headline
+    assert "(no scores) on 1 held-back queries" in found.headline
 
 
 def test_without_the_baselines_scores_there_is_no_verdict() -> None:
