@@ -165,7 +165,7 @@ class ConfirmationFindings:
         table, judge = confirm(selected, confirmed), str(confirmed.get_column("judge")[0])
         figures = {}
         if len(table):
-            with new_figure(height=1.5 + 0.75 * len(table)) as (figure, axes):
+            with new_figure(height=1.6 + 0.75 * len(table)) as (figure, axes):
                 draw_confirmation(table, axes, judge)
                 figures["confirmation"] = figure
         failed = (

@@ -190,10 +190,10 @@ def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(table)), [fill(label, 34) for label in table.get_column("label")], parse_math=False)
     axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlabel(f"lead over the baseline in points ({judge} judge), 95 % interval")
+    axes.set_xlabel(f"lead over the baseline in points\n({judge} judge), 95 % interval")
     queries, held_back = (max(table.get_column(f"n_{name}"), default=0) for name in ("fresh", "held_back"))
     axes.set_title(f"Best conditions again ({queries} queries, {held_back} held back)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32 + 0.06 * min(len(table), 3)), ncols=3, fontsize=8)
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return axes
 
 
