@@ -4,9 +4,8 @@ Knows every part and starts none. Whatever can be wrong is found here, before an
 """
 
 import argparse
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +15,26 @@ from rich.console import Console
 
 from ablations.backends import Backend
 from ablations.conditions import PROMPT_PARAMETERS, Condition, PromptParts, Value, content_hash, plain_value
-from ablations.demonstrations import PoolSettings, find_overlaps, prepare_pool
-from ablations.embedding import Encoder
+from ablations.confirmation import Confirmation
+from ablations.demonstrations import prepare_pool
 from ablations.errors import PromptError, UsageError
-from ablations.flags import engine_settings, judge_settings, options_in_force, pool_settings, with_search
+from ablations.flags import (
+    check_confirmation,
+    engine_settings,
+    judge_settings,
+    options_in_force,
+    pool_settings,
+    with_search,
+)
 from ablations.judges import Judge, make_judge
+from ablations.leakage import check_held_back, check_start, flattered, plan_confirmation, queries_that_chose
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
 from ablations.places import Places
-from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts, take_apart
+from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
-from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
+from ablations.search_plan import PROMPT_FILE
 from ablations.search_space import Choices, Range, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
@@ -43,6 +50,8 @@ class Assembly:
     Attributes:
         spec, options, judge, places: as `Session` takes them.
         backend: made already where prompts had to be counted, else None.
+        confirmation: what is evaluated again when the study has ended, or None.
+        informed_judge: one for estimates, which has read what it needs for held-back queries too.
     """
 
     spec: StudySpec
@@ -50,6 +59,8 @@ class Assembly:
     judge: Judge
     places: Places
     backend: Backend | None
+    confirmation: Confirmation | None
+    informed_judge: Judge
 
 
 class Vectors:
@@ -88,13 +99,15 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
     """
     options = options_in_force(flags, file)
     file = with_search(flags, file, options)
+    check_confirmation(flags, options)
     judge = make_judge(options["judge"], judge_settings(flags, options["seed"]))
     queries = _queries(flags, options)
     judge.check(queries)
     check_model(options, {**file.engine, **engine_settings(flags.engine)})
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
     file, greedy, notes = _with_greedy(flags, file, places)
-    notes += _flattered(greedy or flags.prompt_file, queries)
+    chosen_by = queries_that_chose(greedy or flags.prompt_file)
+    notes += flattered(chosen_by, queries)
     settings = pool_settings(flags, file, greedy)
     leaves_out = file.pool.get("fit") == "leave-out"
     asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
@@ -135,8 +148,16 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
         if backend is not None and leaves_out:
             spec = await fitted(spec, backend)
         spec = _noted(spec, _shortened_greedy(spec) + _shown_numbers(spec))
-        _check_start(spec, settings, built_in, vectors)
-        yield Assembly(spec, options, judge, places, backend)
+        check_start(spec, settings, built_in, vectors)
+        confirmation, informed = None, judge
+        if options["confirm"]:
+            whole = load_queries(options["queries"], flags.reference_answers)
+            asked = (options["confirm"], options["held_back"])
+            confirmation = plan_confirmation(spec, whole, *asked, settings, built_in, chosen_by, vectors)
+            informed = make_judge(options["judge"], judge_settings(flags, options["seed"]))
+            opened.push_async_callback(informed.close)
+            check_held_back(informed, confirmation.follow_up(spec, []).queries)
+        yield Assembly(spec, options, judge, places, backend, confirmation, informed)
 
 
 def _noted(spec: StudySpec, notes: Sequence[str]) -> StudySpec:
@@ -172,26 +193,6 @@ def _shown_numbers(spec: StudySpec) -> list[str]:
                 draw = f" (draw {one.draw})" if one.source.startswith("random") else ""
                 notes.append(f"{one.source}{draw}: {one.asked} asked for, {min(numbers)} to {max(numbers)} shown")
     return notes
-
-
-def _check_start(spec: StudySpec, settings: PoolSettings, built_in: bool, vectors: "Vectors | None") -> None:
-    """Raise `UsageError` if the prompt that a greedy search starts with, or a prompt file, shows an evaluation query.
-
-    A prompt file that cannot be taken apart cannot be compared; its rules are all that is known of it.
-    """
-    shown = spec.baseline.prompt.demonstrations
-    if spec.fixed_parts is not None and not shown:
-        with suppress(PromptError):
-            shown = take_apart(spec.fixed_parts.rules).demonstrations
-    own = spec.fixed_parts is None
-    if settings.allow_overlap or not shown or not (spec.mode == "greedy-search" or not own):
-        return
-    encoder = None if own and built_in else Encoder(settings.encoder, vectors)
-    if found := find_overlaps(shown, spec.queries, encoder):
-        raise UsageError(
-            f"the prompt shows what the evaluation asks ({'; '.join(map(str, found))}), and it is used as it is; "
-            "choose other queries or another --prompt-file, or give --allow-overlap, which is recorded"
-        )
 
 
 def _queries(flags: argparse.Namespace, options: Mapping[str, Any]) -> tuple[Query, ...]:
@@ -232,19 +233,6 @@ def _with_greedy(
         raise UsageError(f"{missing}; run --study greedy-search first, or give --greedy FILE")
     space = file.space.with_domain("source", Choices(others))
     return replace(file, space=space), None, [f"{missing}: it is left out (run --study greedy-search first)"]
-
-
-def _flattered(prompt: Path | None, queries: Sequence[Query]) -> list[str]:
-    """Say by how many of the queries a greedy search chose the prompt, where it left word of that."""
-    path = None if prompt is None else prompt.with_name(SELECTION_FILE)
-    if path is None or not path.is_file():
-        return []
-    try:
-        chosen_by = set(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}; run the greedy search again, or delete the file") from error
-    same = sum(query.id in chosen_by for query in queries)
-    return [f"the greedy prompt was chosen by {same} of the {len(queries)} queries, which flatters it"] if same else []
 
 
 async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:

@@ -24,7 +24,7 @@ examples:
   python ablations/run.py --study decoding --model ./my-70b \\
       --engine tensor_parallel_size=4 --engine quantization=fp8 any engine argument of vLLM
   python ablations/run.py --study decoding --backend openai --base-url http://localhost:8000/v1
-  python ablations/run.py --study decoding --mode search --sampler tpe --trials 60
+  python ablations/run.py --study decoding --mode search --sampler tpe --trials 60 --confirm 3
 
 exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command goes on; 130 interrupted, likewise
 """
@@ -117,6 +117,13 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
     walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
     walk.add_argument("--quiet", action="store_true", help="print errors only")
+    after = run.add_argument_group("what is evaluated again when the study has ended")
+    after.add_argument(
+        "--confirm", type=int, metavar="K", help="the best K conditions, on fresh seeds and held-back queries"
+    )
+    after.add_argument(
+        "--held-back", type=int, metavar="N", help="queries that the study does not see (default: as many as it sees)"
+    )
     _add_places(run)
 
 

@@ -169,6 +169,40 @@ def show_search(console: Console, findings: Any) -> None:
     console.print(findings.headline, style="bold", markup=False)
 
 
+def show_confirmation(console: Console, findings: Any) -> None:
+    """Print the leads of an `analysis.confirmation.ConfirmationFindings` and how much they shrank."""
+    console.print()
+    columns = {"selected": "as selected", "fresh": "fresh seeds", "held_back": "held back", "shrinkage": "shrinkage"}
+    table = Table("condition", *columns.values(), title="Lead over the baseline, 95 % intervals", box=None)
+    table.title_justify = "left"
+    rows = findings.table.to_dicts()
+    for row in rows:
+        table.add_row(escape(row["label"]), *(_lead(row, name) for name in columns))
+    if rows:
+        console.print(table)
+        console.print(
+            f"{rows[0]['n_fresh']} queries as before and {rows[0]['n_held_back']} held back; shrinkage is the lead as "
+            "selected minus the held-back one, between different queries (Welch)"
+        )
+    for text in findings.failed:
+        console.print(f"Counts for nothing: {text}", markup=False)
+    if same := sum(row["same_answers"] for row in rows):
+        console.print(
+            f"{same} of {len(rows)} conditions, like the baseline, answer the same queries as before whatever the seed "
+            "(greedy decoding): only held-back queries say something new of them"
+        )
+    console.print()
+    console.print(findings.headline, style="bold", markup=False)
+
+
+def _lead(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "-"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    interval = "" if low is None else f" \\[{_signed(low)}, {_signed(high)}]"
+    return f"{_signed(row[name])}{interval}"
+
+
 def _show_importances(console: Console, findings: Any) -> None:
     found = findings.importances.of("fanova")
     if found.is_empty():

@@ -18,6 +18,7 @@ from rich.console import Console
 from ablations.alignment import compare_models, run_models, study_names
 from ablations.assembly import assembled, check_model, make_backend
 from ablations.conditions import PROMPT_PARAMETERS
+from ablations.confirm_session import ConfirmedSession
 from ablations.demonstrations import Chooser, load_pool
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
 from ablations.flags import engine_settings, judge_settings, options_in_force, study_file
@@ -51,6 +52,11 @@ def run(flags: argparse.Namespace) -> int:
         return 0
     name, options = flags.name or file.name, options_in_force(flags, file)
     names = study_names(name, models)
+    if options["confirm"]:
+        raise UsageError(
+            f"--confirm is for the study of one model, and {len(models)} are compared here; give one with --model, or "
+            "--confirm 0"
+        )
     for model in models:  # a misspelt one is found before the first is paid for
         check_model({**options, "model": model}, {**file.engine, **engine_settings(flags.engine)})
     run_models(flags.arguments, names, console)
@@ -82,11 +88,14 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
     async with assembled(flags, file, console) as study:
         spec, options = study.spec, study.options
         model = options["model"] or f"what {flags.base_url} serves"
-        show_plan(console, spec, model, study.judge, list_conditions=flags.dry_run)
+        show_plan(console, spec, model, study.informed_judge, flags.dry_run, study.confirmation)
         if flags.dry_run:
             return
         backend = study.backend or await make_backend(flags, file, options, study.places.engine_log(spec.name), console)
         given = (spec, options | {"name": spec.name}, backend, study.judge, study.places, console, flags.fresh)
+        if study.confirmation is not None:
+            await ConfirmedSession(*given, confirmation=study.confirmation).run()
+            return
         kind = SearchSession if spec.mode == "greedy-search" else Session
         await kind(*given).run()
 

@@ -54,7 +54,8 @@ class DesignPlan:
     """What a design is made from: the space, the baseline, and how values become a condition.
 
     `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
-    `listed`; `design` is one of `DESIGNS`. Combinations that are not `possible` are no part of a grid.
+    `listed`; `design` is one of `DESIGNS`. Combinations that are not `possible` are no part of a grid. Where it is not
+    `replicated`, the baseline has no A/A replicate.
     """
 
     space: SearchSpace
@@ -68,15 +69,15 @@ class DesignPlan:
     bare: Values | None = None
     listed: Sequence[Values] = ()
     possible: Callable[[Values], bool] = lambda values: True
+    replicated: bool = True
 
 
 def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
     """Return the baseline, its A/A replicate and what the design fixes beside them."""
     baseline = plan.space.active(plan.baseline)
-    points = [
-        DesignPoint(baseline, BASELINE),
-        DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline),
-    ]
+    points = [DesignPoint(baseline, BASELINE)]
+    if plan.replicated:
+        points.append(DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline))
     fixed: list[DesignPoint] = []
     if plan.design == "one-factor":
         fixed = _one_factor(plan, baseline)

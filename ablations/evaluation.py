@@ -14,7 +14,7 @@ from ablations.backends.base import Backend
 from ablations.conditions import Condition, content_hash
 from ablations.judges.base import Judge, judgment_identity, worth_asking_again
 from ablations.prompts import render_prompt
-from ablations.records import Completion, Judgment, Query
+from ablations.records import Completion, Judgment, Prompt, Query
 from ablations.scoring import JudgedTurn
 from ablations.store import Store, completion_key, judgment_key
 from ablations.tasks import TaskGroup, together
@@ -134,12 +134,8 @@ class Evaluator:
         self, condition: Condition, query: Query, earlier: Sequence[_Completed], replicate: int
     ) -> _Completed:
         """Return the next turn's completion, from the store where it is there."""
-        answers = [turn.completion.answer for turn in earlier]
-        prompt = render_prompt(query, condition.prompt, answers, self._backend.chat_template)
+        prompt, seed, key = self._request(condition, query, [turn.completion for turn in earlier], replicate)
         decoding = condition.effective
-        # A greedy request has no use for a seed; its replicates are told apart all the same.
-        seed = replicate if decoding.greedy else request_seed(self._seed, query.id, prompt.turn, replicate)
-        key = completion_key(self._model, prompt, decoding, seed)
         stored = self._store.find_completion(key)
         if stored is not None:
             self.progress.reused += 1
@@ -157,6 +153,34 @@ class Evaluator:
         shared = key in self._in_flight
         self.progress.reused += shared
         return _Completed(await self._once(key, generate), key, shared)
+
+    def _request(
+        self, condition: Condition, query: Query, earlier: Sequence[Completion], replicate: int
+    ) -> tuple[Prompt, int, str]:
+        """Return the prompt, the seed and the store's key of the turn after the earlier ones."""
+        answers = [completion.answer for completion in earlier]
+        prompt = render_prompt(query, condition.prompt, answers, self._backend.chat_template)
+        decoding = condition.effective
+        # A greedy request has no use for a seed; its replicates are told apart all the same.
+        seed = replicate if decoding.greedy else request_seed(self._seed, query.id, prompt.turn, replicate)
+        return prompt, seed, completion_key(self._model, prompt, decoding, seed)
+
+    def stored(self, condition: Condition, queries: Sequence[Query], replicate: int) -> bool:
+        """Whether evaluating would only look things up, so that neither backend nor judge needs to be started."""
+        return all(self._stored(condition, query, replicate) for query in queries)
+
+    def _stored(self, condition: Condition, query: Query, replicate: int) -> bool:
+        completions: list[Completion] = []
+        for _ in query.turns:
+            completion = self._store.find_completion(self._request(condition, query, completions, replicate)[2])
+            if completion is None:
+                return False
+            completions.append(completion)
+            key = judgment_key(self._judge_hash, query, completions, self._judge.against(query))
+            judgment = self._store.find_judgment(key)
+            if judgment is None or (self.asks_again and worth_asking_again(judgment.score.reason)):
+                return False
+        return True
 
     async def _judge_turn(self, query: Query, turns: tuple[_Completed, ...], on_turn: OnTurn) -> JudgedTurn:
         """Judge the last of these turns."""

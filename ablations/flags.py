@@ -112,6 +112,22 @@ def with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str
     return replace(file, search={**file.search, **given})
 
 
+def check_confirmation(flags: argparse.Namespace, options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a confirmation that cannot be."""
+    confirm, held_back = options["confirm"], options["held_back"]
+    if confirm < 0:
+        raise UsageError(f"--confirm {confirm} is no number of conditions; give 1 or more, or 0 to confirm none")
+    if held_back is not None and held_back < 0:
+        raise UsageError(f"--held-back {held_back} is no number of queries; give 0 or more")
+    if confirm and options["mode"] == "greedy-search":
+        raise UsageError(
+            "--confirm is for a study of conditions; a greedy search confirms its prompt on its own held-back half: "
+            "drop it"
+        )
+    if flags.held_back is not None and not confirm:
+        raise UsageError("--held-back belongs to a confirmation; add --confirm K, or drop it")
+
+
 def pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | None) -> PoolSettings:
     """Return which pool is used and how; `greedy` is the prompt file of a greedy search, or None."""
     given = {name: file.pool[name] for name in ("name", "encoder", *LIMITS) if name in file.pool}

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.conditions import Condition, format_value
+from ablations.confirmation import Confirmation
 from ablations.demonstrations import CHARACTERS_PER_TOKEN
 from ablations.judges import Judge
 from ablations.records import Usage
@@ -20,8 +21,18 @@ from ablations.terminal import format_money
 _SIZES = {"8B": 8e9, "70B": 70e9}
 
 
-def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_conditions: bool) -> None:
-    """Print what the study is about to do: conditions, requests and the most tokens they can take."""
+def show_plan(
+    console: Console,
+    spec: StudySpec,
+    model: str,
+    judge: Judge,
+    list_conditions: bool,
+    confirmation: Confirmation | None = None,
+) -> None:
+    """Print what the study is about to do: conditions, requests and the most tokens they can take.
+
+    `judge` has checked the held-back queries of the confirmation as well.
+    """
     if spec.mode == "greedy-search":
         _show_search_plan(console, spec, model, judge)
         return
@@ -41,8 +52,11 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
         ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
         ("judging", _expected_judging(spec, judge, spec.total_trials, average)),
         ("compute", _expected_compute(spec, conditions, spec.total_trials, requests * average)),
+        *(_confirming(spec, judge, confirmation) if confirmation is not None else ()),
     )
     _show_rows(console, spec, rows)
+    for note in confirmation.held_back.notes if confirmation is not None else ():
+        console.print(note, style="yellow", markup=False)
     if spec.left_out:
         console.print(
             f"[yellow]--trials {spec.trials} leaves out {spec.left_out} conditions of the design; "
@@ -50,6 +64,20 @@ def show_plan(console: Console, spec: StudySpec, model: str, judge: Judge, list_
         )
     if list_conditions:
         _show_design(console, spec)
+
+
+def _confirming(spec: StudySpec, judge: Judge, confirmation: Confirmation) -> tuple[tuple[str, str], ...]:
+    """Return the rows of what is evaluated again; which conditions is not known yet: answers at their longest."""
+    both, trials = confirmation.extended(spec), confirmation.planned(spec)
+    conditions = both.boundary_conditions
+    longest = max(condition.decoding.max_tokens for condition in conditions)
+    requests, held_back = trials * both.turns, len(confirmation.held_back.queries)
+    again = (
+        f"the best {trials - 1} conditions and the baseline again, on {len(spec.queries)} queries with fresh seeds and "
+        f"{held_back} held back: at most {requests} completions, {requests * longest:,} new tokens; greedy answers to "
+        "the study's own queries stay the same, whatever the seed"
+    )
+    return (("confirmation", again), ("its judging", _expected_judging(both, judge, trials, longest)))
 
 
 def _show_search_plan(console: Console, spec: StudySpec, model: str, judge: Judge) -> None:

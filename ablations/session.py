@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,13 @@ from rich.console import Console
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.closing import show_audit, show_findings, show_judging
 from ablations.conditions import Condition
+from ablations.confirmation import follow_up_account, follow_up_name
 from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress
 from ablations.judges import Judge, audit_key
 from ablations.lengths import check_prompt_lengths
 from ablations.places import Places, redacted
-from ablations.records import PaidReply
+from ablations.records import PaidReply, Usage
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
@@ -47,6 +48,7 @@ class Session:
         places: where results go.
         console: where the user looks.
         fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+        started: whether the backend and the judge run already.
     """
 
     spec: StudySpec
@@ -56,6 +58,8 @@ class Session:
     places: Places
     console: Console
     fresh: bool = False
+    started: bool = False
+    _study_id: str = field(default="", init=False)
 
     async def run(self) -> None:
         """Run the study to its end.
@@ -93,29 +97,52 @@ class Session:
         """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
         return Study(self.spec, open_optuna_study(self.spec, self.places.storage), evaluator, store, tracker)
 
+    def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
+        """Raise `StudyMismatchError` where what is stored cannot be continued."""
+        stored = store.find_study(self.spec.name)
+        if stored is not None and not self.fresh:
+            check_same_study(self.spec.name, stored, identity)
+
+    def _needs_parts(self, study: Any, evaluator: Evaluator) -> bool:
+        """Whether what is left to do takes the engine and the judge."""
+        del evaluator
+        return bool(study.remaining)
+
+    def _account(self, study_id: str) -> str:
+        """Return the account that judging is paid from."""
+        return study_id
+
+    def _paid_before(self, store: Store, study_id: str) -> Usage:
+        """Return what counts against `--max-cost` from the beginning: earlier runs, and those of the follow-up."""
+        return store.paid(study_id) + store.paid(follow_up_account(study_id))
+
+    def _forget(self, store: Store, name: str) -> None:
+        """Forget a study's trials; its completions and judgments stay."""
+        delete_optuna_study(name, self.places.storage)
+        store.forget_study(name)
+
     async def _run_with(self, store: Store) -> None:
         spec = self.spec
         ledger = _Ledger(store)
         self.judge.keep_replies(ledger.add)
         identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
-        stored = store.find_study(spec.name)
-        if stored is not None and not self.fresh:
-            check_same_study(spec.name, stored, identity)
+        self._check_stored(store, identity)
         places, price = self.places, self.judge.budget.price
         tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
         await tracker.connect()
         if self.fresh:
             await self._start_parts()  # nothing is forgotten before everything is known to work
-            delete_optuna_study(spec.name, self.places.storage)
-            store.forget_study(spec.name)
+            self._forget(store, spec.name)
+            if (store.find_study(follow_up_name(spec.name)) or {}).get("confirms") == spec.name:
+                self._forget(store, follow_up_name(spec.name))
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
         study = self._make_study(evaluator, store, tracker)
-        if study.remaining and not self.fresh:
+        if self._needs_parts(study, evaluator):
             await self._start_parts()
-        study_id = store.add_study(spec.name, identity)
-        paid_before = store.paid(study_id)
-        ledger.open(study_id)
-        self.judge.budget.spend(paid_before)  # counts against --max-cost
+        self._study_id = study_id = store.add_study(spec.name, identity)
+        self.judge.budget.spend(self._paid_before(store, study_id))
+        account = self._account(study_id)
+        ledger.open(account)
         parameters = {
             **self.options,
             "model": identity["model"],
@@ -132,7 +159,7 @@ class Session:
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)
-            await self._close_books(store, tracker, study_id)
+            await self._close_books(store, tracker, account)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
             raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
@@ -143,13 +170,16 @@ class Session:
             await tracker.finish(status)
 
     async def _start_parts(self) -> None:
-        """Load the judge and the engine, which takes a minute or more."""
+        """Load the judge and the engine, which takes a minute or more, unless that is done."""
+        if self.started:
+            return
         begun = time.monotonic()
-        log = self.places.engine_log(self.spec.name)
+        log = self.places.engine_log(self.spec.confirms or self.spec.name)  # the backend was made for the study
         self.console.print(f"starting the {self.backend.name} backend; its log is {log}")
         # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
         await self.judge.start()
         await self.backend.start()
+        self.started = True
         self.console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
 
     async def _evaluate(self, study: Any, done: Progress, tracker: Tracker) -> None:
@@ -177,14 +207,14 @@ class Session:
                 f"({cache.hit_rate:.0%}) were not computed again"
             )
 
-    async def _close_books(self, store: Store, tracker: Tracker, study_id: str) -> None:
+    async def _close_books(self, store: Store, tracker: Tracker, account: str) -> None:
         """Export the results of record, compute what the study found, show and log it."""
         spec, console, places = self.spec, self.console, self.places
         frame = results_frame(store, spec.name, spec.queries)
         path = places.results(spec.name)
         write_results(frame, path)
         findings, files = await self._find(frame)
-        judging = store.paid(study_id)
+        judging = store.paid(account)
         cost = self.judge.budget.cost(judging)
         audit = store.find_audit(audit_key(self.judge.identity))
         show_judging(console, self.judge.name, judging, cost, audit)

@@ -34,6 +34,9 @@ from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_c
 SEARCHABLE = tuple(name for name, headings in FORMATS.items() if not headings.inline and not headings.chat)
 """Headings of prompt files that can be taken apart again."""
 
+MOST_CHARACTERS = 100
+"""Of a study's name."""
+
 DEFAULTS: Mapping[str, Any] = {
     "mode": "ablation",
     "sampler": "qmc",
@@ -48,6 +51,8 @@ DEFAULTS: Mapping[str, Any] = {
     "min_coverage": MIN_COVERAGE,
     "queries": "instructions",
     "limit": None,
+    "confirm": 0,
+    "held_back": None,
 }
 
 
@@ -65,6 +70,7 @@ class StudySpec:
         prepared: the pool that demonstrations are chosen from; None for the first of the built-in ones.
         design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
+        confirms: the study whose best conditions this one evaluates again; it has no A/A replicate. None of most.
 
     Raises:
         UsageError: a number out of range, or a sampler that does not fit the mode.
@@ -84,10 +90,15 @@ class StudySpec:
     design_name: str = "one-factor"
     prepared: Prepared | None = None
     racing: bool = True
+    confirms: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UsageError(f"--name {self.name!r} has other characters than letters, digits, '_', '-' and '.'")
+        if len(self.name) > MOST_CHARACTERS:
+            raise UsageError(
+                f"the study name {self.name!r} is longer than {MOST_CHARACTERS} characters; shorten --name"
+            )
         for name in ("trials", "levels", "concurrency"):
             lowest = 2 if name == "levels" else 1
             if getattr(self, name) < lowest:
@@ -198,6 +209,7 @@ class StudySpec:
             trials=self.trials,
             levels=self.levels,
             seed=self.seed,
+            replicated=self.confirms is None,
         )
 
     @cached_property
@@ -269,6 +281,7 @@ class StudySpec:
             "levels": self.levels,
             "seed": self.seed,
             "min_coverage": self.min_coverage,
+            **({} if self.confirms is None else {"confirms": self.confirms}),
         }
 
 

@@ -44,6 +44,8 @@ _STUDY_KEYS: dict[str, type | tuple[type, ...]] = {
     "min_coverage": float,
     "queries": str,
     "limit": int,
+    "confirm": int,
+    "held_back": int,
     "baseline": dict,
     "design": str,
     "bare": dict,

@@ -165,5 +165,5 @@ def _headline(
     return (
         f"The best of {rivals} conditions ({rows[best]['change']}) scores {against} points against the baseline "
         f"({baseline_label}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
-        "Picked as the best of many, its lead is flattered all the same: confirm it on fresh queries."
+        "Picked as the best of many, its lead is flattered all the same: confirm it on other queries (--confirm)."
     )

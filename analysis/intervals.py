@@ -111,6 +111,30 @@ def resampled_counts(n: int, draws: int, seed: int) -> Floats:
     return counts
 
 
+def welch_interval(first: Floats, second: Floats, level: float = 0.95) -> Interval:
+    """Return mean(first) − mean(second) of independent values with its interval; n counts the values of both.
+
+    Args:
+        first: shape (n,), without NaN, at least one.
+        second: of other queries, shape (m,), likewise.
+        level: of the interval, 0 to 1.
+
+    The quantile is Student's t with Welch's degrees of freedom (1947, Biometrika 34:1-2), which lets the two spreads
+    differ. There is no interval where one side has fewer than two values.
+    """
+    value, n = float(first.mean() - second.mean()), len(first) + len(second)
+    if min(len(first), len(second)) < 2:
+        return Interval(value, None, None, n)
+    parts = np.array([side.var(ddof=1) / len(side) for side in (first, second)])
+    if not parts.any():
+        return Interval(value, value, value, n)
+    freedom = parts.sum() ** 2 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
+    )
+    half = float(student_t.ppf(0.5 + level / 2, freedom) * np.sqrt(parts.sum()))
+    return Interval(value, value - half, value + half, n)
+
+
 def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.95) -> Interval:
     """Return the mean of all values with an interval that allows for values of a cluster being alike.
 

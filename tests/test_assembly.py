@@ -274,3 +274,59 @@ def test_rules_that_make_prompts_longer_are_counted_and_a_range_keeps_its_step(a
         if "tokens:" in note
     ]
     assert most[0] > most[1]
+
+
+PLAIN = "[study.baseline]\ntemperature = 0.0\n[parameters.temperature]\nchoices = [0.0, 1.0]\n"
+
+
+def test_as_many_queries_are_held_back_as_the_study_has_unless_another_number_is_given(assembled: Any) -> None:
+    one, other = assembled("--confirm", "2", space=PLAIN), assembled("--confirm", "2", "--held-back", "7", space=PLAIN)
+    assert [len(study.confirmation.held_back.queries) for study in (one, other)] == [4, 7]
+    assert not {query.id for query in other.spec.queries} & {query.id for query in other.confirmation.held_back.queries}
+    assert assembled(space=PLAIN).confirmation is None
+
+
+def test_the_study_itself_is_the_same_whether_it_is_confirmed_or_not(assembled: Any) -> None:
+    backend = FakeBackend().identity.to_dict()
+    studies = [assembled("--confirm", "2", space=PLAIN), assembled(space=PLAIN)]
+    assert len({json.dumps(study.spec.identity(backend, study.judge.identity)) for study in studies}) == 1
+
+
+def test_queries_that_chose_the_greedy_prompt_are_not_held_back(assembled: Any, tmp_path: Path) -> None:
+    first = [query.id for query in assembled("--confirm", "1", space=PLAIN).confirmation.held_back.queries]
+    path = write_greedy(tmp_path, "ours", tuple(first[:2]))
+    study = assembled("--prompt-file", str(path), "--confirm", "1", space=PLAIN)
+    held_back = study.confirmation.held_back
+    assert len(held_back.queries) == 4
+    assert not {query.id for query in held_back.queries} & set(first[:2])
+    assert "2 queries are passed over" in held_back.notes[0]
+
+
+def test_queries_that_the_pool_shows_are_not_held_back_unless_overlap_is_allowed(
+    assembled: Any, tmp_path: Path
+) -> None:
+    unseen = assembled("--confirm", "1", space=PLAIN).confirmation.held_back.queries
+    pool = tmp_path / "pool.jsonl"
+    rows = [{"query": unseen[0].turns[0], "answer": "Yes."}, {"query": "Is this mine?", "answer": "Yes."}]
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    space = PLAIN.replace("temperature = 0.0\n[", "temperature = 0.0\ndemonstrations = 2\n[")
+    given = ("--pool", str(pool), "--confirm", "1")
+    study = assembled(*given, space=space)
+    assert unseen[0].id not in {query.id for query in study.confirmation.held_back.queries}
+    assert unseen[0].id in study.confirmation.held_back.notes[0]
+    allowed = assembled(*given, "--allow-overlap", space=space)
+    assert unseen[0].id in {query.id for query in allowed.confirmation.held_back.queries}
+
+
+def test_held_back_queries_that_the_judge_cannot_judge_are_refused_with_the_remedy(
+    assembled: Any, tmp_path: Path
+) -> None:
+    known = assembled(space=PLAIN).spec.queries
+    path = tmp_path / "answers.json"
+    rows = [{"question_id": query.id, "choices": [{"turns": ["a"] * len(query.turns)}]} for query in known]
+    path.write_text(json.dumps(rows))
+    judge = ("--judge", "pairwise", "--judge-model", "m", "--compare-with", str(path))
+    assembled(*judge, space=PLAIN)
+    with pytest.raises(UsageError, match=r"with the held-back queries, --compare-with .*; or --held-back 0"):
+        assembled(*judge, "--confirm", "1", space=PLAIN)
+    assembled(*judge, "--confirm", "1", "--held-back", "0", space=PLAIN)

@@ -95,6 +95,21 @@ BAD = {
     "no money": ([*LLM, "--judge", "rubric", "--max-cost", "0"], "--max-cost 0 is out of range"),
     "no share": (["--study", "decoding", "--min-coverage", "1.5"], "--min-coverage 1.5 is no share"),
     "no address of a judge": ([*LLM, "--judge", "rubric", "--judge-base-url", "::"], "--judge-base-url"),
+    "fewer than no conditions": (["--study", "decoding", "--confirm", "-1"], "--confirm -1 is no number of conditions"),
+    "fewer than no queries": (
+        ["--study", "decoding", "--confirm", "1", "--held-back", "-2"],
+        "--held-back -2 is no number of queries",
+    ),
+    "queries held back for nothing": (["--study", "decoding", "--held-back", "4"], "add --confirm K, or drop it"),
+    "confirmation of a greedy search": (["--study", "greedy-search", "--confirm", "2"], "its own held-back half"),
+    "confirmation of several models": (
+        ["--study", "alignment", "--models", "gemma-3-270m,smollm2-135m-instruct", "--confirm", "2"],
+        "--confirm is for the study of one model, and 2 are compared here",
+    ),
+    "a name too long for its confirmation": (
+        ["--study", "decoding", "--confirm", "2", "--name", "x" * 90],
+        "is longer than 100 characters; shorten --name",
+    ),
     "malformed engine setting": (["--study", "decoding", "--engine", "dtype"], "KEY=VALUE"),
 }
 
@@ -186,6 +201,35 @@ def test_dry_run_shows_conditions_requests_and_tokens_and_writes_nothing(
     for expected in ("baseline", "replicate", "one-factor", "completions", "new tokens", "gemma-3-270m"):
         assert expected in done.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_shows_what_confirming_would_take(tmp_path: Path, command: Callable[..., Called]) -> None:
+    (tmp_path / "prices.toml").write_text('["some-model"]\nprompt = 100.0\ncompletion = 100.0\n')
+    judged = (*LLM, "--judge", "rubric", "--judge-prices", "prices.toml", "--limit", "4", "--trials", "6", "--dry-run")
+    done = command("run", *judged, "--confirm", "2", "--held-back", "3")
+    assert done.code == 0, done.err
+    expected = "the best 2 conditions and the baseline again, on 4 queries with fresh seeds and 3 held back: at most 42"
+    assert expected in done.out
+    assert "its judging   about 42 calls" in done.out
+    assert done.out.count(": $") == 2
+    assert "confirmation" not in command("run", *judged).out
+
+
+def test_a_study_file_may_ask_for_a_confirmation_and_a_flag_may_turn_it_off(
+    tmp_path: Path, command: Callable[..., Called]
+) -> None:
+    space = "[study]\nconfirm = 1\nheld_back = 2\nlimit = 3\n[study.baseline]\ntemperature = 0.0\n"
+    path = write_space(tmp_path, space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
+    planned = command("run", "--search-space", path, "--dry-run").out
+    assert "on 3 queries with fresh seeds and 2 held back" in planned
+    assert "confirmation" not in command("run", "--search-space", path, "--dry-run", "--confirm", "0").out
+
+
+def test_where_no_query_is_left_the_plan_says_that_fresh_seeds_alone_are_confirmed(
+    command: Callable[..., Called],
+) -> None:
+    done = command("run", "--study", "decoding", "--limit", "48", "--confirm", "1", "--dry-run")
+    assert "no query is left to hold back: fresh seeds alone are confirmed; lower --limit" in done.out
 
 
 def test_list_names_the_studies_with_what_they_answer(command: Callable[..., Called]) -> None:

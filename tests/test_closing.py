@@ -2,14 +2,16 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 from rich.console import Console
 
-from ablations.closing import show_findings
+from ablations.closing import show_confirmation, show_findings
 from ablations.plan import show_plan
 from analysis.findings import find
+from tests.analysis.test_confirmation import findings
 from tests.analysis.test_statistics import found, make_results
 from tests.fakes import FakeJudge
 from tests.test_spec import BASELINE, make_spec
@@ -54,6 +56,15 @@ def test_the_lead_at_equal_length_stands_beside_the_raw_one() -> None:
     show_findings(console, find(make_results(effect=-1.0, trials=4)))
     assert "Best against baseline at equal length: " in text.getvalue()
     assert "; raw " in text.getvalue()
+
+
+def test_a_confirmation_is_shown_with_three_leads_the_shrinkage_and_what_lacks_scores() -> None:
+    console, text = shown()
+    show_confirmation(console, replace(findings(lead=1.0), failed=("top_p=[1]: coverage 50%",)))
+    for expected in ("as selected", "fresh seeds", "held back", "shrinkage", "20 queries as before and 20 held back"):
+        assert expected in text.getvalue()
+    assert "Counts for nothing: top_p=[1]: coverage 50%" in text.getvalue()
+    assert "whatever the seed" not in text.getvalue()  # every answer is fresh
 
 
 def test_wins_draws_losses_and_position_bias_are_shown_with_intervals() -> None:

@@ -1,6 +1,7 @@
 """The path of every request through store, backend and judge."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from ablations.conditions import Condition, DecodingParams
 from ablations.errors import BackendError, JudgeError
 from ablations.evaluation import Evaluator, request_seed
+from ablations.judges import NO_REPLY
 from ablations.prompts import build_parts
+from ablations.records import Completion, Judgment, Query, Score
 from ablations.scoring import JudgedTurn
 from ablations.store import Store
 from tests.fakes import FakeBackend, FakeJudge, make_queries
@@ -50,6 +53,31 @@ def test_nothing_stored_is_asked_again(store: Store) -> None:
     evaluator = Evaluator(backend, judge, store, seed=0)
     assert evaluate(evaluator) == first
     assert (backend.requests, judge.judged, evaluator.progress.reused) == ([], 0, 8)
+
+
+def test_whether_everything_is_stored_is_known_without_asking(store: Store) -> None:
+    whole, queries = Evaluator(FakeBackend(), FakeJudge(), store, seed=0), make_queries()
+    assert not whole.stored(SAMPLED, queries, 0)
+    evaluate(whole)
+    backend, judge = FakeBackend(), FakeJudge()
+    again = Evaluator(backend, judge, store, seed=0)
+    assert again.stored(SAMPLED, queries, 0)
+    assert not again.stored(SAMPLED, queries, 1)
+    assert not again.stored(SAMPLED, make_queries(5), 0)
+    assert not Evaluator(backend, judge, store, seed=1).stored(SAMPLED, queries, 0)
+    assert (backend.requests, judge.judged) == ([], 0)
+
+
+def test_what_a_judge_would_be_asked_again_does_not_count_as_stored(store: Store) -> None:
+    class Silent(FakeJudge):
+        async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+            return Judgment(self.name, Score(None, NO_REPLY))
+
+    evaluate(Evaluator(FakeBackend(), Silent(), store, seed=0))
+    again = Evaluator(FakeBackend(), FakeJudge(), store, seed=0)
+    assert not again.stored(SAMPLED, make_queries(), 0)
+    again.asks_again = False
+    assert again.stored(SAMPLED, make_queries(), 0)
 
 
 def test_equal_requests_in_flight_are_sent_once(store: Store) -> None:

@@ -26,9 +26,10 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "spec results trials",
         "tracking search_plan",
         "study greedy_search",
+        "confirmation",
         "terminal plan closing",
         "session",
-        "search_session alignment flags",
+        "search_session confirm_session alignment flags leakage",
         "assembly",
         "commands",
         "cli",
@@ -39,7 +40,13 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 
 ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
 MAY_IMPORT_ANALYSIS = frozenset(
-    {"ablations.session", "ablations.search_session", "ablations.alignment", "ablations.commands"}
+    {
+        "ablations.session",
+        "ablations.search_session",
+        "ablations.confirm_session",
+        "ablations.alignment",
+        "ablations.commands",
+    }
 )
 MAY_IMPORT_MLFLOW = frozenset({"ablations.tracking"})
 

@@ -180,3 +180,23 @@ def test_ui_serves_the_right_store_on_loopback(killed: tuple[Path, int, str]) ->
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
         process.stdout.close()
+
+
+def test_a_study_is_confirmed_later_killed_meanwhile_and_goes_on(killed: tuple[Path, int, str], server: str) -> None:
+    folder = killed[0]
+    before = count(folder, "completions")
+    confirming = command(server, "--confirm", "2")
+    process = subprocess.Popen(confirming, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_completions(process, folder, before + 4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stored = count(folder, "completions")
+    done = run(server, folder, "--confirm", "2")
+    assert done.returncode == 0, done.stderr
+    assert "onfirmed: " in done.stdout
+    assert figure(r"(\d+) completions generated", done.stdout) == count(folder, "completions") - stored > 0
+    frame = pl.read_parquet(folder / "results" / "results" / "decoding.confirmation" / "results.parquet")
+    assert frame.height == 3 * 2 * QUERIES * 2
+    again = run(server, folder, "--confirm", "2")
+    assert (again.returncode, "engine ready" in again.stdout) == (0, False)
+    assert "onfirmed: " in again.stdout

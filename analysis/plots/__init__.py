@@ -2,7 +2,7 @@
 
 from analysis.plots.components import draw_shapley, draw_waterfall
 from analysis.plots.demonstrations import draw_curve, draw_races, draw_rounds
-from analysis.plots.models import draw_alignment, draw_audit
+from analysis.plots.models import draw_alignment, draw_audit, draw_confirmation
 from analysis.plots.parameters import draw_heat_map, draw_importances, draw_marginal, draw_parameter
 from analysis.plots.scores import (
     TEXT_MEASURES,
@@ -19,6 +19,7 @@ __all__ = [
     "draw_alignment",
     "draw_audit",
     "draw_categories",
+    "draw_confirmation",
     "draw_cost",
     "draw_curve",
     "draw_heat_map",

@@ -1,9 +1,11 @@
-"""Plots of models and judges: models side by side, an audit."""
+"""Plots of what stands on its own: models side by side, a confirmation, a judge's audit."""
+
+from textwrap import fill
 
 import polars as pl
 from matplotlib.axes import Axes
 
-from analysis.plots.style import BLUE, ORANGE, draw_intervals, legend_below, short
+from analysis.plots.style import BLUE, GREY, ORANGE, draw_intervals, legend_below, short
 
 
 def draw_alignment(table: pl.DataFrame, axes: Axes) -> Axes:
@@ -44,4 +46,29 @@ def draw_audit(audit: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     axes.set_xlabel("good answer scored above the control, share of pairs, 95 % Wilson interval")
     axes.set_title(f"Audit of the {judge} judge")
     legend_below(axes, columns=4)
+    return axes
+
+
+def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
+    """Draw each confirmed condition's lead as selected, on fresh seeds and on held-back queries.
+
+    Args:
+        table: the frame of `confirmation.confirm`, at least one row.
+        axes: where to draw.
+        judge: named on the horizontal axis.
+    """
+    kinds = {"selected": ("as selected", GREY), "fresh": ("fresh seeds, same queries", ORANGE)}
+    kinds["held_back"] = ("held-back queries", BLUE)
+    rows = table.to_dicts()
+    for offset, (name, (label, colour)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
+        places = [place + offset for place in range(len(rows))]
+        draw_intervals(axes, places, rows, name, (f"{name}_low", f"{name}_high"), color=colour, capsize=4)
+        axes.plot([], [], "o", color=colour, label=label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(table)), [fill(label, 34) for label in table.get_column("label")], parse_math=False)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel(f"lead over the baseline in points\n({judge} judge), 95 % interval")
+    queries, held_back = (max(table.get_column(f"n_{name}"), default=0) for name in ("fresh", "held_back"))
+    axes.set_title(f"Best conditions again ({queries} queries, {held_back} held back)")
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return axes
