@@ -28,6 +28,7 @@ from ablations.plan import show_plan, show_studies
 from ablations.prompts import build_parts, read_prompt_file, read_urial, render_prompt
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Query
+from ablations.reporting import report_study
 from ablations.search_session import SearchSession
 from ablations.session import Session, run_audit
 from ablations.spec import DEFAULTS
@@ -245,6 +246,14 @@ def _alpaca_eval_rates(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: rate[name] for name in (*shown, *counts)}
 
 
+def report(flags: argparse.Namespace) -> int:
+    """Write the report of a study as HTML and as Markdown."""
+    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+    for path in report_study(flags.study, places, flags.out):
+        print(path)
+    return 0
+
+
 def ui(flags: argparse.Namespace) -> int:
     """Serve MLflow's pages on the loopback address until interrupted."""
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -272,5 +281,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "import": import_prompt,
     "audit-judge": audit_judge,
     "winrate": winrate,
+    "report": report,
     "ui": ui,
 }

@@ -70,9 +70,12 @@ def _importance(drawing: Drawing) -> dict[str, Figure]:
 
 def _parameters(drawing: Drawing) -> dict[str, Figure]:
     figures = {}
+    effects, trials = drawing.frames["effects"], drawing.frames["trials"]
     for parameter in drawing.parameters:
+        if parameter not in effects.get_column("parameter") and trials.get_column(f"param.{parameter}").n_unique() < 2:
+            continue
         with new_figure() as (figure, axes):
-            draw_parameter(parameter, drawing.frames["effects"], drawing.frames["trials"], axes, drawing.judge)
+            draw_parameter(parameter, effects, trials, axes, drawing.judge)
             figures[f"parameter_{parameter}"] = figure
     return figures
 

@@ -24,7 +24,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "scoring store design places",
         "evaluation lengths",
         "spec results trials",
-        "tracking search_plan",
+        "tracking search_plan reporting",
         "study greedy_search",
         "confirmation",
         "terminal plan closing",
@@ -38,7 +38,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 )
 """The nouns of `ablations`, lowest first. A noun imports from lower levels, and on its own level without a cycle."""
 
-ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
+ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results", "places", "tracking"})
 MAY_IMPORT_ANALYSIS = frozenset(
     {
         "ablations.session",
@@ -46,6 +46,7 @@ MAY_IMPORT_ANALYSIS = frozenset(
         "ablations.confirm_session",
         "ablations.alignment",
         "ablations.commands",
+        "ablations.reporting",
     }
 )
 MAY_IMPORT_MLFLOW = frozenset({"ablations.tracking"})

@@ -1,0 +1,100 @@
+"""The report of a stored study: finds its results and what it was made from, and has the page written.
+
+Knows where results lie and what the store says of them; not what a report says.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablations.conditions import format_value
+from ablations.errors import StorageError
+from ablations.judges import audit_key
+from ablations.places import Places
+from ablations.store import Store
+
+
+def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, Path]:
+    """Write the report of a study, or of several models' studies `NAME.MODEL`; return its HTML and Markdown files.
+
+    Args:
+        name: the study's name.
+        places: where results and the store are.
+        folder: where the report goes; the study's own results folder where None.
+
+    Raises:
+        StorageError: there are no such results, or the report cannot be written.
+    """
+    from analysis.report import About, models_report, search_report, study_report, write_report
+    from analysis.sources import open_models, open_results
+
+    path, known = places.results(name), known_studies(places)
+    if name in known:
+        results = open_results(name, places.folder)
+        about = About(name, _facts(*_identity(name, places), results))
+        if "candidate" in results.get_column("role"):
+            report = search_report(results, about)
+        else:
+            again = f"{name}.confirmation"
+            report = study_report(results, about, open_results(again, places.folder) if again in known else None)
+    elif any(study.startswith(f"{name}.") for study in known):
+        frames = open_models(name, places.folder)
+        facts = _facts(*_identity(f"{name}.{next(iter(frames))}", places), next(iter(frames.values())), tuple(frames))
+        report = models_report(frames, About(name, facts))
+    else:
+        raise StorageError(
+            f"there are no results of a study {name!r}: {path} does not exist; run it first, or name one of: "
+            f"{', '.join(known) or 'none yet'}"
+        )
+    return write_report(report, path.parent if folder is None else folder)
+
+
+def known_studies(places: Places) -> list[str]:
+    """Return the names of the studies that have results, in alphabetical order."""
+    return sorted(found.parent.name for found in (places.folder / "results").glob("*/results.parquet"))
+
+
+def _identity(name: str, places: Places) -> tuple[Mapping[str, Any], str | None]:
+    """Return what the study was made from, where the store still knows it, and its judge's audit."""
+    if places.store.startswith("sqlite:///") and not Path(places.store.removeprefix("sqlite:///")).is_file():
+        return {}, None
+    store = Store(places.store)
+    try:
+        identity = store.find_study(name) or {}
+        audit = store.find_audit(audit_key(identity["judge"])) if "judge" in identity else None
+    finally:
+        store.close()
+    return identity, None if audit is None else str(audit["verdict"])
+
+
+def _facts(
+    identity: Mapping[str, Any], verdict: str | None, results: pl.DataFrame, models: tuple[str, ...] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Return what a reader should know of a study, as pairs of name and text."""
+    trials = results.select("trial", "condition_id", "state").unique("trial")
+    complete = trials.filter(pl.col("state") == "complete")
+    coverage = float(results.get_column("score").is_not_null().to_numpy().mean())
+    facts = {
+        "model": ", ".join(models) or _named(identity.get("model")),
+        "judge": _judge(identity.get("judge"), str(results.get_column("judge")[0])),
+        "audit of the judge": verdict or "none on record: do not rely on these scores before audit-judge was run",
+        "queries": f"{results.get_column('query_id').n_unique()}, up to {max(results.get_column('turn'))} turns each",
+        "conditions": f"{complete.get_column('condition_id').n_unique()} complete, {len(trials)} trials in all",
+        "coverage": f"{coverage:.1%} of the completions have a score",
+        "design": ", ".join(format_value(identity[key]) for key in ("mode", "design", "sampler") if key in identity),
+        "seed": str(identity.get("seed", "")),
+    }
+    return tuple((key, text) for key, text in facts.items() if text)
+
+
+def _named(model: object) -> str:
+    if isinstance(model, Mapping):
+        return " ".join(str(value) for value in model.values() if value)
+    return "" if model is None else str(model)
+
+
+def _judge(identity: object, name: str) -> str:
+    model = identity.get("model") if isinstance(identity, Mapping) else None
+    return f"{name}, {model}" if model else name

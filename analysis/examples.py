@@ -1,0 +1,102 @@
+"""Examples: the answers behind the numbers, side by side.
+
+Knows result frames; draws nothing and scores nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from analysis.frames import query_scores
+
+FEWEST, MOST = 1, 12
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its text, its score or why it has none, and what the judge said beside the score."""
+
+    text: str
+    score: float | None
+    unscored: str | None
+    details: Mapping[str, float]
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One turn of one query with the answers of several conditions.
+
+    Attributes:
+        query_id, category, turn, query: what was asked.
+        gain: the second condition's score for this query less the first's, over its turns; None without both.
+        answers: by the condition's name, in the order that was asked for.
+    """
+
+    query_id: str
+    category: str | None
+    turn: int
+    query: str
+    gain: float | None
+    answers: Mapping[str, Answer]
+
+
+def read_examples(results: pl.DataFrame, conditions: Mapping[str, int], queries: int = 3) -> list[Example]:
+    """Return the turns of some queries with the answers of these conditions.
+
+    Args:
+        results: a study's results.
+        conditions: trials by what they are called; the first is compared with the second.
+        queries: how many, 1 to 12. They are not picked to please: of the queries in the order of the second condition's
+            gain over the first, evenly spaced ones from the largest gain to the largest loss.
+    """
+    order = _spread(_gains(results, list(conditions.values())), min(max(queries, FEWEST), MOST))
+    names = {trial: name for name, trial in conditions.items()}
+    found = []
+    for query_id, gain in order:
+        own = results.filter((pl.col("query_id") == query_id) & pl.col("trial").is_in(list(names)))
+        for (turn,), rows in own.sort("turn").group_by("turn", maintain_order=True):
+            answers = {names[row["trial"]]: _answer(row) for row in rows.iter_rows(named=True)}
+            first = rows.row(0, named=True)
+            ordered = {name: answers[name] for name in conditions if name in answers}
+            found.append(Example(str(query_id), first["category"], int(turn), first["query"], gain, ordered))
+    return found
+
+
+def _gains(results: pl.DataFrame, trials: list[int]) -> list[tuple[str, float | None]]:
+    """Return the queries with the second trial's gain over the first's, the largest first, those without one last."""
+    scores = query_scores(results)
+    first, second = (scores.filter(pl.col("trial") == trial).select("query_id", "score") for trial in trials[:2])
+    gains = dict(
+        second.join(first, on="query_id")
+        .select("query_id", pl.col("score") - pl.col("score_right"))
+        .sort("score", "query_id", descending=[True, False])
+        .iter_rows()
+    )
+    others = results.filter(pl.col("trial").is_in(trials)).get_column("query_id").unique(maintain_order=True)
+    return [*gains.items(), *((query, None) for query in others if query not in gains)]
+
+
+def _spread(ordered: list[tuple[str, float | None]], number: int) -> list[tuple[str, float | None]]:
+    """Return evenly spaced entries, the first and the last among them."""
+    known = [entry for entry in ordered if entry[1] is not None] or ordered
+    if len(known) <= number:
+        return known
+    if number == 1:
+        return [known[len(known) // 2]]
+    return [known[round(at * (len(known) - 1) / (number - 1))] for at in range(number)]
+
+
+def _answer(row: dict[str, object]) -> Answer:
+    details = row["judge_details"]
+    return Answer(
+        text=str(row["answer"]),
+        score=row["score"],  # type: ignore[arg-type]
+        unscored=row["unscored"],  # type: ignore[arg-type]
+        details=json.loads(details) if isinstance(details, str) else {},
+        tokens=int(row["completion_tokens"]),  # type: ignore[call-overload]
+        truncated=bool(row["truncated"]),
+    )

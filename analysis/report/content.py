@@ -1,0 +1,380 @@
+"""Content of a report: headline, facts, sections with text, figures, tables and examples.
+
+Knows what findings mean; neither HTML nor Markdown nor where anything lies.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.alignment import alignment_gaps, alignment_table, missing_arms
+from analysis.confirmation import ConfirmationFindings
+from analysis.effects import paired_effects
+from analysis.examples import Example, read_examples
+from analysis.findings import Findings, find
+from analysis.frames import trial_scores, trial_table
+from analysis.importance import FANOVA
+from analysis.plots import draw_alignment, new_figure
+from analysis.report import prose
+from analysis.report.tables import (
+    EFFECT,
+    Columns,
+    Table,
+    interval,
+    make_table,
+    number,
+    p_value,
+    rows_of,
+    share,
+    signed,
+)
+from analysis.searches import race_figures, races
+
+MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        title: its heading.
+        text: what is seen and how to read it, one paragraph an entry.
+        figures: by file name without ending.
+        tables: below the figures.
+        examples: answers side by side.
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict, compare=False)
+    tables: tuple[Table, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class About:
+    """What a study was made from, as pairs of name and text, such as ("model", "gemma-3-270m")."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report: `headline` is its one sentence, `about` what was studied."""
+
+    about: About
+    headline: str
+    sections: tuple[Section, ...]
+
+    def __getitem__(self, title: str) -> Section:
+        """Return the section with this title; an empty one where the study has nothing to say there."""
+        return next((section for section in self.sections if section.title == title), Section(title))
+
+
+def study_report(results: pl.DataFrame, about: About, confirmed: pl.DataFrame | None = None) -> Report:
+    """Return the report of an ablation or a search.
+
+    Args:
+        results: its results of record.
+        about: what it was made from.
+        confirmed: the results of its confirmation, where there was one.
+    """
+    findings = find(results)
+    sections = [
+        _effects(findings),
+        *([] if confirmed is None else [_confirmation(results, confirmed)]),
+        _importance(findings),
+        _components(findings),
+        _demonstrations(findings),
+        _scores(findings),
+        _answers(findings),
+        _planning(findings),
+        _examples(results, findings),
+        Section("Method and limits", prose.METHOD),
+    ]
+    return Report(about, findings.headline, tuple(section for section in sections if _says_something(section)))
+
+
+def search_report(results: pl.DataFrame, about: About) -> Report:
+    """Return the report of a greedy search from its results: races, and the chosen prompt on the held-back queries."""
+    raced, table = races(results), trial_table(results)
+    pair = table.filter(pl.col("role") == "held-back").get_column("trial").to_list()
+    sections = []
+    headline = "No verdict: the start and the chosen prompt have no scores on held-back queries."
+    if len(pair) == 2:
+        effects = paired_effects(trial_scores(results), [(pair[1], pair[0])])
+        for row in effects.iter_rows(named=True):
+            headline = (
+                f"On {row['n']} queries that chose nothing, the chosen prompt scores {signed('difference')(row)} "
+                f"{interval()(row)} points against the start prompt."
+            )
+        examples = read_examples(results, {"start prompt": pair[0], "chosen prompt": pair[1]})
+        sections.append(Section("The chosen prompt", (), {}, (make_table("Held-back queries", effects, EFFECT),)))
+        sections.append(Section("Answers side by side", (prose.EXAMPLES,), examples=tuple(examples)))
+    columns: Columns = {
+        "round": "round",
+        "candidate": "candidate",
+        "queries": "queries",
+        "of": "of",
+        "mean": number("mean"),
+        "outcome": "outcome",
+    }
+    table_of_races = make_table("How far each candidate came", raced, columns)
+    sections.insert(0, Section("Races", (prose.RACES,), race_figures(raced), (table_of_races,)))
+    return Report(about, headline, (*sections, Section("Method and limits", prose.METHOD)))
+
+
+def models_report(frames: Mapping[str, pl.DataFrame], about: About) -> Report:
+    """Return the report of several models that answered the same queries; `frames` are results by model."""
+    table, gaps = alignment_table(frames), alignment_gaps(frames)
+    with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
+        draw_alignment(table, axes)
+    scores = make_table(
+        "Scores",
+        table,
+        {
+            "model": "model",
+            "asked": "way",
+            "": "group",
+            "mean": number("mean"),
+            "95 % interval": interval(sign=False),
+            "scored": lambda row: f"{row['n_scored']} of {row['n_judged']}",
+        },
+        " ".join(f"Not in the table: {text}." for text in missing_arms(frames)),
+    )
+    columns: Columns = {
+        "": "better",
+        "minus": "worse",
+        "on": "group",
+        "gap": signed("difference"),
+        "95 % interval": interval(),
+    }
+    differences = make_table("Gaps, paired over queries", gaps, {**columns, "queries": "n"})
+    clear = [
+        row for row in gaps.iter_rows(named=True) if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+    ]
+    found = "; ".join(f"{row['better']} minus {row['worse']}, {row['group']}: {_in_words(row)}" for row in clear)
+    headline = f"Gaps whose interval excludes 0: {found or 'none'}."
+    body = Section("Models side by side", (prose.MODELS,), {"models": figure}, (scores, differences))
+    return Report(about, headline, (body, Section("Method and limits", prose.METHOD)))
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return f"{signed('difference')(row)} {interval()(row)}"
+
+
+def _says_something(section: Section) -> bool:
+    return bool(section.figures or section.tables or section.examples or section.title.startswith("Method"))
+
+
+def _effects(findings: Findings) -> Section:
+    frames = findings.frames
+    changed = frames["conditions"].join(frames["trials"].select("trial", "change", "mean", "coverage"), on="trial")
+    conditions, note = rows_of(changed.sort("difference", descending=True), MOST_ROWS, "difference")
+    one, cut = rows_of(frames["effects"], MOST_ROWS, "difference")
+    moved: Columns = {
+        "parameter": "parameter",
+        "from": "against",
+        "to": "value",
+        "around": lambda row: row["around"] or "baseline",
+    }
+    tables = [
+        make_table("One parameter at a time, all else held still", one, {**moved, **EFFECT}, cut),
+        make_table(
+            "Every condition against the baseline",
+            conditions,
+            {"condition": "change", "mean": number("mean"), "coverage": share("coverage"), **EFFECT},
+            note,
+        ),
+        make_table("The same condition twice, with other seeds (A/A)", frames["noise_floor"], {"": "label", **EFFECT}),
+    ]
+    figures = {name: figure for name, figure in findings.figures.items() if name.startswith("parameter_")}
+    return Section("Effects", prose.EFFECTS, figures, _filled(tables))
+
+
+def _confirmation(results: pl.DataFrame, confirmed: pl.DataFrame) -> Section:
+    found = ConfirmationFindings.of(results, confirmed)
+    columns: Columns = {"condition": "label"}
+    named = {
+        "as selected": "selected",
+        "fresh seeds": "fresh",
+        "held-back queries": "held_back",
+        "shrinkage": "shrinkage",
+    }
+    for title, name in named.items():
+        columns |= {title: signed(name), f"{title}, 95 %": interval(f"{name}_low", f"{name}_high")}
+    table = make_table("Lead over the baseline", found.table, columns)
+    return Section("Confirmation", (found.headline, prose.CONFIRMATION), found.figures, _filled([table]))
+
+
+def _importance(findings: Findings) -> Section:
+    frames, found = findings.frames, findings.importances
+    columns: Columns = {
+        "method": "method",
+        "parameter": "parameter",
+        "importance": number("importance"),
+        "95 % interval": interval(sign=False),
+        "conditions": "conditions",
+        "not to be relied on": lambda row: row["mark"] or "",
+    }
+    pairs: Columns = {
+        "": "first",
+        "×": "second",
+        "difference of differences": signed("difference"),
+        "95 % interval": interval(),
+    }
+    reasons: Columns = {"p (Holm)": p_value("p_holm"), "why none": lambda row: row["reason"] or ""}
+    known = frames["interactions"].sort(pl.col("difference").abs(), descending=True, nulls_last=True)
+    tables = [make_table("Importances", found.table.sort("method"), columns)]
+    if not known.get_column("difference").is_null().all():
+        shown, note = rows_of(known, MOST_ROWS, "difference")
+        tables.append(make_table("Interactions of two parameters", shown, {**pairs, **reasons}, note))
+    withheld = tuple(f"No importance by {method}: {reason}." for method, reason in found.withheld.items())
+    names = ("importance", "marginals", "temperature_by_repetition_penalty")
+    text = prose.IMPORTANCE if len(found.of(FANOVA)) else ()
+    return Section("Importance", (*text, *withheld), _of(findings, names), _filled(tables))
+
+
+def _components(findings: Findings) -> Section:
+    columns: Columns = {
+        "component": "component",
+        "on": "on",
+        "off": "off",
+        "contribution": signed("value"),
+        "95 % interval": interval(),
+        "p (Holm)": p_value("p_holm"),
+        "queries": "n",
+        "method": "method",
+    }
+    table = make_table("Shapley values", findings.frames["shapley"], columns)
+    return Section("Components", prose.COMPONENTS, _of(findings, ("waterfall", "shapley")), _filled([table]))
+
+
+def _demonstrations(findings: Findings) -> Section:
+    frames = findings.frames
+    curve: Columns = {
+        "source": "source",
+        "demonstrations": "demonstrations",
+        "draws": "draws",
+        "mean": number("mean"),
+        "against the baseline": signed("difference"),
+        "95 % interval": interval(),
+        "prompt tokens": number("prompt_tokens", 0),
+        "queries": "n",
+    }
+    scaling: Columns = {
+        "source": "source",
+        "points a doubling": signed("slope"),
+        "95 % interval": interval("slope_low", "slope_high"),
+        "bend": signed("bend"),
+        "bend, 95 %": interval("bend_low", "bend_high"),
+        "queries": "n",
+    }
+    contrasts: Columns = {"source": "source", "against": "against", "demonstrations": "demonstrations"}
+    difference: Columns = {"difference": signed("difference"), "95 % interval": interval(), "queries": "n"}
+    tables = [
+        make_table("Score by number and source", frames["curve"], curve),
+        make_table("How scores grow with the number", frames["scaling"], scaling, prose.BEND),
+        make_table("Sources against each other", frames["contrasts"], {**contrasts, **difference}, prose.CONTRASTS),
+    ]
+    return Section("Demonstrations", (), _of(findings, ("demonstrations",)), _filled(tables))
+
+
+def _scores(findings: Findings) -> Section:
+    frames = findings.frames
+    changes = dict(frames["trials"].select("trial", "change").iter_rows())
+    columns: Columns = {
+        "condition": lambda row: changes[row["trial"]],
+        "": "group",
+        "mean": number("mean"),
+        "95 % interval": interval(sign=False),
+        "scored": lambda row: f"{row['n_scored']} of {row['n_judged']}",
+    }
+    rates: Columns = {"condition": lambda row: changes[row["trial"]]}
+    for name, title in {"win": "wins", "draw": "draws", "loss": "losses", "first_twice": "first shown, twice"}.items():
+        rates |= {title: share(name), f"{title}, 95 %": interval_of_shares(name)}
+    unscored: Columns = {"reason": "reason", "completions": "n", "trials": "trials"}
+    tables = [
+        make_table("By turn and category", frames["scores"], columns),
+        make_table("Against the answers that the judge compares with", frames["comparisons"], {**rates, "pairs": "n"}),
+        make_table("Completions without a score", frames["unscored"], unscored),
+    ]
+    return Section("Scores", (), _of(findings, ("turns", "categories")), _filled(tables))
+
+
+def interval_of_shares(name: str) -> Any:
+    """Return a reader of a share's interval in percent."""
+    return lambda row: "–" if row[f"{name}_low"] is None else f"[{row[f'{name}_low']:.0%}, {row[f'{name}_high']:.0%}]"
+
+
+def _answers(findings: Findings) -> Section:
+    frames = findings.frames
+    length: Columns = {
+        "condition": "change",
+        "as it is": signed("raw"),
+        "95 % interval": interval("raw_low", "raw_high"),
+        "at equal length": signed("controlled"),
+        "at equal length, 95 %": interval("controlled_low", "controlled_high"),
+        "characters more": number("extra_characters", 0),
+    }
+    costs: Columns = {
+        "condition": "change",
+        "tokens a turn": number("tokens", 0),
+        "of the answer": number("completion_tokens", 0),
+        "mean": number("mean"),
+        "95 % interval": interval(sign=False),
+        "on the front": lambda row: "yes" if row["front"] else "",
+    }
+    changes = frames["trials"].select("trial", "change")
+    controlled, note = rows_of(frames["length_controlled"].join(changes, on="trial"), MOST_ROWS, "raw")
+    front, cut = rows_of(frames["costs"].sort("tokens"), MOST_ROWS, "mean")
+    tables = [
+        make_table("Effects at equal length", controlled, length, note),
+        make_table("Tokens against score", front, costs, cut),
+    ]
+    return Section(
+        "Length, form and cost", prose.ANSWERS, _of(findings, ("length", "answers", "cost")), _filled(tables)
+    )
+
+
+def _planning(findings: Findings) -> Section:
+    spread = findings.spread
+    columns: Columns = {
+        "difference in points": number("effect", 1),
+        "seeds a condition": "seeds",
+        "spread": number("spread"),
+        "queries": lambda row: _count(row["queries"]),
+        "queries, corrected": lambda row: _count(row["queries_corrected"]),
+    }
+    table = make_table("Queries needed", findings.frames["planning"], columns)
+    text = () if spread is None else (prose.planning(spread.queries, spread.of_differences),)
+    return Section("How many queries would show it", text, {}, _filled([table]))
+
+
+def _count(value: int | None) -> str:
+    return "more than 100,000" if value is None else f"{value:,}"
+
+
+def _examples(results: pl.DataFrame, findings: Findings) -> Section:
+    named = {"baseline": findings.baseline, "best": findings.best, "worst": findings.worst}
+    changes = dict(findings.frames["trials"].select("trial", "change").iter_rows())
+    shown: dict[str, int] = {}
+    for name, trial in named.items():
+        if trial is not None and trial not in shown.values():
+            shown[name if name == "baseline" else f"{name}: {changes[trial]}"] = trial
+    if len(shown) < 2:
+        return Section("Answers side by side")
+    return Section("Answers side by side", (prose.EXAMPLES,), examples=tuple(read_examples(results, shown)))
+
+
+def _of(findings: Findings, names: Sequence[str]) -> dict[str, Figure]:
+    return {name: findings.figures[name] for name in names if name in findings.figures}
+
+
+def _filled(tables: Sequence[Table]) -> tuple[Table, ...]:
+    return tuple(table for table in tables if table.rows)

@@ -1,0 +1,66 @@
+"""The words of a report: how to read each part, and what it cannot show."""
+
+EFFECTS = (
+    "Each line is a difference of mean scores, paired over queries: both turns of a query are one unit, and runs "
+    "of one condition with several seeds are averaged for each query. Intervals are bootstrap intervals over "
+    "queries (Student's t below twelve queries). p is the paired t test's; p (Holm) is corrected for all lines of "
+    "its table together. The standardised size is the mean difference over its standard deviation.",
+)
+CONFIRMATION = (
+    "The best of many conditions looks better than it is. The same conditions on fresh seeds and on queries that "
+    "the study did not see say by how much: the shrinkage is what was luck."
+)
+IMPORTANCE = (
+    "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
+    "how much of that variance a forest no longer predicts once the parameter is shuffled, so that a parameter "
+    "without effect lies about 0. ped-anova: how far the best tenth of the conditions differs from all in this "
+    "parameter.",
+    "Intervals resample queries and conditions; where they overlap, the order means little. A parameter that has "
+    "no effect in a condition, such as top-p under greedy decoding, stands for all its values there.",
+)
+COMPONENTS = (
+    "A component's Shapley value is its mean contribution over all orders in which components can be added to the "
+    "bare prompt; the values add up to the difference between the full and the bare prompt. Where not all "
+    "combinations were run, it is an estimate, and the table says how it was made.",
+)
+BEND = (
+    "Bend: points a doubling in the upper half of the numbers less those in the lower half; below 0 the curve flattens."
+)
+CONTRASTS = "Not corrected for their number: of 20 comparisons without a difference one excludes 0 by chance."
+ANSWERS = (
+    "Judges like long answers. The effect at equal length takes out what length alone explains, also where an "
+    "answer is longer because it says more: read both. The front holds the conditions that no other one beats in "
+    "tokens and score at once, by their means; intervals that overlap say that another front is possible.",
+)
+EXAMPLES = (
+    "Queries from the second condition's largest gain over the first to its largest loss, evenly spaced and not "
+    "picked to please."
+)
+RACES = (
+    "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
+    "stop early. The best of a round was chosen by these queries, and so is flattered on them."
+)
+MODELS = (
+    "Each model answers the same queries zero-shot, with demonstrations in context and, where it has a chat "
+    "template, as an aligned model. Gaps are paired over queries."
+)
+METHOD = (
+    "Every condition answered the same queries with the same random numbers. A score is a number, or missing with "
+    "a reason; coverage, the share of completions with a score, stands beside the means.",
+    "The scores are a judge's. A judge that was not audited may prefer length, order or fluent nonsense; the "
+    "facts above say whether this one was. Effects hold for this model, these queries and this judge, and no "
+    "further. An interval that includes 0 does not show that there is no effect: see how many queries would show "
+    "one.",
+    "Sources: Hesterberg 2015 (intervals), Holm 1979 (correction), Hedges 1981 (standardised size), Hutter et al. "
+    "2014, Watanabe et al. 2023 and Breiman 2001 (importances), Lundberg and Lee 2017 (Shapley values), Dubois et "
+    "al. 2024 (length), Owen 2007 (bands).",
+)
+
+
+def planning(queries: int, spread: float) -> str:
+    """Say what the numbers of queries mean."""
+    return (
+        f"This study has {queries} queries, on which the difference to the baseline has a standard deviation of "
+        f"{spread:.2f} points. So many queries would show a difference of this size in four studies of five, by a "
+        "paired t test at 0.05; corrected means shared among all conditions of this study."
+    )

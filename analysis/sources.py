@@ -1,0 +1,64 @@
+"""Sources: results of record by a study's name, by path, or by MLflow run.
+
+Knows where results lie, not what is in them.
+"""
+
+import tempfile
+from pathlib import Path
+
+import polars as pl
+
+from ablations.errors import StorageError
+from ablations.places import Places
+from analysis.frames import load_results
+
+RUN = "runs:/"
+
+
+def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
+    """Return the results of a study.
+
+    Args:
+        named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run.
+        mlruns: the folder of all results; the project's own where None.
+
+    Raises:
+        StorageError: there are none, with what to run; or they cannot be read.
+    """
+    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    if named.startswith(RUN):
+        return _of_run(named.removeprefix(RUN), places)
+    if named.endswith(".parquet"):
+        return load_results(Path(named).expanduser())
+    path = places.results(named)
+    if not path.is_file():
+        raise StorageError(
+            f"No study {named!r} has been run yet: {path} does not exist. Run it, then this again:\n"
+            f"    .venv/bin/python ablations/run.py --study {named}"
+        )
+    return load_results(path)
+
+
+def open_models(named: str, mlruns: str | Path | None = None) -> dict[str, pl.DataFrame]:
+    """Return the results of a study of several models, by model.
+
+    Raises:
+        StorageError: there are none, with what to run; or they cannot be read.
+    """
+    folder = Places.choose(None if mlruns is None else str(mlruns), None, None, None).folder / "results"
+    found = sorted(folder.glob(f"{named}.*/results.parquet"))
+    models = {path.parent.name.removeprefix(f"{named}."): path for path in found}
+    frames = {model: load_results(path) for model, path in models.items() if not model.endswith("confirmation")}
+    if not frames:
+        raise StorageError(
+            f"No study {named!r} of several models has been run yet: {folder} holds none. Run it, then this again:\n"
+            f"    .venv/bin/python ablations/run.py --study {named}"
+        )
+    return frames
+
+
+def _of_run(run_id: str, places: Places) -> pl.DataFrame:
+    from ablations.tracking import fetch_artifact
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_results(fetch_artifact(places.tracking_uri, run_id, "results.parquet", Path(folder)))
