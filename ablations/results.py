@@ -4,7 +4,7 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ablations.conditions import (
 )
 from ablations.errors import StorageError
 from ablations.records import Query
-from ablations.scoring import repeated_share
+from ablations.scoring import JudgedTurn, repeated_share
 from ablations.store import Store, StoredResult
 
 PARAMETER_PREFIX = "param."
@@ -43,6 +43,19 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
         if result.trial in trials and result.query_id in by_id
     ]
     return pl.DataFrame(rows, schema=_schema())
+
+
+def judged_turns(store: Store, study: str, queries: Mapping[str, Query]) -> dict[int, list[JudgedTurn]]:
+    """Return every judged turn of a study by trial, in the order of the queries, which are given by id."""
+    places = {query_id: place for place, query_id in enumerate(queries)}
+    turns: dict[int, list[JudgedTurn]] = {}
+    for result in store.results(study):
+        if result.query_id in queries:
+            turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
+            turns.setdefault(result.trial, []).append(turn)
+    for of_trial in turns.values():
+        of_trial.sort(key=lambda turn: (places[turn.query.id], turn.turn))
+    return turns
 
 
 def write_results(frame: pl.DataFrame, path: Path) -> None:

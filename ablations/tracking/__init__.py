@@ -1,0 +1,28 @@
+"""MLflow: the only package that imports it. A parent run is a study, a child run is a trial.
+
+Knows what to log, not how it was computed. Everything here can be made anew from the store, so a study
+never reads its own state from MLflow, except which runs and traces already exist.
+"""
+
+from ablations.tracking.client import open_client, ui_command
+from ablations.tracking.inputs import DataInput
+from ablations.tracking.metrics import metric_name, trial_metrics
+from ablations.tracking.traces import TracedTrial
+from ablations.tracking.tracker import KIND, PARENT, PROMPT_FILE, STUDY, STUDY_ID, TRIAL, RoundPage, Tracker
+
+__all__ = [
+    "KIND",
+    "PARENT",
+    "PROMPT_FILE",
+    "STUDY",
+    "STUDY_ID",
+    "TRIAL",
+    "DataInput",
+    "RoundPage",
+    "TracedTrial",
+    "Tracker",
+    "metric_name",
+    "open_client",
+    "trial_metrics",
+    "ui_command",
+]
