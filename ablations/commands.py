@@ -236,6 +236,15 @@ def _alpaca_eval_rates(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: rate[name] for name in (*shown, *counts)}
 
 
+def rebuild(flags: argparse.Namespace) -> int:
+    """Make MLflow's and Optuna's views anew from the results of record."""
+    from ablations.rebuild import rebuild as make_anew
+
+    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+    make_anew(places, flags.name, make_console(quiet=False))
+    return 0
+
+
 def ui(flags: argparse.Namespace) -> int:
     """Serve MLflow's pages on the loopback address until interrupted."""
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -263,5 +272,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "import": import_prompt,
     "audit-judge": audit_judge,
     "winrate": winrate,
+    "rebuild": rebuild,
     "ui": ui,
 }

@@ -4,6 +4,7 @@ Knows what is shown, neither how it was computed nor how MLflow keeps it. A stud
 is made anew take the same way.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def traced_trials(recorded: Recorded) -> list[TracedTrial]:
         some = [turn for turn in turns if turn.query.id in kept]
         name = str(record.get("run_name", record["label"]))
         prompts = recorded.prompts(number)
-        ended = float(record.get("ended", 0.0))
+        ended = float(record.get("ended", time.time()))
         shown.append(TracedTrial(number, role, name, record["condition_id"], some, prompts, ended))
     return shown
 

@@ -42,7 +42,7 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
         for result in store.results(study)
         if result.trial in trials and result.query_id in by_id
     ]
-    return pl.DataFrame(rows, schema=_schema())
+    return pl.DataFrame(rows, schema=frame_schema())
 
 
 def judged_turns(store: Store, study: str, queries: Mapping[str, Query]) -> dict[int, list[JudgedTurn]]:
@@ -108,7 +108,8 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
     }
 
 
-def _schema() -> dict[str, Any]:
+def frame_schema() -> dict[str, Any]:
+    """Return the frame's columns with their types."""
     parameters: dict[str, Any] = {}
     for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
         kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in TEXT_PARAMETERS else pl.Float64

@@ -44,19 +44,8 @@ class PlannedTrial:
         """What MLflow calls the trial: what differs from the baseline first, and of the rest what there is room for."""
         if self.name is not None:
             return self.name
-        known, values = self.baseline, self.point.values
-        changed = [name for name in values if name not in known or values[name] != known[name]]
-        parts = [
-            f"{name}={format_value(values[name])}" for name in (*changed, *(n for n in values if n not in changed))
-        ]
         mark = "A/A: " if self.point.replicate else "baseline: " if self.point.role == BASELINE else ""
-        whole = mark + " ".join(parts)
-        if len(whole) <= _NAME_LENGTH:
-            return whole
-        kept = max(len(changed), 1)
-        while len(mark) + len(" ".join(parts[: kept + 1])) + 2 <= _NAME_LENGTH:
-            kept += 1
-        return f"{mark}{' '.join(parts[:kept])} …"
+        return readable_name(self.point.values, self.baseline, mark)
 
     @property
     def label(self) -> str:
@@ -100,6 +89,24 @@ class PlannedTrial:
             "ended": when[1],
             "measured": measured,
         }
+
+
+def readable_name(values: Mapping[str, Any], baseline: Mapping[str, Any], mark: str = "") -> str:
+    """Return what differs from the baseline first, and of the rest what there is room for.
+
+    >>> readable_name({"temperature": 0.0, "top_p": 0.9}, {"temperature": 0.0, "top_p": 1.0})
+    'top_p=0.9 temperature=0'
+    """
+    changed = [name for name in values if name not in baseline or values[name] != baseline[name]]
+    names = [*changed, *(name for name in values if name not in changed)]
+    parts = [f"{name}={format_value(values[name])}" for name in names]
+    whole = mark + " ".join(parts)
+    if len(whole) <= _NAME_LENGTH:
+        return whole
+    kept = max(len(changed), 1)
+    while len(mark) + len(" ".join(parts[: kept + 1])) + 2 <= _NAME_LENGTH:
+        kept += 1
+    return f"{mark}{' '.join(parts[:kept])} …"
 
 
 def check_replies(name: str, summary: Summary) -> None:

@@ -29,8 +29,9 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "study greedy_search",
         "terminal plan closing pages",
         "session",
-        "search_session alignment flags",
-        "assembly",
+        "search_session alignment flags kept aside",
+        "assembly optuna_view",
+        "rebuild",
         "commands",
         "cli",
         "run __main__",
@@ -40,7 +41,14 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
 
 ANALYSIS_MAY_IMPORT = frozenset({"errors", "conditions", "records", "results"})
 MAY_IMPORT_ANALYSIS = frozenset(
-    {"ablations.session", "ablations.search_session", "ablations.alignment", "ablations.commands"}
+    {
+        "ablations.session",
+        "ablations.search_session",
+        "ablations.alignment",
+        "ablations.commands",
+        "ablations.kept",
+        "ablations.rebuild",
+    }
 )
 MAY_IMPORT_MLFLOW = "tracking"
 

@@ -5,6 +5,7 @@ never reads its own state from MLflow, except which runs and traces already exis
 """
 
 from ablations.tracking.client import open_client, ui_command
+from ablations.tracking.earlier import forget_runs, moved_experiments
 from ablations.tracking.inputs import DataInput
 from ablations.tracking.metrics import metric_name, trial_metrics
 from ablations.tracking.traces import TracedTrial
@@ -21,7 +22,9 @@ __all__ = [
     "RoundPage",
     "TracedTrial",
     "Tracker",
+    "forget_runs",
     "metric_name",
+    "moved_experiments",
     "open_client",
     "trial_metrics",
     "ui_command",

@@ -74,6 +74,12 @@ def log_traces(
         tracing.log_spans(experiment_id, spans)
 
 
+def drop_traces(client: "MlflowClient", experiment_id: str, study_id: str) -> None:
+    """Delete all traces of a study."""
+    if known := list(_known(client, experiment_id, study_id)):
+        client.delete_traces(experiment_id, trace_ids=known)
+
+
 def _identified(study_id: str, run_id: str, trial: TracedTrial) -> Iterator[tuple[str, JudgedTurn]]:
     for turn in trial.turns:
         content = [study_id, run_id, trial.role, turn.query.id, turn.turn]

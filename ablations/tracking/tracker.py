@@ -31,6 +31,8 @@ STUDY = "ablations.study"
 STUDY_ID = "ablations.study_id"
 PARENT = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
+_KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}
+"""Runs to compare, which MLflow's pages call model training; left out, the pages guess and ask."""
 _HEADLINE = "ablations.headline"
 _PARAMETER_LIMIT = 500
 PROMPT_FILE = "prompt.txt"
@@ -95,16 +97,18 @@ class Tracker:
         parameters: Mapping[str, Any],
         files: Mapping[str, str],
         inputs: Sequence[DataInput] = (),
+        started: float | None = None,
     ) -> None:
         """Open or make the parent run of the study with this id; connects first if need be.
 
         The id is the store's: a study of the same name from elsewhere, or from before `--fresh`, has another one.
-        `description` is what the study is about; the experiment's description begins with it.
+        `description` is what the study is about; the experiment's description begins with it. `started` is in
+        seconds since the epoch, None for now.
 
         Raises:
             StorageError: MLflow's database cannot be used.
         """
-        await self._call(self._start, study_id, description, parameters, files, inputs)
+        await self._call(self._start, study_id, description, parameters, files, inputs, started)
 
     async def log_trial(
         self,
@@ -168,10 +172,11 @@ class Tracker:
         """Whether a child run of the trial exists."""
         return trial in self._children
 
-    async def finish(self, status: str) -> None:
+    async def finish(self, status: str, ended: float | None = None) -> None:
         """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
+        when = None if ended is None else int(ended * 1000)
         try:
-            await self._call(lambda: self._client.set_terminated(self.parent_id, status))
+            await self._call(lambda: self._client.set_terminated(self.parent_id, status, when))
         except TrackingError:
             if status == "FINISHED":
                 raise
@@ -203,6 +208,7 @@ class Tracker:
         parameters: Mapping[str, Any],
         files: Mapping[str, str],
         inputs: Sequence[DataInput],
+        started: float | None,
     ) -> None:
         self._connect()
         self._study_id, self._about = study_id, description
@@ -215,7 +221,9 @@ class Tracker:
             self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
         else:
             tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, _NOTE: description}
-            self.parent_id = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
+            begun = None if started is None else int(started * 1000)
+            run = self._client.create_run(self._experiment_id, begun, tags, run_name=self._study)
+            self.parent_id = run.info.run_id
             self._log_parameters(self.parent_id, parameters)
         for name, text in files.items():
             self._client.log_text(self.parent_id, text, name)
@@ -231,7 +239,9 @@ class Tracker:
         if existing is not None:
             return str(existing.experiment_id)
         location = None if self._artifacts is None else (self._artifacts / self._experiment).as_uri()
-        return str(self._client.create_experiment(self._experiment, artifact_location=location))
+        return str(
+            self._client.create_experiment(self._experiment, artifact_location=location, tags=dict(_KIND_OF_PAGES))
+        )
 
     def _search(self, condition: str) -> "list[Run]":
         runs: list[Run] = []
