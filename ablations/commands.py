@@ -256,9 +256,8 @@ def ui(flags: argparse.Namespace) -> int:
     if places.artifacts is None:
         raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
     command, environment = ui_command(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port)
-    print(
-        f"MLflow shows {redacted(places.tracking_uri)} at http://127.0.0.1:{flags.port} (stop with Ctrl-C)", flush=True
-    )
+    address = f"http://127.0.0.1:{flags.port}/#/experiments?workflowType=machine_learning"  # the pages with runs
+    print(f"MLflow shows {redacted(places.tracking_uri)} at {address} (stop with Ctrl-C)", flush=True)
     if code := subprocess.run(command, env=environment, check=False).returncode:
         raise PartFailedError(
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"

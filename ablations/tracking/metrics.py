@@ -54,16 +54,16 @@ def metric_name(text: str, also: str = "") -> str:
 
 
 def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
-    """Return completions and judgments of a trial as columns."""
+    """Return completions and judgments of a trial as columns; the pages show the first ones without scrolling."""
     rows = [
         {
             "query_id": turn.query.id,
-            "category": turn.query.category,
             "turn": turn.turn,
+            "score": turn.judgment.score.value,
             "query": turn.query.turns[turn.turn - 1],
             "answer": turn.completion.answer,
-            "score": turn.judgment.score.value,
             "unscored": turn.judgment.score.reason,
+            "category": turn.query.category,
             "judge": turn.judgment.judge,
             "judge_reply": turn.judgment.replies[-1] if turn.judgment.replies else "",
             "judge_asks": len(turn.judgment.replies),

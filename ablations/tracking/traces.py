@@ -58,18 +58,18 @@ def log_traces(
 
     tracing = TracingClient(uri)
     wanted = {
-        trace_id: (trial, turn)
+        trace_id: (trial, turn, trial.ended - place / 1000)  # the newest stand first on the pages
         for trial in trials
-        for trace_id, turn in _identified(study_id, run_ids[trial.number], trial)
+        for place, (trace_id, turn) in enumerate(_identified(study_id, run_ids[trial.number], trial))
     }
     known = set(_known(client, experiment_id, study_id))
     if outdated := sorted(known - set(wanted)):
         client.delete_traces(experiment_id, trace_ids=outdated)
     spans = []
-    for trace_id, (trial, turn) in wanted.items():
+    for trace_id, (trial, turn, when) in wanted.items():
         if trace_id not in known:
-            tracing.start_trace(_info(trace_id, experiment_id, study_id, run_ids[trial.number], trial, turn))
-            spans.append(_span(trace_id, trial, turn))
+            tracing.start_trace(_info(trace_id, experiment_id, study_id, run_ids[trial.number], trial, turn, when))
+            spans.append(_span(trace_id, trial, turn, when))
     if spans:
         tracing.log_spans(experiment_id, spans)
 
@@ -103,7 +103,9 @@ def _known(client: "MlflowClient", experiment_id: str, study_id: str) -> Iterato
             return
 
 
-def _info(trace_id: str, experiment_id: str, study_id: str, run_id: str, trial: TracedTrial, turn: JudgedTurn) -> Any:
+def _info(
+    trace_id: str, experiment_id: str, study_id: str, run_id: str, trial: TracedTrial, turn: JudgedTurn, when: float
+) -> Any:
     from mlflow.entities.trace_info import TraceInfo
     from mlflow.entities.trace_location import TraceLocation
     from mlflow.entities.trace_state import TraceState
@@ -111,7 +113,7 @@ def _info(trace_id: str, experiment_id: str, study_id: str, run_id: str, trial: 
     return TraceInfo(
         trace_id,
         TraceLocation.from_experiment_id(experiment_id),
-        request_time=int(trial.ended * 1000),
+        request_time=int(when * 1000),
         state=TraceState.OK,
         request_preview=turn.query.turns[turn.turn - 1][:_PREVIEW],
         response_preview=turn.completion.answer[:_PREVIEW],
@@ -125,7 +127,7 @@ def _info(trace_id: str, experiment_id: str, study_id: str, run_id: str, trial: 
             "ablations.trial": str(trial.number),
             "ablations.category": turn.query.category,
         },
-        assessments=[_feedback(trace_id, turn, int(trial.ended * 1000))],
+        assessments=[_feedback(trace_id, turn, int(when * 1000))],
     )
 
 
@@ -149,7 +151,7 @@ def _feedback(trace_id: str, turn: JudgedTurn, when: int) -> "Feedback":
     )
 
 
-def _span(trace_id: str, trial: TracedTrial, turn: JudgedTurn) -> Any:
+def _span(trace_id: str, trial: TracedTrial, turn: JudgedTurn, when: float) -> Any:
     from mlflow.entities.span import Span
 
     query, completion = turn.query, turn.completion
@@ -170,15 +172,15 @@ def _span(trace_id: str, trial: TracedTrial, turn: JudgedTurn) -> Any:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
     }
-    when = int(trial.ended * 1_000_000_000)
+    moment = int(when * 1_000_000_000)
     return Span.from_dict(
         {
             "trace_id": trace_id,
             "span_id": trace_id.removeprefix("tr-")[:16],
             "parent_span_id": None,
             "name": f"{query.id}, turn {turn.turn}",
-            "start_time_unix_nano": when,
-            "end_time_unix_nano": when,
+            "start_time_unix_nano": moment,
+            "end_time_unix_nano": moment,
             "events": [],
             "status": {"code": "STATUS_CODE_OK", "message": ""},
             "attributes": {name: json.dumps(value, ensure_ascii=False) for name, value in attributes.items()},
