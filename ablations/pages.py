@@ -129,7 +129,7 @@ def study_note(closing: Closing, traced: Sequence[TracedTrial], recorded: Record
             f"{turns.get_column('query_id').n_unique()}{f' of `{source}`' if source else ''}, {len(turns)} turns",
         ),
         ("Trials", ", ".join(counted)),
-        ("Varied", "; ".join(_varied(card)) or "the demonstrations" if card.mode == "greedy-search" else ""),
+        ("Varied", "; ".join(_varied(card))),
         ("Traces", _shown_turns(traced, recorded)),
         ("Results of record", f"`results/{closing.name}/results.parquet` of the results folder, an artifact here too"),
     ]
@@ -150,6 +150,8 @@ def _counted_trials(card: StudyCard, trials: pl.DataFrame) -> str:
 
 
 def _varied(card: StudyCard) -> list[str]:
+    if card.mode == "greedy-search":
+        return ["the demonstrations"]
     parameters = () if card.space is None else card.space.parameters
     return [f"{one.name} ({one.domain.describe()})" for one in parameters]
 

@@ -46,10 +46,10 @@ def spec_of(folder: Path, **changes: Any) -> StudySpec:
     return replace(make_spec(folder, SPACE), trials=TRIALS, **changes)
 
 
-def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None) -> str:
+def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
     text = io.StringIO()
     console = Console(file=text, width=200)
-    given = (spec, {"queries": "made"}, backend or FakeBackend(), FakeJudge(), places_of(folder), console)
+    given = (spec, {"queries": "made"}, backend or FakeBackend(), judge or FakeJudge(), places_of(folder), console)
     asyncio.run(Session(*given).run())
     return text.getvalue()
 
