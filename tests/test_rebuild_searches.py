@@ -19,7 +19,7 @@ from ablations.study_file import find_study_file, read_study_file
 from tests.test_alignment import arm
 from tests.test_greedy_search import WORDS, NeverStarted, World, make_spec
 from tests.test_pages import documented
-from tests.test_rebuild import pages, places_of, rebuilt
+from tests.test_rebuild import finished, pages, places_of, rebuilt  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,16 @@ def test_models_are_compared_again(tmp_path: Path, empty_tracking: Path) -> None
     assert [name for name in before[0]["metrics"] if not documented(name)] == []
 
 
-def test_models_of_which_one_has_no_results_are_left_out_and_that_is_said(tmp_path: Path, empty_tracking: Path) -> None:
+def test_models_of_which_one_has_no_results_are_left_out_and_that_is_said(
+    tmp_path: Path,
+    empty_tracking: Path,
+    finished: Path,  # noqa: F811
+) -> None:
     folder = tmp_path / "mlruns"
     folder.mkdir()
     shutil.copy(empty_tracking, folder / "mlflow.db")
     places, names = places_of(folder), study_names("alignment", ["base", "other"])
-    texts = {name: pl.lit("text") for name in ("query", "answer")}
-    write_results(arm("urial", 0, 0.0).with_columns(**texts), places.results(names["base"]))
+    shutil.copytree(finished / "results" / "s", places.results(names["base"]).parent)
     store = Store(places.store)
     store.add_study("alignment.models-x", {"models": ["base", "other"]})
     store.close()
