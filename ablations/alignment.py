@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from rich.console import Console
 
+from ablations.cards import CARD_NOTE, SPACE_FILE
 from ablations.closing import show_alignment
 from ablations.conditions import content_hash
 from ablations.errors import AblationError, PartFailedError, UsageError, UserError
@@ -20,6 +21,10 @@ from ablations.places import REPOSITORY, Places
 from ablations.store import Store
 from ablations.study_file import StudyFile
 from ablations.tracking import Tracker
+
+MODELS_MARK = ".models-"
+"""In the name under which the store keeps a comparison, between its own name and a hash of the models."""
+ABOUT = "Models side by side: zero-shot, in context and aligned."
 
 
 def study_names(name: str, models: Sequence[str]) -> dict[str, str]:
@@ -74,6 +79,32 @@ async def compare_models(
     name: str, file: StudyFile, names: Mapping[str, str], places: Places, console: Console
 ) -> None:
     """Show the models side by side, and log the tables as a run beside theirs."""
+    models = list(names)
+    files = {SPACE_FILE: file.text}
+    store = Store(places.store)
+    try:  # under a name of its own: one model alone may be studied under the plain one
+        own = f"{name}{MODELS_MARK}{content_hash(models)}"
+        study_id = store.add_study(own, {"models": models})
+        store.add_note(own, CARD_NOTE, {"experiment": file.name, "files": files})
+    finally:
+        store.close()
+    tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
+    await log_models(tracker, study_id, files, names, places, console)
+
+
+async def log_models(
+    tracker: Tracker,
+    study_id: str,
+    files: Mapping[str, str],
+    names: Mapping[str, str],
+    places: Places,
+    console: Console,
+) -> None:
+    """Compare the models by their results of record, show that and log it.
+
+    Raises:
+        StorageError: a model's results cannot be read.
+    """
     from analysis.alignment import alignment_gaps, alignment_table, missing_arms
     from analysis.frames import load_results
     from analysis.plots import draw_alignment, new_figure
@@ -83,17 +114,19 @@ async def compare_models(
     headline = show_alignment(console, table, gaps, missing_arms(frames))
     with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
         draw_alignment(table, axes)
-    store, models = Store(places.store), list(names)
-    try:  # under a name of its own: one model alone may be studied under the plain one
-        study_id = store.add_study(f"{name}.models-{content_hash(models)}", {"models": models})
-    finally:
-        store.close()
-    tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
-    await tracker.start(study_id, headline, {"models": ", ".join(names)}, {"search_space.toml": file.text})
+    await tracker.start(study_id, ABOUT, {"models": ", ".join(names)}, files)
     metrics = {
         f"gap/{row['better']} minus {row['worse']}/{row['group']}": row["difference"]
         for row in gaps.iter_rows(named=True)
     }
     tables = {"models": table.to_dict(as_series=False), "gaps": gaps.to_dict(as_series=False)}
-    await tracker.log_findings(metrics, headline, tables, {"models": figure}, {})
+    queries = max(frame.get_column("query_id").n_unique() for frame in frames.values())
+    lines = [
+        f"- **Models**: {', '.join(f'`{model}`' for model in names)}",
+        f"- **Queries**: {queries}, the same for all",
+        f"- **Studies**: {', '.join(f'`{own}`' for own in names.values())}, each with a run of its own here",
+        "- **Results of record**: `results/STUDY/results.parquet` of the results folder",
+    ]
+    note = f"{headline}\n\n" + "\n".join(lines)
+    await tracker.log_findings(metrics, note, tables, {"models": figure}, {})
     await tracker.finish("FINISHED")

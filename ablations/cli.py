@@ -58,6 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     _add_places(ui)
+    anew = commands.add_parser(
+        "rebuild",
+        help="make MLflow's pages and Optuna's database anew, also of a folder of results that was moved",
+        description="Make MLflow's and Optuna's views anew from store.db and results.parquet. What stood there before "
+        "is moved aside, never deleted; a failure changes nothing.",
+    )
+    anew.add_argument("--name", help="one study alone (default: all of the folder)")
+    _add_places(anew)
     return parser
 
 

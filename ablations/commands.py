@@ -254,6 +254,15 @@ def report(flags: argparse.Namespace) -> int:
     return 0
 
 
+def rebuild(flags: argparse.Namespace) -> int:
+    """Make MLflow's and Optuna's views anew from the results of record."""
+    from ablations.rebuild import rebuild as make_anew
+
+    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+    make_anew(places, flags.name, make_console(quiet=False))
+    return 0
+
+
 def ui(flags: argparse.Namespace) -> int:
     """Serve MLflow's pages on the loopback address until interrupted."""
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -265,9 +274,8 @@ def ui(flags: argparse.Namespace) -> int:
     if places.artifacts is None:
         raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
     command, environment = ui_command(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port)
-    print(
-        f"MLflow shows {redacted(places.tracking_uri)} at http://127.0.0.1:{flags.port} (stop with Ctrl-C)", flush=True
-    )
+    address = f"http://127.0.0.1:{flags.port}/#/experiments?workflowType=machine_learning"  # the pages with runs
+    print(f"MLflow shows {redacted(places.tracking_uri)} at {address} (stop with Ctrl-C)", flush=True)
     if code := subprocess.run(command, env=environment, check=False).returncode:
         raise PartFailedError(
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"
@@ -282,5 +290,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "audit-judge": audit_judge,
     "winrate": winrate,
     "report": report,
+    "rebuild": rebuild,
     "ui": ui,
 }

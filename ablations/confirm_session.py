@@ -73,9 +73,9 @@ class ConfirmedSession(Session):
         await super()._evaluate(study, done, tracker)
         self._finished = study.finished
 
-    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
         self._frame = frame
-        return await super()._find(frame)
+        return await super()._find(frame, store)
 
     async def _confirm(self, store: Store) -> None:
         """Evaluate the best conditions and the baseline again; where they are others than last time, all of them."""
@@ -136,7 +136,7 @@ class FollowUpSession(Session):
         del store, study_id  # the study's own session has counted it
         return Usage()
 
-    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
         from analysis.confirmation import ConfirmationFindings
 
         findings = await asyncio.to_thread(ConfirmationFindings.of, self.selected, frame)

@@ -10,10 +10,11 @@ looks up what it did and goes on.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from ablations.conditions import Condition, Demonstration, PromptParts, content_hash
-from ablations.demonstrations.racing import RaceResult, race
+from ablations.conditions import Condition, Demonstration, Headings, PromptParts, content_hash
+from ablations.demonstrations.racing import RaceResult, Stopped, race
 from ablations.design import DesignPoint
 from ablations.evaluation import Evaluator, TurnKeys
 from ablations.prompts import render_demonstrations
@@ -22,9 +23,11 @@ from ablations.scoring import JudgedTurn, mean_interval, summarise
 from ablations.search_plan import ALL_ROUNDS, NO_CANDIDATE, NO_GAIN, NO_SCORE, SearchPlan, race_settings, with_first
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.tracking import Tracker
+from ablations.tracking import RoundPage, Tracker
 from ablations.trials import PlannedTrial, check_replies
 
+ROUND_NOTE, FOUND_NOTE = "round", "found"
+"""What the store keeps of a search for its pages: a note for each round, and one of what was found."""
 START, CANDIDATE, HELD_BACK = "baseline", "candidate", "held-back"
 
 
@@ -110,6 +113,24 @@ class Found:
         """What racing cost, as a share of full evaluations; None where nothing raced."""
         spent, full = self.evaluations
         return spent / full if full else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Found":
+        """Build what `to_dict` returned, also after a way through JSON."""
+        return cls(
+            rounds=tuple(_round(one) for one in fields["rounds"]),
+            why_ended=fields["why_ended"],
+            start=_parts(fields["start"]),
+            chosen=_parts(fields["chosen"]),
+            selected=tuple(fields["selected"]),
+            held_back=tuple(fields["held_back"]),
+            gain=Gain(**fields["gain"]),
+            lacking=tuple(fields["lacking"]),
+        )
 
     @property
     def headline(self) -> str:
@@ -229,7 +250,8 @@ class GreedySearch:
         for index, one in enumerate(racers):
             state = "complete" if index in result.finished else "stopped"
             trial = self._trial(places[index], conditions[index], CANDIDATE, f"round {number}: + {one.id}")
-            record = trial.record(state, None, summarise(turns[index]), time.time() - begun)
+            ended = time.time()
+            record = trial.record(state, None, summarise(turns[index]), ended - begun, (begun, ended), measured=False)
             self._store.add_trial(self._spec.name, trial.number, record)
         winner = None if result.winner is None else racers[result.winner]
         scores = [] if result.winner is None else [result.scores[result.winner][at] for at in range(len(current))]
@@ -248,15 +270,18 @@ class GreedySearch:
         """Evaluate a condition on all of these queries and record it as a trial."""
         begun, trial = time.time(), self._trial(number, condition, role, label)
         turns = await self._evaluate(number, condition, queries)
-        summary, seconds = summarise(turns), time.time() - begun
+        summary, ended = summarise(turns), time.time()
         why = summary.failure(self._spec.min_coverage)
         if why is not None:
             check_replies(f"trial {number} ({label})", summary)
             self._lacking.append(f"{label}: {why}")
         state = "complete" if why is None else "failed"
-        self._store.add_trial(self._spec.name, number, trial.record(state, why, summary, seconds))
+        record = trial.record(state, why, summary, ended - begun, (begun, ended), measured=False)
+        self._store.add_trial(self._spec.name, number, record)
         if not self._tracker.knows(number):
-            await self._tracker.log_trial(trial, summary, turns, why, begun, None)
+            kept = self._store.trials(self._spec.name)[number]  # an earlier run's, where it has evaluated the trial
+            prompt = self._store.prompts(self._spec.name, number).get((queries[0].id, 1))
+            await self._tracker.log_trial(number, kept, summary, turns, prompt)
         return [turn.judgment.score.value for turn in turns]
 
     async def _evaluate(self, trial: int, condition: Condition, queries: Sequence[Query]) -> list[JudgedTurn]:
@@ -273,8 +298,6 @@ class GreedySearch:
     async def _log_round(self, outcome: Round, parts: PromptParts, racers: list[Demonstration], begun: float) -> None:
         """Log a round as a run of its own: who raced, who was stopped when, and what the winner gained."""
         place = self._place(outcome.number, racers[0])
-        if self._tracker.knows(place):
-            return
         found = outcome.race
         why = {stop.candidate: stop.why for stop in found.stopped}
         rows = [
@@ -289,20 +312,48 @@ class GreedySearch:
             for index, one in enumerate(racers)
         ]
         gain = outcome.gain
-        await self._tracker.log_round(
-            place,
-            f"round {outcome.number}: {outcome.winner.id if outcome.winner else 'nobody'} of {len(racers)}",
-            begun,
-            {
+        page = RoundPage(
+            number=place,
+            name=f"round {outcome.number}: {outcome.winner.id if outcome.winner else 'nobody'} of {len(racers)}",
+            started=begun,
+            ended=time.time(),
+            parameters={
                 "round": outcome.number,
                 "prompt": content_hash(parts.content()),
                 "winner": outcome.winner.id if outcome.winner else "none",
                 "kept": outcome.kept,
                 "candidates": len(racers),
             },
-            {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "racing_share": found.share},
-            {"candidates.json": {name: [row[name] for row in rows] for name in rows[0]}},
+            metrics={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "racing_share": found.share},
+            tables={"candidates.json": {name: [row[name] for row in rows] for name in rows[0]}},
         )
+        kind = f"{ROUND_NOTE} {outcome.number}"
+        if (kept := self._store.notes(self._spec.name).get(kind)) is not None:
+            page = replace(page, started=kept["started"], ended=kept["ended"])
+        self._store.add_note(self._spec.name, kind, page.to_dict())
+        if not self._tracker.knows(place):
+            await self._tracker.log_round(page)
+
+
+def _round(fields: dict[str, Any]) -> Round:
+    raced, winner = fields["race"], fields["winner"]
+    scores = {int(one): {int(at): score for at, score in seen.items()} for one, seen in raced["scores"].items()}
+    stopped = tuple(Stopped(**one) for one in raced["stopped"])
+    return Round(
+        number=fields["number"],
+        candidates=tuple(fields["candidates"]),
+        winner=None if winner is None else Demonstration(**winner),
+        gain=Gain(**fields["gain"]),
+        kept=fields["kept"],
+        race=RaceResult(raced["winner"], raced["queries"], scores, stopped),
+    )
+
+
+def _parts(fields: dict[str, Any]) -> PromptParts:
+    headings = Headings(**(fields["headings"] | {"stop": tuple(fields["headings"]["stop"])}))
+    by_query = tuple((query, tuple(Demonstration(**one) for one in shown)) for query, shown in fields["by_query"])
+    shown = tuple(Demonstration(**one) for one in fields["demonstrations"])
+    return PromptParts(**(fields | {"headings": headings, "by_query": by_query, "demonstrations": shown}))
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:

@@ -30,7 +30,7 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     from analysis.report import About, models_report, search_report, study_report, write_report
     from analysis.sources import open_models, open_results
 
-    path, known = places.results(name), known_studies(places)
+    path, known = places.results(name), exported_studies(places)
     if name in known:
         results = open_results(name, places.folder)
         about = About(name, _facts(*_identity(name, places), results))
@@ -51,7 +51,7 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     return write_report(report, path.parent if folder is None else folder)
 
 
-def known_studies(places: Places) -> list[str]:
+def exported_studies(places: Places) -> list[str]:
     """Return the names of the studies that have results, in alphabetical order."""
     return sorted(found.parent.name for found in (places.folder / "results").glob("*/results.parquet"))
 

@@ -19,7 +19,7 @@ from ablations.conditions import (
 )
 from ablations.errors import StorageError
 from ablations.records import Query
-from ablations.scoring import repeated_share
+from ablations.scoring import JudgedTurn, repeated_share
 from ablations.store import Store, StoredResult
 
 PARAMETER_PREFIX = "param."
@@ -43,6 +43,19 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
         if result.trial in trials and result.query_id in by_id
     ]
     return pl.DataFrame(rows, schema=RESULT_SCHEMA)
+
+
+def judged_turns(store: Store, study: str, queries: Mapping[str, Query]) -> dict[int, list[JudgedTurn]]:
+    """Return every judged turn of a study by trial, in the order of the queries, which are given by id."""
+    places = {query_id: place for place, query_id in enumerate(queries)}
+    turns: dict[int, list[JudgedTurn]] = {}
+    for result in store.results(study):
+        if result.query_id in queries:
+            turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
+            turns.setdefault(result.trial, []).append(turn)
+    for of_trial in turns.values():
+        of_trial.sort(key=lambda turn: (places[turn.query.id], turn.turn))
+    return turns
 
 
 def write_results(frame: pl.DataFrame, path: Path) -> None:
@@ -96,6 +109,7 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
 
 
 def _schema() -> dict[str, Any]:
+    """Return the frame's columns with their types."""
     parameters: dict[str, Any] = {}
     for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
         kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in TEXT_PARAMETERS else pl.Float64

@@ -15,7 +15,7 @@ from ablations.closing import show_search
 from ablations.conditions import Condition
 from ablations.errors import StorageError
 from ablations.evaluation import Evaluator, Progress
-from ablations.greedy_search import Found, GreedySearch
+from ablations.greedy_search import FOUND_NOTE, Found, GreedySearch
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE, longest_condition
 from ablations.session import Session
 from ablations.store import Store
@@ -43,10 +43,11 @@ class SearchSession(Session):
         self._say_pace(done, time.monotonic() - begun, tracker.seconds - tracked)
         self._selection = [query.id for query in study.plan.halves.selection]
 
-    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
         from analysis.searches import SearchFindings
 
         assert self._found is not None  # `_evaluate` has come to its end
+        store.add_note(self.spec.name, FOUND_NOTE, self._found.to_dict())
         findings = SearchFindings.of(self._found, frame)
         show_search(self.console, findings)
         results = self.places.results(self.spec.name)

@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, Protocol
@@ -329,6 +329,21 @@ class SearchSpace:
     def without(self, name: str) -> "SearchSpace":
         """Return the space without one parameter; raise `SearchSpaceError` where another one requires it."""
         return SearchSpace(tuple(parameter for parameter in self.parameters if parameter.name != name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters in their order as plain JSON types."""
+        return {"parameters": [asdict(parameter) for parameter in self.parameters]}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "SearchSpace":
+        """Build the space from what `to_dict` returned, also after a way through JSON."""
+        parameters = []
+        for one in fields["parameters"]:
+            kept, requires = one["domain"], one["requires"]
+            options = tuple(typed_value(one["name"], value) for value in kept.get("options", ()))
+            domain = Choices(options) if options else Range(**kept)
+            parameters.append(Parameter(one["name"], domain, None if requires is None else Requirement(**requires)))
+        return cls(tuple(parameters))
 
     @property
     def size(self) -> int | None:

@@ -16,6 +16,7 @@ import polars as pl
 from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
+from ablations.cards import CARD_NOTE, StudyCard
 from ablations.closing import show_audit, show_findings, show_judging
 from ablations.conditions import Condition
 from ablations.confirmation import follow_up_account, follow_up_name
@@ -23,6 +24,7 @@ from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress
 from ablations.judges import Judge, audit_key
 from ablations.lengths import check_prompt_lengths
+from ablations.pages import AUDITS, Closing, Judging, log_audit, log_closing, recorded_in
 from ablations.places import Places, redacted
 from ablations.records import PaidReply, Usage
 from ablations.results import results_frame, write_results
@@ -143,23 +145,13 @@ class Session:
         self.judge.budget.spend(self._paid_before(store, study_id))
         account = self._account(study_id)
         ledger.open(account)
-        parameters = {
-            **self.options,
-            "model": identity["model"],
-            "engine": identity["engine"],
-            "queries_hash": identity["queries"],
-            **{f"judge.{name}": value for name, value in self.judge.identity.items() if name != "judge"},
-        }
-        files = {"search_space.toml": spec.file.text}
-        if spec.prepared is not None:
-            parameters |= {"pool": spec.prepared.chooser.pool.name, "allow_overlap": spec.prepared.allowed}
-            files["pool.txt"] = "".join(f"{note}\n" for note in spec.prepared.notes) or "nothing was left out\n"
-        description = str(spec.file.options.get("description", ""))
-        await tracker.start(study_id, description, parameters, files)
+        card = StudyCard.of(spec, self.options, identity, price)
+        store.add_note(spec.name, CARD_NOTE, card.to_dict())
+        await tracker.start(study_id, card.about, card.parameters, card.files, card.inputs)
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)
-            await self._close_books(store, tracker, account)
+            await self._close_books(store, tracker, account, card)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
             raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
@@ -207,34 +199,24 @@ class Session:
                 f"({cache.hit_rate:.0%}) were not computed again"
             )
 
-    async def _close_books(self, store: Store, tracker: Tracker, account: str) -> None:
+    async def _close_books(self, store: Store, tracker: Tracker, account: str, card: StudyCard) -> None:
         """Export the results of record, compute what the study found, show and log it."""
         spec, console, places = self.spec, self.console, self.places
         frame = results_frame(store, spec.name, spec.queries)
         path = places.results(spec.name)
         write_results(frame, path)
-        findings, files = await self._find(frame)
-        judging = store.paid(account)
-        cost = self.judge.budget.cost(judging)
-        audit = store.find_audit(audit_key(self.judge.identity))
-        show_judging(console, self.judge.name, judging, cost, audit)
-        metrics = findings.metrics() | {
-            "judge_calls": judging.calls,
-            "judge_prompt_tokens": judging.prompt_tokens,
-            "judge_completion_tokens": judging.completion_tokens,
-            "judge_cost_usd": cost,
-        }
-        tags = {"ablations.judge_audit": "none" if audit is None else audit["verdict"]}
-        tables = findings.tables() | ({} if audit is None else {"judge_audit": audit["table"]})
-        await tracker.log_findings(metrics, findings.headline, tables, findings.figures, tags)
-        await tracker.log_files([path, *files])
+        findings, files = await self._find(frame, store)
+        judging = Judging.of(store, account, self.judge.identity, self.judge.budget.price)
+        show_judging(console, self.judge.name, judging.usage, judging.cost, judging.audit)
+        closing = Closing(spec.name, card, frame, findings, judging, [path, *files])
+        await log_closing(tracker, closing, recorded_in(store, spec.name, spec.queries))
         console.print(f"results: {path}")
         console.print(
             f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
 
-    async def _find(self, frame: pl.DataFrame) -> tuple[Any, list[Path]]:
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
         """Compute and show what was found; return it with the files that belong to it."""
         # Imported late: figures and forests take seconds that a refused command should not cost.
         from analysis.findings import find
@@ -276,7 +258,7 @@ async def run_audit(
         given_back.callback(store.close)
         given_back.push_async_callback(judge.close)
         name = f"{judge.name} {judge.identity.get('model', '')}".strip()
-        tracker = Tracker(places.tracking_uri, places.artifacts, "judge-audits", name)
+        tracker = Tracker(places.tracking_uri, places.artifacts, AUDITS, name)
         await tracker.connect()
         account = uuid.uuid4().hex
         ledger = _Ledger(store)
@@ -285,9 +267,14 @@ async def run_audit(
         await judge.start()
         found = await audit(judge, planted, pairs)
         cost = judge.budget.cost(store.paid(account))
-        store.add_audit(audit_key(judge.identity), {"verdict": found.verdict, "table": found.table()})
+        kept = {
+            "id": account,
+            "name": name,
+            "judge": dict(judge.identity),
+            "metrics": found.metrics() | {"judge_cost_usd": cost},
+            "verdict": found.verdict,
+            "table": found.table(),
+        }
+        store.add_audit(audit_key(judge.identity), kept)
         show_audit(console, name, found, cost)
-        await tracker.start(account, found.verdict, dict(judge.identity), {})
-        metrics = found.metrics() | {"judge_cost_usd": cost}
-        await tracker.log_findings(metrics, found.verdict, {"judge_audit": found.table()}, {}, {})
-        await tracker.finish("FINISHED")
+        await log_audit(tracker, kept)

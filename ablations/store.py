@@ -84,6 +84,13 @@ _VECTORS = sa.Table(
     sa.Column("key", sa.String(32), primary_key=True),
     sa.Column("vector", sa.LargeBinary, nullable=False),
 )
+_NOTES = sa.Table(
+    "notes",
+    _METADATA,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
 _AUDITS = sa.Table(
     "audits",
     _METADATA,
@@ -216,6 +223,35 @@ class Store:
             for trial, query_id, turn, judge, completion, judgment in rows
         ]
 
+    def prompts(self, study: str, trial: int) -> dict[tuple[str, int], str]:
+        """Return the exact prompts of a trial by query id and turn."""
+        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key)
+        of_trial = sa.and_(_RESULTS.c.study == study, _RESULTS.c.trial == trial)
+        query = sa.select(_RESULTS.c.query_id, _RESULTS.c.turn, _COMPLETIONS.c.request).select_from(joined)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            rows = connection.execute(query.where(of_trial)).all()
+        return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
+
+    def studies(self) -> dict[str, str]:
+        """Return the ids of all studies by name, oldest first."""
+        query = sa.select(_STUDIES.c.name, _STUDIES.c.id).order_by(_STUDIES.c.created, _STUDIES.c.name)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return {row.name: row.id for row in connection.execute(query)}
+
+    def add_note(self, study: str, kind: str, record: Mapping[str, Any]) -> None:
+        """Keep the newest record of its kind about a study, for views that are made anew."""
+        with _storage_errors(self._url), self._engine.begin() as connection:
+            same = sa.and_(_NOTES.c.study == study, _NOTES.c.kind == kind)
+            connection.execute(_NOTES.delete().where(same))
+            text = json.dumps(record, ensure_ascii=False)
+            connection.execute(_NOTES.insert().values(study=study, kind=kind, record=text))
+
+    def notes(self, study: str) -> dict[str, dict[str, Any]]:
+        """Return the records about a study by kind."""
+        query = sa.select(_NOTES.c.kind, _NOTES.c.record).where(_NOTES.c.study == study)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return {kind: json.loads(record) for kind, record in connection.execute(query)}
+
     def find_study(self, name: str) -> dict[str, Any] | None:
         """Return what the study of this name was made from, or None."""
         record = self._scalar(sa.select(_STUDIES.c.identity).where(_STUDIES.c.name == name))
@@ -249,6 +285,12 @@ class Store:
         record = self._scalar(sa.select(_AUDITS.c.record).where(_AUDITS.c.judge == judge))
         return None if record is None else dict(json.loads(record))
 
+    def audits(self) -> list[dict[str, Any]]:
+        """Return the newest audit of every judge, oldest first."""
+        query = sa.select(_AUDITS.c.record).order_by(_AUDITS.c.created)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            return [json.loads(record) for record in connection.execute(query).scalars()]
+
     def find_vectors(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the embeddings that are kept under these keys."""
         found: dict[str, bytes] = {}
@@ -275,6 +317,7 @@ class Store:
             connection.execute(_STUDIES.delete().where(_STUDIES.c.name == name))
             connection.execute(_TRIALS.delete().where(_TRIALS.c.study == name))
             connection.execute(_RESULTS.delete().where(_RESULTS.c.study == name))
+            connection.execute(_NOTES.delete().where(_NOTES.c.study == name))
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table."""

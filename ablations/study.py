@@ -7,7 +7,7 @@ nor how results are drawn.
 import asyncio
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,7 @@ from ablations.design import SAMPLED, DesignPoint
 from ablations.errors import StorageError, StudyMismatchError
 from ablations.evaluation import Evaluator, TurnKeys
 from ablations.records import Query
+from ablations.results import judged_turns
 from ablations.scoring import JudgedTurn, Summary, summarise
 from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
@@ -112,7 +113,7 @@ class Study:
         known = {trial.user_attrs.get("design") for trial in trials}
         for index, point in enumerate(self._spec.design):
             if index not in known:
-                self._optuna.enqueue_trial(_to_optuna(self._spec.space, point.values), user_attrs={"design": index})
+                self._optuna.enqueue_trial(to_optuna(self._spec.space, point.values), user_attrs={"design": index})
 
     def _trials(self) -> Iterator[PlannedTrial]:
         """Hand out interrupted trials first, then new ones until the study has all of its trials."""
@@ -138,7 +139,8 @@ class Study:
                 "--fresh to start this one anew (stored completions are reused)"
             )
         reference = None if point.reference is None else self._spec.to_condition(point.reference)
-        return PlannedTrial(number, self._spec.to_condition(values), point, reference)
+        baseline = self._spec.file.baseline
+        return PlannedTrial(number, self._spec.to_condition(values), point, reference, index=index, baseline=baseline)
 
     async def _evaluate(self, trial: PlannedTrial, on_generated: Callable[[], None]) -> None:
         self.running[trial.number] = trial
@@ -171,14 +173,16 @@ class Study:
         if why is not None:
             check_replies(f"trial {trial.number} ({trial.label})", summary)
         state = "complete" if why is None else "failed"
-        record = trial.record(state, why, summary, generating)
+        record = trial.record(state, why, summary, generating, (started, time.time()), measured=not any(reused))
         self._store.add_trial(self._spec.name, trial.number, record)
-        # A trial that found answers in the store says nothing about the engine's speed.
-        seconds = None if any(reused) else generating
-        await self._tracker.log_trial(trial, summary, turns, why, started, seconds)
+        await self._log(trial.number, record, summary, turns)
         self._tell(trial, summary, state)
         del self.running[trial.number]
         self.finished.append(Finished(trial, summary, state))
+
+    async def _log(self, number: int, record: Mapping[str, Any], summary: Summary, turns: Sequence[JudgedTurn]) -> None:
+        prompt = self._store.prompts(self._spec.name, number).get((self._spec.queries[0].id, 1))
+        await self._tracker.log_trial(number, record, summary, turns, prompt)
 
     def _tell(self, trial: PlannedTrial, summary: Summary, state: str) -> None:
         if state == "complete":
@@ -197,11 +201,7 @@ class Study:
         with _storage_errors():
             frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
         told = {number for number, trial in frozen.items() if trial.state.is_finished()}
-        turns: dict[int, list[JudgedTurn]] = {}
-        for result in self._store.results(self._spec.name):
-            if result.trial in told and result.query_id in queries:
-                turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
-                turns.setdefault(result.trial, []).append(turn)
+        turns = judged_turns(self._store, self._spec.name, queries)
         records = self._store.trials(self._spec.name)
         # A trial in the store that Optuna still calls running was killed before it could be told.
         for number in sorted(told | (set(records) - set(frozen))):
@@ -209,13 +209,13 @@ class Study:
             if trial is None or number not in records or number not in turns or not _same(trial, records[number]):
                 raise StudyMismatchError(
                     f"the store and Optuna's database do not hold the same trial {number} of the study "
-                    f"{self._spec.name!r}: one of them was moved or replaced; put it back, or use --fresh to start the "
-                    "study anew (stored completions are reused)"
+                    f"{self._spec.name!r}: one of them was moved or replaced; put it back, make Optuna's anew from "
+                    "the store with: python -m ablations rebuild, or use --fresh to start the study anew (stored "
+                    "completions are reused)"
                 )
             summary, state = summarise(turns[number]), str(records[number]["state"])
             if not self._tracker.knows(number):
-                why = records[number]["failed_because"]
-                await self._tracker.log_trial(trial, summary, turns[number], why, time.time(), None)
+                await self._log(number, records[number], summary, turns[number])
             self.finished.append(Finished(trial, summary, state))
         return len(self.finished)
 
@@ -231,7 +231,7 @@ def _same(trial: PlannedTrial, record: dict[str, Any]) -> bool:
 
 def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
     """Return the Optuna study of this name, made if it does not exist."""
-    with _opening(storage_url) as storage:
+    with opening(storage_url) as storage:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize", load_if_exists=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -241,13 +241,13 @@ def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
 
 def delete_optuna_study(name: str, storage_url: str) -> None:
     """Drop the Optuna study of this name if it exists."""
-    with _opening(storage_url) as storage:
+    with opening(storage_url) as storage:
         if name in {study.study_name for study in storage.get_all_studies()}:
             optuna.delete_study(study_name=name, storage=storage)
 
 
 @contextmanager
-def _opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
+def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
     """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -281,7 +281,7 @@ def make_sampler(spec: StudySpec, trials_before: int) -> optuna.samplers.BaseSam
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:
+def to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:
     """Return values as Optuna keeps them: categories by their label."""
     return {
         name: format_value(value) if isinstance(space[name].domain, Choices) else value

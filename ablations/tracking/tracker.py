@@ -1,28 +1,28 @@
-"""MLflow: the only module that imports it. A parent run is a study, a child run is a trial.
+"""The tracker: one study's runs in MLflow, written in a thread of their own while the engine works.
 
-Knows what to log, not how it was computed. Everything here can be made anew from the store, so a study
-never reads its own state from MLflow, except which runs already exist.
+Knows what to log, not how it was computed.
 """
 
 import asyncio
 import json
-import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.conditions import format_value
-from ablations.errors import AblationError, StorageError, TrackingError
+from ablations.errors import AblationError, TrackingError
 from ablations.judges.prices import Price
-from ablations.places import redacted
+from ablations.records import Record
 from ablations.scoring import JudgedTurn, Summary
-from ablations.trials import PlannedTrial
+from ablations.tracking.client import failures, first_line, open_client
+from ablations.tracking.inputs import DataInput, log_inputs
+from ablations.tracking.metrics import completions_table, metric_name, trial_metrics
+from ablations.tracking.traces import TracedTrial, log_traces
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 KIND = "ablations.kind"
@@ -30,7 +30,28 @@ TRIAL = "ablations.trial"
 STUDY = "ablations.study"
 STUDY_ID = "ablations.study_id"
 PARENT = "mlflow.parentRunId"
+_NOTE = "mlflow.note.content"
+_KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}
+"""Runs to compare, which MLflow's pages call model training; left out, the pages guess and ask."""
+_HEADLINE = "ablations.headline"
 _PARAMETER_LIMIT = 500
+PROMPT_FILE = "prompt.txt"
+"""The artifact that holds the exact prompt of a study's first query."""
+_LATEST = 5
+"""Studies whose headlines an experiment's description shows."""
+
+
+@dataclass(frozen=True)
+class RoundPage(Record):
+    """A round of a search as its run shows it; `number` is the one of its first trial, tables are columns."""
+
+    number: int
+    name: str
+    started: float
+    ended: float
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    tables: Mapping[str, Mapping[str, list[Any]]]
 
 
 class Tracker:
@@ -55,6 +76,8 @@ class Tracker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._client: Any = None
         self._experiment_id = ""
+        self._study_id = ""
+        self._about = ""
         self._children: dict[int, str] = {}
         self.parent_id = ""
         self.seconds = 0.0
@@ -68,50 +91,48 @@ class Tracker:
         await self._call(self._connect)
 
     async def start(
-        self, study_id: str, description: str, parameters: Mapping[str, Any], files: Mapping[str, str]
+        self,
+        study_id: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        files: Mapping[str, str],
+        inputs: Sequence[DataInput] = (),
+        started: float | None = None,
     ) -> None:
         """Open or make the parent run of the study with this id; connects first if need be.
 
         The id is the store's: a study of the same name from elsewhere, or from before `--fresh`, has another one.
+        `description` is what the study is about; the experiment's description begins with it. `started` is in
+        seconds since the epoch, None for now.
 
         Raises:
             StorageError: MLflow's database cannot be used.
         """
-        await self._call(self._start, study_id, description, parameters, files)
+        await self._call(self._start, study_id, description, parameters, files, inputs, started)
 
     async def log_trial(
         self,
-        trial: PlannedTrial,
+        number: int,
+        record: Mapping[str, Any],
         summary: Summary,
         turns: Sequence[JudgedTurn],
-        why_failed: str | None,
-        started: float,
-        seconds: float | None,
+        prompt: str | None = None,
     ) -> None:
         """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead.
 
-        `why_failed` is None for a trial that counts. `started` is in seconds since the epoch; `seconds` is None
-        where answers came from the store.
+        `record` is what the store keeps of it, `prompt` the exact text that asked the first query's first turn.
         """
-        await self._call(self._log_trial, trial, summary, list(turns), why_failed, started, seconds)
+        await self._call(self._log_trial, number, record, summary, list(turns), prompt)
 
-    async def log_round(
-        self,
-        number: int,
-        name: str,
-        started: float,
-        parameters: Mapping[str, Any],
-        metrics: Mapping[str, float | None],
-        tables: Mapping[str, Mapping[str, list[Any]]],
-    ) -> None:
-        """Log a round of a search as a child run; `number` is the one of its first trial, tables are columns."""
+    async def log_round(self, page: RoundPage) -> None:
+        """Log a round of a search as a child run."""
 
         def log() -> None:
-            run_id = self._child(number, name, {KIND: "round"}, started)
-            self._log_parameters(run_id, parameters)
-            self._log_metrics(run_id, metrics)
-            self._log_tables(run_id, tables)
-            self._client.set_terminated(run_id, "FINISHED")
+            run_id = self._child(page.number, page.name, {KIND: "round"}, page.started)
+            self._log_parameters(run_id, page.parameters)
+            self._log_metrics(run_id, page.metrics)
+            self._log_tables(run_id, page.tables)
+            self._client.set_terminated(run_id, "FINISHED", int(page.ended * 1000))
 
         await self._call(log)
 
@@ -123,8 +144,24 @@ class Tracker:
         figures: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
-        """Log what was found on the parent run: numbers, headline, tables, figures and tags."""
+        """Log what was found on the parent run: numbers, description, tables, figures and tags.
+
+        The description's first line is the headline, which the experiment's description repeats.
+        """
         await self._call(self._log_findings, metrics, description, tables, figures, tags)
+
+    async def log_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep texts as artifacts of the parent run, by file name."""
+        for name, text in texts.items():
+            await self._call(lambda name=name, text=text: self._client.log_text(self.parent_id, text, name))
+
+    async def log_traces(self, trials: Sequence[TracedTrial]) -> None:
+        """Show these trials' turns as traces of their runs, and no others of this study."""
+
+        def log() -> None:
+            log_traces(self._client, self._uri, self._experiment_id, self._study_id, self._children, trials)
+
+        await self._call(log)
 
     async def log_files(self, paths: Sequence[Path]) -> None:
         """Keep files as artifacts of the parent run."""
@@ -135,10 +172,11 @@ class Tracker:
         """Whether a child run of the trial exists."""
         return trial in self._children
 
-    async def finish(self, status: str) -> None:
+    async def finish(self, status: str, ended: float | None = None) -> None:
         """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
+        when = None if ended is None else int(ended * 1000)
         try:
-            await self._call(lambda: self._client.set_terminated(self.parent_id, status))
+            await self._call(lambda: self._client.set_terminated(self.parent_id, status, when))
         except TrackingError:
             if status == "FINISHED":
                 raise
@@ -154,17 +192,26 @@ class Tracker:
                 work(*arguments)
             except AblationError:
                 raise
-            except _failures() as error:
+            except failures() as error:
                 raise TrackingError(
-                    f"MLflow failed: {_shown(error, self._uri)}; finished work is kept, run the same command again"
+                    f"MLflow failed: {first_line(error, self._uri)}; finished work is kept, run the same command again"
                 ) from error
             finally:
                 self.seconds += time.perf_counter() - begun
 
         await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
-    def _start(self, study_id: str, description: str, parameters: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    def _start(
+        self,
+        study_id: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        files: Mapping[str, str],
+        inputs: Sequence[DataInput],
+        started: float | None,
+    ) -> None:
         self._connect()
+        self._study_id, self._about = study_id, description
         self._experiment_id = self._find_experiment()
         found = self._search(f"tags.`{STUDY_ID}` = '{study_id}' and tags.`{KIND}` = 'study'")
         if found:
@@ -173,11 +220,15 @@ class Tracker:
             children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
             self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
         else:
-            tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, "mlflow.note.content": description}
-            self.parent_id = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
+            tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, _NOTE: description}
+            begun = None if started is None else int(started * 1000)
+            run = self._client.create_run(self._experiment_id, begun, tags, run_name=self._study)
+            self.parent_id = run.info.run_id
             self._log_parameters(self.parent_id, parameters)
         for name, text in files.items():
             self._client.log_text(self.parent_id, text, name)
+        log_inputs(self._client, self.parent_id, inputs)
+        self._describe_experiment()
 
     def _connect(self) -> None:
         if self._client is None:
@@ -188,7 +239,9 @@ class Tracker:
         if existing is not None:
             return str(existing.experiment_id)
         location = None if self._artifacts is None else (self._artifacts / self._experiment).as_uri()
-        return str(self._client.create_experiment(self._experiment, artifact_location=location))
+        return str(
+            self._client.create_experiment(self._experiment, artifact_location=location, tags=dict(_KIND_OF_PAGES))
+        )
 
     def _search(self, condition: str) -> "list[Run]":
         runs: list[Run] = []
@@ -201,27 +254,30 @@ class Tracker:
                 return runs
 
     def _log_trial(
-        self,
-        trial: PlannedTrial,
-        summary: Summary,
-        turns: list[JudgedTurn],
-        why_failed: str | None,
-        started: float,
-        seconds: float | None,
+        self, number: int, record: Mapping[str, Any], summary: Summary, turns: list[JudgedTurn], prompt: str | None
     ) -> None:
+        now = time.time()
         tags = {
             KIND: "trial",
-            "ablations.role": trial.point.role,
-            "ablations.condition_id": trial.condition.condition_id,
+            "ablations.role": record["role"],
+            "ablations.condition_id": record["condition_id"],
+            "ablations.label": record["label"],
         }
-        run_id = self._child(trial.number, trial.label, tags, started)
-        parameters = trial.condition.values() | {"role": trial.point.role, "replicate": trial.point.replicate}
+        name = record.get("run_name", record["label"])
+        run_id = self._child(number, name, tags, record.get("started", now))
+        parameters = record["values"] | {"role": record["role"], "replicate": record["replicate"]}
         self._log_parameters(run_id, parameters)
+        # A trial that found answers in the store says nothing about the engine's speed.
+        seconds = record["seconds"] if record.get("measured") else None
         self._log_metrics(run_id, trial_metrics(summary, seconds, self._price))
         self._log_tables(run_id, {"completions.json": completions_table(turns)})
+        if prompt is not None:
+            self._client.log_text(run_id, prompt, PROMPT_FILE)
+        why_failed = record["failed_because"]
         if why_failed is not None:
             self._client.set_tag(run_id, "ablations.failed_because", why_failed)
-        self._client.set_terminated(run_id, "FINISHED" if why_failed is None else "FAILED")
+        status, ended = "FINISHED" if why_failed is None else "FAILED", record.get("ended", now)
+        self._client.set_terminated(run_id, status, int(ended * 1000))
 
     def _child(self, number: int, name: str, tags: Mapping[str, str], started: float) -> str:
         """Return the id of the child run with this number, made if it does not exist."""
@@ -264,121 +320,19 @@ class Tracker:
         self._log_metrics(self.parent_id, {metric_name(name, "/"): value for name, value in metrics.items()})
         for name, text in tags.items():
             self._client.set_tag(self.parent_id, name, text)
-        self._client.set_tag(self.parent_id, "mlflow.note.content", description)
+        self._client.set_tag(self.parent_id, _NOTE, description)
+        self._client.set_tag(self.parent_id, _HEADLINE, description.partition("\n")[0])
+        self._describe_experiment()
         self._log_tables(self.parent_id, {f"tables/{name}.json": table for name, table in tables.items()})
         for name, figure in figures.items():
             self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
 
-
-def trial_metrics(summary: Summary, seconds: float | None, price: Price | None) -> dict[str, float | None]:
-    """Return a trial's numbers under their documented names; None where there is none.
-
-    `price` is of the judge's model; the cost is that of the judgments themselves, whichever run paid for them.
-    """
-    metrics: dict[str, float | None] = {
-        "score": summary.mean,
-        "score_low": summary.low,
-        "score_high": summary.high,
-        "coverage": summary.coverage,
-        "n_scored": summary.n_scored,
-        "mean_tokens": summary.mean_tokens,
-        "truncation_rate": summary.truncation_rate,
-        "repetition": summary.repetition,
-        "empty_rate": summary.empty_rate,
-        "prompt_tokens": summary.prompt_tokens,
-        "completion_tokens": summary.completion_tokens,
-        "seconds": seconds,
-        "tokens_per_second": summary.completion_tokens / seconds if seconds else None,
-    }
-    used = summary.judging
-    metrics |= {
-        "judge_calls": used.calls,
-        "judge_prompt_tokens": used.prompt_tokens,
-        "judge_completion_tokens": used.completion_tokens,
-        "judge_cost_usd": None if price is None else price.cost(used),
-    }
-    metrics |= {f"judge/{metric_name(name)}": value for name, value in summary.details.items()}
-    metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
-    metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
-    return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
-
-
-def metric_name(text: str, also: str = "") -> str:
-    """Return a text as (part of) a metric's name, in which MLflow takes few characters; `also` are taken too.
-
-    >>> metric_name("C++ (hard)")
-    'C__ _hard_'
-    """
-    return re.sub(rf"[^\w\- :{also}]", "_", text)
-
-
-def _shown(error: Exception, uri: str) -> str:
-    """Return an error's first line without the password that the address may hold."""
-    return str(error).splitlines()[0].replace(uri, redacted(uri))
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, OSError
-
-
-def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
-    """Return completions and judgments of a trial as columns."""
-    rows = [
-        {
-            "query_id": turn.query.id,
-            "category": turn.query.category,
-            "turn": turn.turn,
-            "query": turn.query.turns[turn.turn - 1],
-            "answer": turn.completion.answer,
-            "score": turn.judgment.score.value,
-            "unscored": turn.judgment.score.reason,
-            "judge": turn.judgment.judge,
-            "judge_reply": turn.judgment.replies[-1] if turn.judgment.replies else "",
-            "judge_asks": len(turn.judgment.replies),
-            "tokens": turn.completion.completion_tokens,
-            "finish_reason": turn.completion.finish_reason,
-            "raw_completion": turn.completion.text,
-        }
-        for turn in turns
-    ]
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def open_client(tracking_uri: str) -> "MlflowClient":
-    """Return a client; MLflow is imported here, since that takes seconds.
-
-    Raises:
-        StorageError: the database cannot be opened.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    import logging
-
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        client = MlflowClient(tracking_uri)
-        client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise StorageError(
-            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {_shown(error, tracking_uri)}; "
-            "check --tracking-uri, or move a damaged mlflow.db away"
-        ) from error
-    return client
-
-
-def ui_command(tracking_uri: str, artifacts: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the command and environment of a light MLflow UI: two processes instead of fifteen."""
-    import sys
-
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
-    command += ["--default-artifact-root", artifacts.as_uri(), "--host", host, "--port", str(port), "--workers", "1"]
-    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return command, {**os.environ, **light}
+    def _describe_experiment(self) -> None:
+        """Say what the experiment is about and what its latest studies found."""
+        runs = self._client.search_runs(
+            [self._experiment_id], f"tags.`{KIND}` = 'study'", order_by=["attributes.start_time DESC"], max_results=50
+        )
+        found = [(run.info.run_name, run.data.tags[_HEADLINE]) for run in runs if _HEADLINE in run.data.tags]
+        lines = [f"- **{name}**: {headline}" for name, headline in found[:_LATEST]]
+        text = "\n\n".join([self._about, *(["Latest studies:\n\n" + "\n".join(lines)] if lines else [])])
+        self._client.set_experiment_tag(self._experiment_id, _NOTE, text)

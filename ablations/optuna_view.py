@@ -1,0 +1,78 @@
+"""Optuna's view: the trials of a kept study, made anew as they were, so that the study can go on.
+
+Knows Optuna and what is kept of a study; neither MLflow nor how a study is run. The parameters are suggested by the
+study's own search space, as when it ran.
+"""
+
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from ablations.cards import typed_values
+from ablations.kept import KeptStudy
+from ablations.search_space import SearchSpace
+from ablations.study import opening, to_optuna
+
+
+def why_not(kept: KeptStudy) -> str | None:
+    """Return why the study's trials cannot be made anew, or None."""
+    known = kept.card.space is not None and all("point" in record for record in kept.recorded.trials.values())
+    return None if known else "its search space is not kept"
+
+
+def remake_trials(kept: KeptStudy, storage_url: str) -> None:
+    """Make the study's trials anew in a database that does not have it, where `why_not` has no objection.
+
+    A trial that was interrupted waits again, with the values that the design gives it.
+
+    Raises:
+        StorageError: the database cannot be used.
+    """
+    card, records = kept.card, kept.recorded.trials
+    assert card.space is not None
+    with opening(storage_url) as storage, warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(study_name=kept.name, storage=storage, direction="maximize")
+        for number in range(max(records, default=-1) + 1):
+            if number in records:
+                study.add_trial(_finished(card.space, records[number]))
+            elif number < len(card.design):
+                study.enqueue_trial(to_optuna(card.space, card.design[number]), user_attrs={"design": number})
+            else:
+                study.enqueue_trial({})  # its sampler chooses again
+
+
+def carry_over(name: str, old_url: str, new_url: str) -> bool:
+    """Copy a study from one of Optuna's databases to another; return whether it was there."""
+    with opening(old_url) as old, opening(new_url) as new:
+        if name not in {study.study_name for study in old.get_all_studies()}:
+            return False
+        optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
+    return True
+
+
+def known_studies(storage_url: str) -> set[str]:
+    """Return the names of the studies in a database of Optuna's."""
+    with opening(storage_url) as storage:
+        return {study.study_name for study in storage.get_all_studies()}
+
+
+def _finished(space: SearchSpace, record: Mapping[str, Any]) -> FrozenTrial:
+    suggested = FixedTrial(to_optuna(space, typed_values(record["point"])))
+    space.suggest(suggested)
+    complete = record["state"] == "complete"
+    trial = optuna.trial.create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.FAIL,
+        value=record["mean"] if complete else None,
+        params=suggested.params,
+        distributions=suggested.distributions,
+        user_attrs={} if record["index"] is None else {"design": record["index"]},
+    )
+    trial.datetime_start, trial.datetime_complete = (
+        datetime.fromtimestamp(record[name]) for name in ("started", "ended")
+    )
+    return trial

@@ -1,0 +1,76 @@
+"""What is logged of a trial: its numbers under their documented names, and its completions as a table.
+
+Knows summaries and judged turns; imports nothing of MLflow's.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ablations.judges.prices import Price
+from ablations.scoring import JudgedTurn, Summary
+
+
+def trial_metrics(summary: Summary, seconds: float | None, price: Price | None) -> dict[str, float | None]:
+    """Return a trial's numbers under their documented names; None where there is none.
+
+    `price` is of the judge's model; the cost is that of the judgments themselves, whichever run paid for them.
+    """
+    metrics: dict[str, float | None] = {
+        "score": summary.mean,
+        "score_low": summary.low,
+        "score_high": summary.high,
+        "coverage": summary.coverage,
+        "n_scored": summary.n_scored,
+        "mean_tokens": summary.mean_tokens,
+        "truncation_rate": summary.truncation_rate,
+        "repetition": summary.repetition,
+        "empty_rate": summary.empty_rate,
+        "prompt_tokens": summary.prompt_tokens,
+        "completion_tokens": summary.completion_tokens,
+        "seconds": seconds,
+        "tokens_per_second": summary.completion_tokens / seconds if seconds else None,
+    }
+    used = summary.judging
+    metrics |= {
+        "judge_calls": used.calls,
+        "judge_prompt_tokens": used.prompt_tokens,
+        "judge_completion_tokens": used.completion_tokens,
+        "judge_cost_usd": None if price is None else price.cost(used),
+    }
+    metrics |= {f"judge/{metric_name(name)}": value for name, value in summary.details.items()}
+    metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
+    metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
+    return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
+
+
+def metric_name(text: str, also: str = "") -> str:
+    """Return a text as (part of) a metric's name, in which MLflow takes few characters; `also` are taken too.
+
+    >>> metric_name("C++ (hard)")
+    'C__ _hard_'
+    """
+    return re.sub(rf"[^\w\- :{also}]", "_", text)
+
+
+def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
+    """Return completions and judgments of a trial as columns; the pages show the first ones without scrolling."""
+    rows = [
+        {
+            "query_id": turn.query.id,
+            "turn": turn.turn,
+            "score": turn.judgment.score.value,
+            "query": turn.query.turns[turn.turn - 1],
+            "answer": turn.completion.answer,
+            "unscored": turn.judgment.score.reason,
+            "category": turn.query.category,
+            "judge": turn.judgment.judge,
+            "judge_reply": turn.judgment.replies[-1] if turn.judgment.replies else "",
+            "judge_asks": len(turn.judgment.replies),
+            "tokens": turn.completion.completion_tokens,
+            "finish_reason": turn.completion.finish_reason,
+            "raw_completion": turn.completion.text,
+        }
+        for turn in turns
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
