@@ -10,7 +10,6 @@ QUICK_TESTS ?= yes
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(ACCELERATOR)
 EXTRAS := models,dev
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.py))
 
 # uv does not read pip's configuration. Hand on what is set there: $(call hand_on,UV_NAME,PIP_NAME,pip-option).
 comma := ,
@@ -73,9 +72,8 @@ ui: setup ## open the results in MLflow
 bench: setup ## measure throughput and start-up
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-notebooks: setup ## execute notebooks/NN_topic.py into .ipynb
-	$(if $(NOTEBOOKS),$(BIN)/jupytext --quiet --to ipynb $(NOTEBOOKS))
-	$(if $(NOTEBOOKS),$(BIN)/jupyter-execute --inplace $(NOTEBOOKS:.py=.ipynb))
+notebooks: setup ## execute notebooks/NN_topic.py into .ipynb, on your own mlruns
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 constraints: $(INSTALLED) ## resolve the dependencies afresh into constraints.txt
 	@$(call resolve,cpu) > $(VENV)/cpu.txt

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analysis.frames import query_scores
+from analysis.effects import baseline_trial, best_trial, worst_trial
+from analysis.frames import query_scores, trial_table
 
 FEWEST, MOST = 1, 12
 
@@ -42,6 +43,20 @@ class Example:
     query: str
     gain: float | None
     answers: Mapping[str, Answer]
+
+
+def telling_conditions(results: pl.DataFrame) -> dict[str, int]:
+    """Return the trials of the baseline, the best and the worst condition, by what they are called, each once."""
+    changes = dict(trial_table(results).select("trial", "change").iter_rows())
+    shown: dict[str, int] = {}
+    for name, trial in {
+        "baseline": baseline_trial(results),
+        "best": best_trial(results),
+        "worst": worst_trial(results),
+    }.items():
+        if trial is not None and trial not in shown.values():
+            shown[name if name == "baseline" else f"{name}: {changes[trial]}"] = trial
+    return shown
 
 
 def read_examples(results: pl.DataFrame, conditions: Mapping[str, int], queries: int = 3) -> list[Example]:

@@ -60,7 +60,7 @@ class Importances:
         return self.table.filter(pl.col("method") == method).sort("importance", descending=True)
 
 
-def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Importances:
+def importances(results: pl.DataFrame, draws: int | None = None, seed: int = 0) -> Importances:
     """Return the importances of the varied parameters from the designed conditions of a study.
 
     - `fanova` (Hutter et al. 2014, ICML): the share of the variance between conditions that a parameter's main
@@ -71,7 +71,7 @@ def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Imp
       no longer predicts in conditions that it was not fitted to, once the parameter's values are shuffled among them;
       about 0, or below, where it has no effect. Where the forest predicts no better than the mean, the rows are marked.
 
-    Each needs `LEAST_CONDITIONS`; trials of an optimiser are refused by all of them (`designs.DESIGNED`).
+    `draws` resamplings make the intervals, `DRAWS` where None. Each method needs `LEAST_CONDITIONS`; trials of an optimiser are refused by all of them (`designs.DESIGNED`).
     """
     design = read_design(results)
     if isinstance(design, str):
@@ -85,7 +85,7 @@ def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Imp
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     generator = np.random.default_rng(seed)
     resampled = _Resampled(design, methods)
-    for _ in range(draws):
+    for _ in range(DRAWS if draws is None else draws):
         queries = generator.integers(0, n_queries, n_queries)
         resampled.add(values[queries].mean(axis=0), generator)
     names = list(design.settings)

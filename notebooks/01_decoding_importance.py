@@ -11,72 +11,87 @@
 # %% [markdown]
 # # Which decoding parameters matter?
 #
-# Reads the results of record of the study `decoding` and shows what `analysis` makes of them. It computes nothing
-# itself. Another study: set `ABLATIONS_RESULTS` to its `results.parquet` before `make notebooks`.
+# Reads the results of record of a study and shows what `analysis` makes of them; it computes nothing itself. `STUDY`
+# is a study's name, the path of a `results.parquet`, or `runs:/ID` with the id of a study's run in MLflow.
 
 # %%
 # %matplotlib inline
 import os
-import warnings
-from pathlib import Path
-
-warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are not shown here
 
 from IPython.display import Markdown, display
 
 from ablations.errors import StorageError
-from analysis.findings import find
-from analysis.frames import load_results
+from analysis.report import About, study_report
+from analysis.sources import open_results
 
-path = Path(os.environ.get("ABLATIONS_RESULTS") or Path("..") / "mlruns" / "results" / "decoding" / "results.parquet")
+STUDY = "decoding"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+
 try:
-    results = load_results(path)
+    results = open_results(STUDY, MLRUNS)
 except StorageError as error:
-    raise SystemExit(f"{error}\nNo study yet? Run `make decoding`, then `make notebooks` again.") from None
-findings = find(results)
-display(Markdown(f"**{findings.headline}**"))
+    raise SystemExit(str(error)) from None
+report = study_report(results, About(STUDY, ()))
+display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]
-# ## Importance
+# ## How much each parameter matters
 #
-# The share of the variance between conditions that each parameter accounts for (fANOVA), with an interval from
-# resampling queries and conditions. A parameter without effect in a condition, such as top-p under greedy decoding,
-# has its neutral value there and is not dropped. Wide intervals mean that this study cannot rank the parameters.
+# Two answers to one question. **fanova** says what share of the variance between conditions a parameter explains by
+# itself. **permutation** asks what a forest, fitted to some conditions, no longer predicts in others once the
+# parameter is shuffled; a parameter without effect lies about 0. Both have intervals from resampling queries *and*
+# conditions: where the intervals of two bars overlap, this study does not rank the two. **ped-anova** looks at the
+# best tenth and needs 50 conditions. All are withheld for trials of an optimiser, which samples what it likes.
 
 # %%
-display(findings.figures.get("importance") or Markdown(f"No importances: {findings.no_importance}."))
+importance = report["Importance"]
+display(*(importance.figures[name] for name in ("importance",) if name in importance.figures))
+display(*importance.tables[:1], *(Markdown(text) for text in importance.text if text.startswith("No importance")))
 
 # %% [markdown]
 # ## One parameter at a time
 #
 # Each blue point changes one parameter and holds all others still; its bar is the 95 % interval of the difference,
-# paired over queries. Orange diamonds are what they are compared with. Grey points are all conditions of the study, in
+# paired over queries. Orange diamonds are what it is compared with. Grey points are all conditions of the study, in
 # which the other parameters move too.
 
 # %%
-for name, figure in findings.figures.items():
-    if name.startswith("parameter_"):
-        display(figure)
-
-# %% [markdown]
-# ## How large is noise?
-#
-# Two runs of one condition with different seeds. A smaller effect than this cannot be told from chance.
+effects = report["Effects"]
+display(*effects.figures.values())
 
 # %%
-findings.noise.select("label", "difference", "low", "high", "n")
+display(*effects.tables[:1])
 
 # %% [markdown]
-# ## Every condition
+# ## Along each parameter, and two at once
 #
-# Coverage is the share of completions that got a score; `mean` is over queries, in points of the judge's scale.
+# The mean over all conditions at a level, whatever the others do, with each query's own difficulty taken out. The map
+# shows temperature against the repetition penalty, where both are varied; an empty cell was not run.
 
 # %%
-findings.trials.select("label", "role", "mean", "coverage", "mean_tokens", "truncation_rate", "repetition")
+display(*(importance.figures[name] for name in importance.figures if name != "importance"))
+display(*importance.tables[1:])
+
+# %% [markdown]
+# ## How large is noise, and how many queries would it take?
+#
+# The same condition twice, with other seeds: a smaller effect than this cannot be told from chance. Two greedy runs
+# are identical on the CPU, which says nothing about sampling; look at the condition with a temperature.
+
+# %%
+display(*effects.tables[2:], *report["How many queries would show it"].tables)
+
+# %% [markdown]
+# ## Length, form and cost
+
+# %%
+display(*report["Length, form and cost"].figures.values())
 
 # %% [markdown]
 # ## What this cannot show
 #
-# The embedded default studies a 270M base model on eight queries with the `reference` judge, a proxy that compares with
-# a reference answer. It does not know what is true, and longer answers that say what the reference says score higher.
-# Take the figures as a demonstration of the tool, and your own model, queries and judge for a decision.
+# In the copy that comes with the project, a 270M base model answered eight queries and the `reference` judge scored:
+# a proxy that compares with a reference answer and does not know what is true. A longer answer that says more of what
+# the reference says scores higher, so that `max_tokens` partly measures the judge. Importances from fourteen
+# conditions have intervals from nearly nothing to nearly everything: they rank nothing. Take your own model, queries
+# and an audited judge for a decision.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ablations.tracking import open_client
+from analysis import importance
 from tests.servers import vllm_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; set ABLATIONS_DATA to the folder with icl_alignment/, mt_bench/ and urial/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_resamplings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies that end in a test close at once; what an interval covers is tested with `draws` given."""
+    monkeypatch.setattr(importance, "DRAWS", 4)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.alignment import alignment_gaps, alignment_table, missing_arms
 from analysis.confirmation import ConfirmationFindings
 from analysis.effects import paired_effects
-from analysis.examples import Example, read_examples
+from analysis.examples import Example, read_examples, telling_conditions
 from analysis.findings import Findings, find
 from analysis.frames import trial_scores, trial_table
 from analysis.importance import FANOVA
@@ -94,7 +94,7 @@ def study_report(results: pl.DataFrame, about: About, confirmed: pl.DataFrame | 
         _scores(findings),
         _answers(findings),
         _planning(findings),
-        _examples(results, findings),
+        _examples(results),
         Section("Method and limits", prose.METHOD),
     ]
     return Report(about, findings.headline, tuple(section for section in sections if _says_something(section)))
@@ -360,13 +360,8 @@ def _count(value: int | None) -> str:
     return "more than 100,000" if value is None else f"{value:,}"
 
 
-def _examples(results: pl.DataFrame, findings: Findings) -> Section:
-    named = {"baseline": findings.baseline, "best": findings.best, "worst": findings.worst}
-    changes = dict(findings.frames["trials"].select("trial", "change").iter_rows())
-    shown: dict[str, int] = {}
-    for name, trial in named.items():
-        if trial is not None and trial not in shown.values():
-            shown[name if name == "baseline" else f"{name}: {changes[trial]}"] = trial
+def _examples(results: pl.DataFrame) -> Section:
+    shown = telling_conditions(results)
     if len(shown) < 2:
         return Section("Answers side by side")
     return Section("Answers side by side", (prose.EXAMPLES,), examples=tuple(read_examples(results, shown)))

@@ -5,13 +5,16 @@ Knows templates and files, not what a report says.
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from ablations.errors import StorageError
+from analysis.examples import Example
 from analysis.report.content import Report
+from analysis.report.tables import cell
 
 FIGURES = "report_figures"
 
@@ -22,14 +25,9 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     Raises:
         StorageError: the folder cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("analysis.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=lambda name: name is not None and ".html" in name,
-    )
-    environment.filters |= {"embedded": _embedded, "cell": _cell, "quoted": _quoted}
+    pictures = {name: _png(figure) for section in report.sections for name, figure in section.figures.items()}
+    environment = _environment()
+    environment.filters["embedded"] = lambda name: f"data:image/png;base64,{base64.b64encode(pictures[name]).decode()}"
     pages = {
         folder / "report.html": environment.get_template("report.html.jinja").render(report=report),
         folder / "report.md": environment.get_template("report.md.jinja").render(report=report, figures=FIGURES),
@@ -38,9 +36,8 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for path, text in pages.items():
             path.write_text(text, encoding="utf-8")
-        for section in report.sections:
-            for name, figure in section.figures.items():
-                (folder / FIGURES / f"{name}.png").write_bytes(_png(figure))
+        for name, picture in pictures.items():
+            (folder / FIGURES / f"{name}.png").write_bytes(picture)
     except OSError as error:
         raise StorageError(
             f"the report cannot be written to {folder}: {error.strerror}; name another folder"
@@ -49,19 +46,35 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     return html, markdown
 
 
+class ExamplesPage:
+    """Answers side by side, as a notebook shows them; takes what `examples.read_examples` returns."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def _repr_html_(self) -> str:
+        environment = _environment()
+        style = environment.get_template("examples.css.jinja").render()
+        page = environment.get_template("examples.html.jinja").render(examples=self._examples)
+        return f"<style>:root {{ --line: #ccc; --soft: #666; --shade: #f5f7f9; }} {style}</style>{page}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("analysis.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=lambda name: name is not None and ".html" in name,
+    )
+    environment.filters |= {"cell": cell, "quoted": _quoted}
+    return environment
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _embedded(figure: Figure) -> str:
-    return f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
-
-
-def _cell(text: str) -> str:
-    """Return a text as a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _quoted(text: str) -> str:

@@ -27,7 +27,7 @@ class Table:
     def _repr_markdown_(self) -> str:
         """Return the table as Markdown, as a notebook shows it."""
         lines = [self.columns, tuple("---:" if number else "---" for number in self.numeric), *self.rows]
-        body = "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+        body = "\n".join(f"| {' | '.join(cell(text) for text in line)} |" for line in lines)
         return f"**{self.caption}**\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
@@ -77,7 +77,8 @@ def outcomes(row: Row) -> str:
     return f"{row['wins']} / {row['draws']} / {row['losses']}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return a text as a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

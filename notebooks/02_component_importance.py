@@ -1,0 +1,77 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which parts of the prompt matter?
+#
+# Rules, headings, demonstrations, how they are written, ordered and answered, and where an answer stops. The study
+# takes each component away from the full prompt (`--design leave-one-out`); with `--design factorial` and on/off
+# components the same cells show exact Shapley values. `STUDY` is a study's name, the path of a `results.parquet`, or
+# `runs:/ID`.
+
+# %%
+# %matplotlib inline
+import os
+
+from IPython.display import Markdown, display
+
+from ablations.errors import StorageError
+from analysis.report import About, study_report
+from analysis.sources import open_results
+
+STUDY = "components-loo"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+
+try:
+    results = open_results(STUDY, MLRUNS)
+except StorageError:
+    raise SystemExit(
+        f"No study {STUDY!r} has been run yet. Run it, then this again:\n"
+        f"    .venv/bin/python ablations/run.py --study components --design leave-one-out --name {STUDY}"
+    ) from None
+report = study_report(results, About(STUDY, ()))
+display(Markdown(f"**{report.headline}**"))
+
+# %% [markdown]
+# ## From the bare prompt to the full one
+#
+# A component's Shapley value is its mean contribution over all orders in which components can be added. The values
+# add up to the difference between the two grey bars. The table says how they were made: `exact` from all
+# combinations, otherwise estimated from those that were run. A bar that points down says that the prompt is better
+# without this component, for this model and judge, if its interval excludes 0.
+
+# %%
+components = report["Components"]
+display(*components.figures.values(), *components.tables)
+if not components.tables:
+    display(Markdown("This design does not tell on/off components apart; use `leave-one-out` or `factorial`."))
+
+# %% [markdown]
+# ## Each component taken away
+#
+# The loss against the full prompt, paired over queries, with p-values corrected for all of them together.
+
+# %%
+effects = report["Effects"]
+display(*effects.tables[:1], *effects.figures.values())
+
+# %% [markdown]
+# ## Scores by turn and category
+
+# %%
+display(*report["Scores"].figures.values())
+
+# %% [markdown]
+# ## What this cannot show
+#
+# In the copy that comes with the project, a 270M base model answered six queries and the `reference` judge scored, a
+# proxy without an LLM. No interval excludes 0: whether rules or demonstrations help this model is not decided. A
+# larger model may use a component that this one ignores. The proxy does not see tone, so that the style of
+# demonstrations, which is what URIAL's rules and answers are written for, can hardly move its scores.

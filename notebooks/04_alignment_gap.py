@@ -1,0 +1,53 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How far from an aligned model?
+#
+# Several models on the same queries: zero-shot, with URIAL's prompt in context, and as aligned models with their chat
+# template. `STUDY` is the name of a study of several models; each model's results lie beside it as `STUDY.MODEL`.
+
+# %%
+# %matplotlib inline
+import os
+
+from IPython.display import Markdown, display
+
+from ablations.errors import StorageError
+from analysis.report import About, models_report
+from analysis.sources import open_models
+
+STUDY = "alignment"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+
+try:
+    frames = open_models(STUDY, MLRUNS)
+except StorageError as error:
+    raise SystemExit(str(error)) from None
+report = models_report(frames, About(STUDY, ()))
+display(Markdown(f"**{report.headline}**"))
+
+# %% [markdown]
+# ## Turn 1 and turn 2
+#
+# The paper's claim is that in-context learning stays behind aligned models, most of all in the second turn, which no
+# demonstration in the prompt shows. Look at the gap "in context" to "aligned" on each turn.
+
+# %%
+models = report["Models side by side"]
+display(*models.figures.values(), *models.tables)
+
+# %% [markdown]
+# ## What this cannot show
+#
+# In the copy that comes with the project, the aligned model (135M parameters) is another and smaller model than the
+# base model (270M), so that the gap between them mixes alignment with everything else in which they differ. Eight
+# queries and a proxy judge: no gap on turn 1 or 2 is decided. For the claim itself take a base model and its own
+# instruct version, an audited LLM judge and MT-Bench's 80 questions.
