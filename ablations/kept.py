@@ -28,6 +28,7 @@ from ablations.trials import readable_name
 _SEARCHED = (CANDIDATE, HELD_BACK)
 """Roles of a greedy search, whose trials have names of their own."""
 _NEEDED = {"trial", "condition_id", "role", "label", "state", "query_id", "turn", "query", "answer", "judge", "score"}
+_NEEDED |= {"unscored", "prompt_tokens", "completion_tokens", "truncated", "seed"}
 """Columns without which a frame is no study's."""
 _DESCRIBED = ("condition_id", "role", "replicate", "varied", "reference", "label", "state", "failed_because", "active")
 
