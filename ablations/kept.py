@@ -13,6 +13,7 @@ import polars as pl
 
 from ablations.cards import CARD_NOTE, StudyCard, query_input
 from ablations.conditions import content_hash
+from ablations.confirmation import follow_up_account
 from ablations.design import BASELINE
 from ablations.errors import StorageError
 from ablations.greedy_search import CANDIDATE, FOUND_NOTE, HELD_BACK, ROUND_NOTE, Found
@@ -89,13 +90,19 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Kept
         card=card,
         recorded=Recorded(complete, recorded.turns, recorded.prompts),
         frame=results_frame(store, name, card.queries),
-        judging=Judging.of(store, study_id, identity["judge"], card.price),
+        judging=Judging.of(store, _account(store, study_id, identity), identity["judge"], card.price),
         rounds=tuple(sorted(rounds, key=lambda page: page.number)),
         found=found,
         finished=found is not None if searches else planned and bool(complete),
         lacking=tuple(lacking),
         confirms=identity.get("confirms"),
     )
+
+
+def _account(store: Store, study_id: str, identity: Mapping[str, Any]) -> str:
+    """Return what a study's judging was paid from: a confirmation pays from one that belongs to its study."""
+    confirmed = dict(store.studies()).get(str(identity.get("confirms")))
+    return study_id if confirmed is None else follow_up_account(confirmed)
 
 
 def exported_study(name: str, places: Places) -> KeptStudy:

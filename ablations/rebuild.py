@@ -23,7 +23,7 @@ from ablations.greedy_search import CANDIDATE
 from ablations.kept import KeptStudy, exported_study, stored_study
 from ablations.optuna_view import carry_over, known_studies, remake_trials, why_not
 from ablations.pages import AUDITS, Closing, log_audit, log_closing
-from ablations.places import Places, check_sqlite
+from ablations.places import Places, check_sqlite, redacted
 from ablations.results import write_results
 from ablations.scoring import summarise
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
@@ -116,7 +116,8 @@ class _Rebuild:
             asyncio.run(self._write())
             if not self._made:
                 raise StorageError("nothing could be rebuilt, as said above; the old views stand as they were")
-            moved = self._tracking.put_in_place(self._kept) + self._storage.put_in_place(self._kept)
+            moved = self._storage.put_in_place(self._kept)
+            moved += self._tracking.put_in_place(self._kept)  # last: from here on the new artifacts belong to it
         except BaseException:
             if self._moves_artifacts:
                 shutil.rmtree(self._new_artifacts, ignore_errors=True)
@@ -126,7 +127,11 @@ class _Rebuild:
             self._storage.discard()
         if self._moves_artifacts:
             moved += move_folders(self._new_artifacts.parent, self._new_artifacts, self._kept / "artifacts")
-        self._say(f"{self._made} rebuilt; browse them with: python -m ablations ui --mlruns {self._places.folder}")
+        server = self._places.artifacts is None
+        shown = (
+            redacted(self._places.tracking_uri) if server else f"python -m ablations ui --mlruns {self._places.folder}"
+        )
+        self._say(f"{self._made} rebuilt; browse them with: {shown}")
         if moved:
             self._say(f"what stood there before is in {self._kept}; delete it when it is needed no more")
 

@@ -131,20 +131,18 @@ def baseline_trial(results: pl.DataFrame) -> int | None:
 
 
 def best_trial(results: pl.DataFrame) -> int | None:
-    """Return the complete trial with the highest mean, A/A replicates left out; the earliest of equals."""
-    return _extreme(results, descending=True)
+    """Return the trial of the condition with the highest mean, replicates averaged; the earliest of equals."""
+    return _extreme(results, 1)
 
 
 def worst_trial(results: pl.DataFrame) -> int | None:
-    """Return the complete trial with the lowest mean, A/A replicates left out; the earliest of equals."""
-    return _extreme(results, descending=False)
+    """Return the trial of the condition with the lowest mean, replicates averaged; the earliest of equals."""
+    return _extreme(results, -1)
 
 
-def _extreme(results: pl.DataFrame, descending: bool) -> int | None:
-    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    if table.is_empty():
-        return None
-    return int(table.sort(["mean", "trial"], descending=[descending, False]).get_column("trial")[0])
+def _extreme(results: pl.DataFrame, sign: int) -> int | None:
+    scores = condition_scores(results)
+    return scores.trials[int((sign * np.nanmean(scores.values, axis=0)).argmax())] if scores.trials else None
 
 
 def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:

@@ -71,7 +71,8 @@ def importances(results: pl.DataFrame, draws: int | None = None, seed: int = 0) 
       no longer predicts in conditions that it was not fitted to, once the parameter's values are shuffled among them;
       about 0, or below, where it has no effect. Where the forest predicts no better than the mean, the rows are marked.
 
-    `draws` resamplings make the intervals, `DRAWS` where None. Each method needs `LEAST_CONDITIONS`; trials of an optimiser are refused by all of them (`designs.DESIGNED`).
+    `draws` resamplings make the intervals, `DRAWS` where None. Each method needs `LEAST_CONDITIONS`; trials of an
+    optimiser are refused by all of them (`designs.DESIGNED`).
     """
     design = read_design(results)
     if isinstance(design, str):

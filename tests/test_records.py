@@ -8,6 +8,7 @@ import pytest
 
 from ablations.errors import QueryError
 from ablations.records import Completion, Judgment, Prompt, Query, Record, Score, Usage
+from ablations.tracking import DataInput, RoundPage
 
 RECORDS: list[Record] = [
     Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
@@ -19,6 +20,8 @@ RECORDS: list[Record] = [
     Judgment("reference", Score(7.0), ("first", "raw reply\n[[7]]"), {"similarity": 0.5}, Usage(2, 30, 4)),
     Judgment("reference", Score(None, "no reference")),
     Usage(3, 100, 20),
+    DataInput("instructions", "3e3adf5e3782e808", "evaluation", {"id": "string"}, {"rows": 6}),
+    RoundPage(1, "round 1: a of 2", 1.5, 2.5, {"kept": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
 ]
 
 

@@ -43,6 +43,7 @@ def fill(store: Store, study: str = "s") -> None:
     store.add_reply("account", REPLY)
     store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
     store.add_vectors({"v": b"1234"})
+    store.add_note(study, "card", {"about": "this"})
 
 
 def test_records_come_back_as_they_were_stored(store: Store) -> None:
@@ -112,7 +113,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     before = store.counts()
     store.close()
     again = Store(url)
-    tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors")
+    tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors", "notes")
     assert again.counts() == before == dict.fromkeys(tables, 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
@@ -254,3 +255,27 @@ def test_vectors_are_found_by_key_and_the_first_one_stays(store: Store) -> None:
     many = {f"k{number}": b"x" for number in range(1200)}  # more than one query takes
     store.add_vectors(many)
     assert store.find_vectors(list(many)) == many
+
+
+def test_the_newest_note_of_a_kind_counts_and_goes_with_its_study(store: Store) -> None:
+    store.add_note("s", "card", {"about": "this"})
+    store.add_note("s", "card", {"about": "that"})
+    store.add_note("s", "found", {})
+    store.add_note("other", "card", {"about": "another"})
+    assert store.notes("s") == {"card": {"about": "that"}, "found": {}}
+    store.forget_study("s")
+    assert store.notes("s") == {}
+    assert store.notes("other") == {"card": {"about": "another"}}
+
+
+def test_a_trials_exact_prompts_are_known_by_query_and_turn(store: Store) -> None:
+    store.add_completion("c", {"prompt": {"text": "exactly this"}}, COMPLETION)
+    store.add_result("s", 0, "q1", 1, "reference", ("c", "j"))
+    store.add_result("s", 1, "q2", 2, "reference", ("c", "j"))
+    assert store.prompts("s", 0) == {("q1", 1): "exactly this"}
+    assert store.prompts("s", 1) == {("q2", 2): "exactly this"}
+
+
+def test_studies_are_listed_with_their_ids(store: Store) -> None:
+    ids = [store.add_study(name, {}) for name in ("one", "two")]
+    assert store.studies() == dict(zip(("one", "two"), ids, strict=True))
