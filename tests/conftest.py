@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ablations.tracking import open_client
-from analysis import importance
+from analysis import figures, importance
 from tests.servers import vllm_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,9 +23,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def few_resamplings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies that end in a test close at once; what an interval covers is tested with `draws` given."""
+def quick_closing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies that end in a test close at once: few resamplings, and one figure outside of the tests of analysis."""
     monkeypatch.setattr(importance, "DRAWS", 4)
+    if "analysis" not in request.path.parts:
+        monkeypatch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
 
 
 @pytest.fixture(scope="session")
