@@ -78,7 +78,7 @@ def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Imp
         return Importances(pl.DataFrame(schema=IMPORTANCE_SCHEMA), dict.fromkeys(LEAST_CONDITIONS, design))
     values = design.filled
     n_queries, n_conditions = values.shape
-    withheld = _withheld(values)
+    withheld = _withheld(values) if design.settings else dict.fromkeys(LEAST_CONDITIONS, "no parameter has two values")
     methods = [method for method in LEAST_CONDITIONS if method not in withheld]
     if not methods:
         return Importances(pl.DataFrame(schema=IMPORTANCE_SCHEMA), withheld)
@@ -105,7 +105,7 @@ def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Imp
 def _withheld(values: Floats) -> dict[str, str]:
     """Return the methods that these scores, shape (queries, conditions), do not allow, with the reason."""
     n_conditions = values.shape[1]
-    if n_conditions > 1 and values.mean(axis=0).std() == 0:
+    if n_conditions > 1 and np.ptp(values.mean(axis=0)) == 0:
         return dict.fromkeys(LEAST_CONDITIONS, "all conditions scored the same")
     return {
         method: f"{n_conditions} conditions are too few; {method} needs {least}"
