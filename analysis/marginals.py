@@ -39,7 +39,8 @@ def marginal_curves(results: pl.DataFrame, seed: int = 0, draws: int = DRAWS) ->
     The band resamples queries and conditions at once (the pigeonhole bootstrap of Owen 2007, Annals of Applied
     Statistics 1:2, which is rather too wide), after each query's own mean has been taken out, as for comparisons
     within subjects (Loftus and Masson 1994): it says how sure the shape of the curve is, not how hard the queries are.
-    A level with one condition has the uncertainty of its queries alone; with one query there is no band. Empty where trials come from an optimiser.
+    A level with one condition has the uncertainty of its queries alone; with one query there is no band. Empty where
+    trials come from an optimiser.
     """
     design = read_design(results)
     if isinstance(design, str):

@@ -42,10 +42,12 @@ def study(
     """
     table = np.asarray(scores, dtype=np.float64)
     table = table[:, None, :] if table.ndim == 2 else table
-    queries, turns, trials = table.shape
+    trials = table.shape[2]
     settings = settings or {}
     stored = {
-        f"param.{name}": [next(one for one in values if one is not None) if value is None else value for value in values]
+        f"param.{name}": [
+            next(one for one in values if one is not None) if value is None else value for value in values
+        ]
         for name, values in settings.items()
     }
     neutral = {"param.temperature": 1.0, "param.top_p": 1.0, "param.top_k": 0, "param.min_p": 0.0}
@@ -87,7 +89,9 @@ def study(
     return cells.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
 
 
-def judge_scores(generator: np.random.Generator, shape: tuple[int, ...], shifts: Any = 0.0, discrete: bool = True) -> Floats:
+def judge_scores(
+    generator: np.random.Generator, shape: tuple[int, ...], shifts: Any = 0.0, discrete: bool = True
+) -> Floats:
     """Return scores of this shape, whose first axis is queries: a query's difficulty, a shift, and noise.
 
     Discrete ones are whole numbers from 1 to 10. `shifts` broadcasts to the shape.

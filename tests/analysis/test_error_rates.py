@@ -70,7 +70,9 @@ def test_the_planned_number_of_queries_has_the_promised_power(effect: float, spr
     for name, level in (("queries", 0.05), ("queries_corrected", 0.005)):
         differences = np.random.default_rng(7).normal(effect, spread, (row[name], 2 * STUDIES))
         shown[name] = np.mean([value < level for value in t_tests(differences) if value is not None])
-    print(f"power | effect {effect}, spread {spread} | {shown} with {row['queries']}, {row['queries_corrected']} queries")
+    print(
+        f"power | effect {effect}, spread {spread} | {shown} with {row['queries']}, {row['queries_corrected']} queries"
+    )
     assert all(0.77 <= power <= 0.85 for power in shown.values())
 
 

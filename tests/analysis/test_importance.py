@@ -124,7 +124,7 @@ def test_optunas_best_tenth_misranks_even_a_designed_study_and_the_best_half_doe
 
 
 def conditional(effect: float) -> pl.DataFrame:
-    """Half of the conditions are greedy, which costs 2 points; top_p, without effect there, moves others by `effect`."""
+    """Half of the conditions are greedy, which costs 2 points; top_p moves the others by `effect`."""
     temperatures = [0.0, 0.7] * 20
     top_ps = [None if temperature == 0 else [0.5, 0.7, 0.9][at // 2 % 3] for at, temperature in enumerate(temperatures)]
     means = [2.0 if top_p is None else 4 + effect * (top_p - 0.7) * 5 for top_p in top_ps]

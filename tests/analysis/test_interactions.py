@@ -64,7 +64,9 @@ def test_what_the_conditions_cannot_tell_apart_has_a_reason_and_no_figure() -> N
         "the conditions do not tell this product from the effects of single parameters"
     }
     moved_together = [(a, b, b) for a, b in product(["on", "off"], repeat=2)]
-    rows = {(row["first"], row["second"]): row for row in interaction_effects(of_corners(moved_together, len)).to_dicts()}
+    rows = {
+        (row["first"], row["second"]): row for row in interaction_effects(of_corners(moved_together, len)).to_dicts()
+    }
     assert rows["rules", "headings"]["reason"] == "the conditions do not tell it from rules × style"
     assert rows["headings", "style"]["difference"] is None
 
