@@ -76,7 +76,7 @@ def importances(results: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> Imp
 
     Intervals say how far the ranking would change with other queries and conditions. They are not calibrated to 95 %:
     trees fitted to few conditions are biased, and in simulated studies of 30 conditions those of `fanova` held the
-    share that 400 conditions have in five to nine studies of ten.
+    share that 400 conditions have in four to nine studies of ten.
 
     Each needs `LEAST_CONDITIONS`; trials of an optimiser are refused by all of them (`designs.DESIGNED`).
     """
