@@ -155,6 +155,8 @@ def _headline(
         return "No headline: the baseline or every other condition lacks enough scores."
     rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
     baseline_label = rows[baseline]["label"]
+    if lead is None and best != baseline:
+        return "No headline: no query was scored under both the best condition and the baseline."
     if lead is None:
         return f"None of {rivals} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."
     against, corrected = lead

@@ -68,7 +68,8 @@ def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: flo
     The percentiles are those of Hesterberg's expanded percentile interval (2015, The American Statistician
     69:4): plain percentile intervals are too narrow at the few queries of a small study, and a
     studentised bootstrap is wild where most differences are 0. Below twelve queries, where resampling cannot
-    cover, Student's t takes its place.
+    cover, Student's t takes its place. No interval knows of changes that no query showed: with eight queries of which
+    three in ten change, all upwards, it covers the truth in three studies of four.
     """
     found: list[Interval | None] = [None] * values.shape[1]
     upper = 0.5 + level / 2

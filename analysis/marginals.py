@@ -39,7 +39,8 @@ def marginal_curves(results: pl.DataFrame, seed: int = 0, draws: int = DRAWS) ->
     The band resamples queries and conditions at once (the pigeonhole bootstrap of Owen 2007, Annals of Applied
     Statistics 1:2, which is rather too wide), after each query's own mean has been taken out, as for comparisons
     within subjects (Loftus and Masson 1994): it says how sure the shape of the curve is, not how hard the queries are.
-    A level with one condition has the uncertainty of its queries alone. Empty where trials come from an optimiser.
+    A level with one condition has the uncertainty of its queries alone; with one query there is no band. Empty where
+    trials come from an optimiser.
     """
     design = read_design(results)
     if isinstance(design, str):
@@ -83,11 +84,14 @@ class _Bands:
         self._drawn = resampled_counts(len(values), draws, seed) @ self._centred / len(values)
         self._generator = np.random.default_rng(seed)
 
-    def of(self, members: list[int]) -> tuple[float, float, float]:
-        """Return the mean of some conditions and the ends of its band."""
+    def of(self, members: list[int]) -> tuple[float, float | None, float | None]:
+        """Return the mean of some conditions and the ends of its band, which a single query does not have."""
+        mean = self._level + float(self._centred[:, members].mean())
+        if len(self._centred) < 2:
+            return mean, None, None
         means = self._level + _over_conditions(self._drawn[:, members], self._generator)
         low, high = np.quantile(means, [0.025, 0.975])
-        return self._level + float(self._centred[:, members].mean()), float(low), float(high)
+        return mean, float(low), float(high)
 
 
 def _over_conditions(drawn: Floats, generator: np.random.Generator) -> Floats:

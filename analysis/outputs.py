@@ -14,6 +14,7 @@ from analysis.frames import condition_scores, trial_table
 from analysis.intervals import clustered_mean, mean_intervals, wilson_interval
 
 _PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
+_MOST = {"tokens": np.inf, "truncation": 1, "repetition": 1}
 _DESCRIBED: dict[str, Any] = {"trial": pl.Int64, "change": pl.String, "role": pl.String}
 COST_SCHEMA: dict[str, Any] = {
     **_DESCRIBED,
@@ -56,10 +57,11 @@ def cost_table(results: pl.DataFrame) -> pl.DataFrame:
             described = {name: row[name] for name in _DESCRIBED}
             total = row["prompt_tokens"] + row["mean_tokens"]
             rows.append({**described, **numbers, **tokens, "tokens": total, "characters": lengths[row["trial"]]})
-    best_so_far = -np.inf
+    last = (np.inf, -np.inf)
     for row in sorted(rows, key=lambda row: (row["tokens"], -row["mean"])):
-        row["front"] = row["mean"] > best_so_far
-        best_so_far = max(best_so_far, row["mean"])
+        own = (row["tokens"], row["mean"])
+        row["front"] = own == last or row["mean"] > last[1]
+        last = own if row["front"] else last
     return pl.DataFrame(rows, schema=COST_SCHEMA, orient="row")
 
 
@@ -78,7 +80,8 @@ def text_table(results: pl.DataFrame) -> pl.DataFrame:
         for name, column in _PROPERTIES.items():
             found = clustered_mean(own.get_column(column).cast(pl.Float64).to_numpy(), queries)
             low, high = wilson_interval(found.value, n) if name == "truncation" else (found.low, found.high)
-            row |= {name: found.value, f"{name}_low": None if low is None else max(low, 0.0), f"{name}_high": high}
+            low, high = (None if end is None else float(np.clip(end, 0, _MOST[name])) for end in (low, high))
+            row |= {name: found.value, f"{name}_low": low, f"{name}_high": high}
         rows.append({**row, "n": n})
     return pl.DataFrame(rows, schema=TEXT_SCHEMA, orient="row")
 

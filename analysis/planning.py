@@ -37,7 +37,7 @@ class Spread:
         of_seeds: standard deviation of a query's score between two seeds of one condition, from the A/A replicates;
             0 where all are identical, None where there are none.
         conditions: how many conditions are compared with the baseline.
-        queries: how many queries they share.
+        queries: how many queries a condition shares with the baseline, the median over conditions.
     """
 
     of_differences: float
@@ -58,16 +58,19 @@ class Spread:
 
 def observed_spread(results: pl.DataFrame) -> Spread | None:
     """Return how much differences vary in a study; None without a baseline, another condition, or two queries."""
-    baseline, scores = baseline_trial(results), condition_scores(results)
-    others = [trial for trial in scores.trials if trial != baseline]
+    # Trials, not conditions: averaged replicates of the baseline would hide a part of the noise of one seed.
+    baseline, scores = baseline_trial(results), trial_scores(results)
+    others = [trial for trial in condition_scores(results).trials if trial != baseline]
     if baseline is None or not others:
         return None
     differences = scores.of(others) - scores.of([baseline])
-    enough = (~np.isnan(differences)).sum(axis=0) >= 2
+    shared = (~np.isnan(differences)).sum(axis=0)
+    enough = shared >= 2
     if not enough.any():
         return None
     variances = np.nanvar(differences[:, enough], axis=0, ddof=1)
-    return Spread(float(np.sqrt(variances.mean())), _seed_spread(results), int(enough.sum()), len(scores.queries))
+    queries = int(np.median(shared[enough]))
+    return Spread(float(np.sqrt(variances.mean())), _seed_spread(results), int(enough.sum()), queries)
 
 
 def _seed_spread(results: pl.DataFrame) -> float | None:

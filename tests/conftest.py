@@ -24,9 +24,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_closing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies that end in a test close at once: few resamplings, and one figure outside of the tests of analysis."""
-    monkeypatch.setattr(importance, "DRAWS", 4)
+    """Studies that end in a test close at once: few resamplings and one figure, but in the tests of analysis."""
     if "analysis" not in request.path.parts:
+        monkeypatch.setattr(importance, "DRAWS", 4)
         monkeypatch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
 
 

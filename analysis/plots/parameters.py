@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
-METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best tenth"}
+METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best half"}
 """What the importance of each method says, as the legend has it."""
 
 
@@ -83,9 +83,9 @@ def draw_marginal(parameter: str, marginals: pl.DataFrame, axes: Axes, judge: st
     """Draw the mean score along one parameter with its band. Takes the frame of `marginals.marginal_curves`."""
     rows = marginals.filter(pl.col("parameter") == parameter).sort("position").to_dicts()
     at = [row["position"] for row in rows]
-    low, high, mean = ([row[name] for row in rows] for name in ("low", "high", "mean"))
     counted = sum(row["conditions"] for row in rows)
     if rows[0]["numeric"]:
+        low, high, mean = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("low", "high", "mean"))
         axes.fill_between(at, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % band")
         axes.plot(at, mean, "o-", color=BLUE)
     else:

@@ -23,6 +23,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.bbox": "tight",
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "text.parse_math": False,  # labels hold stop strings and file names
 }
 
 

@@ -13,7 +13,7 @@ CONFIRMATION = (
 IMPORTANCE = (
     "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
     "how much of that variance a forest no longer predicts once the parameter is shuffled, so that a parameter "
-    "without effect lies about 0. ped-anova: how far the best tenth of the conditions differs from all in this "
+    "without effect lies about 0. ped-anova: how far the best half of the conditions differs from all in this "
     "parameter.",
     "Intervals resample queries and conditions; where they overlap, the order means little. A parameter that has "
     "no effect in a condition, such as top-p under greedy decoding, stands for all its values there.",
