@@ -6,6 +6,7 @@ UV_VERSION := 0.13.8
 ACCELERATOR ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 ARGS ?=
 QUICK_TESTS ?= yes
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(ACCELERATOR)
@@ -55,15 +56,16 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile | $(BIN)/uv
 decoding: setup ## run the study of decoding parameters
 	$(BIN)/python ablations/run.py --study decoding $(ARGS)
 
-test: setup ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run all tests: the quick ones side by side, then those that load models
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: setup ## lint, format, types and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict ablations analysis
 ifeq ($(QUICK_TESTS),yes)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 endif
 
 ui: setup ## open the results in MLflow

@@ -22,12 +22,13 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def quick_closing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies that end in a test close at once: few resamplings and one figure, but in the tests of analysis."""
-    if "analysis" not in request.path.parts:
-        monkeypatch.setattr(importance, "DRAWS", 4)
-        monkeypatch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
+@pytest.fixture(scope="session", autouse=True)
+def quick_closing() -> Iterator[None]:
+    """Studies that end in a test close at once: few resamplings and one figure. Tests of analysis have all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "DRAWS", 4)
+        patch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
+        yield
 
 
 @pytest.fixture(scope="session")
