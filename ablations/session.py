@@ -215,6 +215,7 @@ class Session:
             f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
+        console.print(f"one page on it: python -m ablations report --study {spec.name}", markup=False)
 
     async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
         """Compute and show what was found; return it with the files that belong to it."""

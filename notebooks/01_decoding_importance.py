@@ -40,8 +40,8 @@ display(Markdown(f"**{report.headline}**"))
 # Two answers to one question. **fanova** says what share of the variance between conditions a parameter explains by
 # itself. **permutation** asks what a forest, fitted to some conditions, no longer predicts in others once the
 # parameter is shuffled; a parameter without effect lies about 0. Both have intervals from resampling queries *and*
-# conditions: where the intervals of two bars overlap, this study does not rank the two. **ped-anova** sets the
-# best half against all and needs 20 conditions. All are withheld for trials of an optimiser, which samples what it likes.
+# conditions: where the intervals of two bars overlap, this study does not rank the two. **ped-anova** sets the best
+# half against all and needs 20 conditions. All are withheld for trials of an optimiser, which samples what it likes.
 
 # %%
 importance = report["Importance"]

@@ -34,6 +34,8 @@ from analysis.report.tables import (
 from analysis.searches import race_figures, races
 
 MOST_ROWS = 60
+_ALWAYS = ("Importance", "Method and limits")
+"""Sections that are there whatever the study has: why there are no importances is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _in_words(row: dict[str, Any]) -> str:
 
 
 def _says_something(section: Section) -> bool:
-    return bool(section.figures or section.tables or section.examples or section.title.startswith("Method"))
+    return bool(section.figures or section.tables or section.examples) or section.title in _ALWAYS
 
 
 def _effects(findings: Findings) -> Section:

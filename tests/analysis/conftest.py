@@ -1,5 +1,7 @@
 """What tests of analysis share."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from analysis import figures, importance
@@ -7,8 +9,10 @@ from analysis import figures, importance
 DRAWS, DRAWN = importance.DRAWS, figures._DRAWN
 
 
-@pytest.fixture(autouse=True)
-def whole_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def whole_closing() -> Iterator[None]:
     """All resamplings and figures, which other tests do without."""
-    monkeypatch.setattr(importance, "DRAWS", DRAWS)
-    monkeypatch.setattr(figures, "_DRAWN", DRAWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "DRAWS", DRAWS)
+        patch.setattr(figures, "_DRAWN", DRAWN)
+        yield
