@@ -213,5 +213,8 @@ def baseline_number(trials: Mapping[int, Mapping[str, Any]]) -> int | None:
 async def log_audit(tracker: Tracker, audit: Mapping[str, Any]) -> None:
     """Log an audit as a run of its own, from what the store keeps of it."""
     await tracker.start(audit["id"], ABOUT_AUDITS, audit["judge"], {})
-    await tracker.log_findings(audit["metrics"], audit["verdict"], {"judge_audit": audit["table"]}, {}, {})
+    from analysis.figures import audit_figures
+
+    figures = audit_figures(pl.DataFrame(audit["table"]), str(audit["judge"]["judge"]))
+    await tracker.log_findings(audit["metrics"], audit["verdict"], {"judge_audit": audit["table"]}, figures, {})
     await tracker.finish("FINISHED")

@@ -33,7 +33,8 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     path, known = places.results(name), exported_studies(places)
     if name in known:
         results = open_results(name, places.folder)
-        about = About(name, _facts(*_identity(name, places), results))
+        identity, audit = _identity(name, places)
+        about = About(name, _facts(identity, audit, results), None if audit is None else audit["table"])
         if "candidate" in results.get_column("role"):
             report = search_report(results, about)
         else:
@@ -56,8 +57,8 @@ def exported_studies(places: Places) -> list[str]:
     return sorted(found.parent.name for found in (places.folder / "results").glob("*/results.parquet"))
 
 
-def _identity(name: str, places: Places) -> tuple[Mapping[str, Any], str | None]:
-    """Return what the study was made from, where the store still knows it, and its judge's audit."""
+def _identity(name: str, places: Places) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """Return what the study was made from, where the store still knows it, and its judge's newest audit."""
     if places.store.startswith("sqlite:///") and not Path(places.store.removeprefix("sqlite:///")).is_file():
         return {}, None
     store = Store(places.store)
@@ -66,11 +67,14 @@ def _identity(name: str, places: Places) -> tuple[Mapping[str, Any], str | None]
         audit = store.find_audit(audit_key(identity["judge"])) if "judge" in identity else None
     finally:
         store.close()
-    return identity, None if audit is None else str(audit["verdict"])
+    return identity, audit
 
 
 def _facts(
-    identity: Mapping[str, Any], verdict: str | None, results: pl.DataFrame, models: tuple[str, ...] = ()
+    identity: Mapping[str, Any],
+    audit: Mapping[str, Any] | None,
+    results: pl.DataFrame,
+    models: tuple[str, ...] = (),
 ) -> tuple[tuple[str, str], ...]:
     """Return what a reader should know of a study, as pairs of name and text."""
     trials = results.select("trial", "condition_id", "state").unique("trial")
@@ -79,7 +83,9 @@ def _facts(
     facts = {
         "model": ", ".join(models) or _named(identity.get("model")),
         "judge": _judge(identity.get("judge"), str(results.get_column("judge")[0])),
-        "audit of the judge": verdict or "none on record: do not rely on these scores before audit-judge was run",
+        "audit of the judge": "none on record: do not rely on these scores before audit-judge was run"
+        if audit is None
+        else str(audit["verdict"]),
         "queries": f"{results.get_column('query_id').n_unique()}, up to {max(results.get_column('turn'))} turns each",
         "conditions": f"{complete.get_column('condition_id').n_unique()} complete, {len(trials)} trials in all",
         "coverage": f"{coverage:.1%} of the completions have a score",

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots import (
     TEXT_MEASURES,
+    draw_audit,
     draw_categories,
     draw_cost,
     draw_curve,
@@ -56,6 +57,13 @@ def study_figures(drawing: Drawing) -> dict[str, Figure]:
     for draw in _DRAWN:
         figures |= draw(drawing)
     return figures
+
+
+def audit_figures(audit: pl.DataFrame, judge: str) -> dict[str, Figure]:
+    """Return the figure of a judge's audit, by file name without ending. Takes an audit's table."""
+    with new_figure(height=1.6 + 0.3 * len(audit)) as (figure, axes):
+        draw_audit(audit, axes, judge)
+    return {"judge_audit": figure}
 
 
 def _importance(drawing: Drawing) -> dict[str, Figure]:

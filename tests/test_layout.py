@@ -50,6 +50,7 @@ MAY_IMPORT_ANALYSIS = frozenset(
         "ablations.commands",
         "ablations.reporting",
         "ablations.kept",
+        "ablations.pages",
         "ablations.rebuild",
     }
 )

@@ -43,7 +43,7 @@ def draw_audit(audit: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     axes.set_xlim(0, 1.02)
     axes.set_yticks(range(len(rows)), [f"{row['control']} (n = {row['pairs']})" for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("good answer scored above the control, share of pairs, 95 % Wilson interval")
+    axes.set_xlabel("good answer above the control, share of pairs (95 %, Wilson)")
     axes.set_title(f"Audit of the {judge} judge")
     legend_below(axes, columns=4)
     return axes
@@ -70,5 +70,5 @@ def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     axes.set_xlabel(f"lead over the baseline in points\n({judge} judge), 95 % interval")
     queries, held_back = (max(table.get_column(f"n_{name}"), default=0) for name in ("fresh", "held_back"))
     axes.set_title(f"Best conditions again ({queries} queries, {held_back} held back)")
-    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(axes)
     return axes

@@ -34,7 +34,7 @@ def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:
     axes.set_xlabel("importance, with 95 % intervals over queries and conditions")
     row = first.row(0, named=True)
     axes.set_title(f"Which parameters matter ({row['conditions']} conditions, {row['queries']} queries)")
-    legend_below(axes, columns=2, drop=-0.55 / max(len(names), 2))
+    legend_below(axes, columns=2)
     return axes
 
 

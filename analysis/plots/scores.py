@@ -24,7 +24,7 @@ def draw_categories(scores: pl.DataFrame, names: dict[int, str], axes: Axes, jud
     axes.invert_yaxis()
     axes.set_xlabel(f"mean score ({judge} judge), 95 % interval; n judgments")
     axes.set_title("Scores by category")
-    legend_below(axes, columns=1, drop=-0.14)
+    legend_below(axes, columns=1)
     return axes
 
 
@@ -99,7 +99,7 @@ def draw_cost(costs: pl.DataFrame, axes: Axes, judge: str) -> Axes:
         label="nothing is cheaper and better (Pareto front)",
         zorder=3,
     )
-    for row in front:
+    for row in (row for row in front if row["role"] != "baseline"):  # that has a sign of its own
         text = short(row["change"], 40)
         axes.annotate(text, (row["tokens"], row["mean"]), (5, -10), textcoords="offset points", fontsize=7)
     for row in rows:

@@ -74,6 +74,6 @@ def short(text: str, length: int = 18) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def legend_below(axes: Axes, columns: int = 3, drop: float = -0.2) -> None:
-    """Put the legend under the axes."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, drop), ncols=columns)
+def legend_below(axes: Axes, columns: int = 3) -> None:
+    """Put the legend under the axes, which make room for it."""
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)

@@ -36,6 +36,10 @@ EXAMPLES = (
     "Queries from the second condition's largest gain over the first to its largest loss, evenly spaced and not "
     "picked to please."
 )
+AUDIT = (
+    "How often the judge preferred a good answer to one that was spoilt on purpose. A judge that fails a control "
+    "cannot see what that control does to an answer."
+)
 RACES = (
     "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
     "stop early. The best of a round was chosen by these queries, and so is flattered on them."

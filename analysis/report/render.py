@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ablations.errors import StorageError
 from analysis.examples import Example
-from analysis.report.content import Report
+from analysis.report.page import Report
 from analysis.report.tables import cell
 
 FIGURES = "report_figures"

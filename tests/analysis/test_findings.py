@@ -100,7 +100,7 @@ def test_figures_name_the_best_condition_and_how_many_of_many_they_list() -> Non
         heading
         == f"Answers by condition (the first {MOST_LISTED} of {len(texts)} conditions, 3 queries, 95 % intervals)"
     )
-    labels = [text.get_text() for text in figures["categories"].axes[0].get_legend().get_texts()]  # type: ignore[union-attr]
+    labels = [text.get_text() for text in figures["categories"].legends[0].get_texts()]
     assert labels == ["baseline", "best: temperature=0.29"]
 
 

@@ -81,7 +81,7 @@ def names(axes: Axes, which: str = "y") -> list[str]:
 
 
 def legend(axes: Axes) -> list[str]:
-    found = axes.get_legend()
+    found = next(iter(axes.figure.legends), axes.get_legend())
     return [] if found is None else [text.get_text() for text in found.get_texts()]
 
 
@@ -312,7 +312,7 @@ def test_the_cost_figure_joins_and_names_the_front(axes: Axes) -> None:
     draw_cost(COSTS, axes, "fake")
     (front,) = [line for line in axes.lines if "Pareto" in str(line.get_label())]
     assert (list(front.get_xdata()), list(front.get_ydata())) == ([100.0, 150.0], [5.0, 7.0])
-    assert written(axes) == [short(LONG, 40)] * 2
+    assert written(axes) == [short(LONG, 40)]  # the baseline has a sign of its own
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -176,3 +176,30 @@ def test_a_long_table_keeps_the_largest_rows_and_says_so() -> None:
     table = make_table("t", frame, {"name": "name", "x": signed("x")}, note="mind")
     assert table.numeric == (False, True)
     assert table._repr_markdown_().endswith("\nmind\n")
+
+
+def test_the_audit_of_the_judge_is_on_the_page_where_there_is_one() -> None:
+    audit = {
+        "control": ["empty", "shuffled words"],
+        "wins": [9, 3],
+        "pairs": [10, 10],
+        "low": [0.6, 0.1],
+        "high": [1.0, 0.6],
+        "least": [0.8, 0.8],
+        "passed": [True, False],
+    }
+    results = open_results("components-loo", MLRUNS)
+    section = study_report(results, About("s", (), audit))["Audit of the judge"]
+    assert "judge_audit" in section.figures
+    assert section.tables[0].rows == (
+        ("empty", "9 of 10", "[60%, 100%]", "80%", "yes"),
+        ("shuffled words", "3 of 10", "[10%, 60%]", "80%", "no"),
+    )
+    assert components()["Audit of the judge"].tables == ()
+
+
+def test_a_confirmed_study_has_the_confirmations_headline() -> None:
+    results = open_results("decoding", MLRUNS).filter(pl.col("trial").is_in([0, 1, 2, 3, 4, 11, 12]))
+    report = study_report(results, ABOUT, open_results("decoding.confirmation", MLRUNS))
+    assert "on 8 held-back queries" in report.headline
+    assert "best of" in study_report(results, ABOUT).headline

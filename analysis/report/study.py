@@ -1,24 +1,21 @@
-"""Content of a report: headline, facts, sections with text, figures, tables and examples.
+"""The page of an ablation or a search: effects, importances, components, scores, costs, answers.
 
 Knows what findings mean; neither HTML nor Markdown nor where anything lies.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.alignment import alignment_gaps, alignment_table, missing_arms
 from analysis.confirmation import ConfirmationFindings
-from analysis.effects import paired_effects
-from analysis.examples import Example, read_examples, telling_conditions
+from analysis.examples import read_examples, telling_conditions
+from analysis.figures import audit_figures
 from analysis.findings import Findings, find
-from analysis.frames import trial_scores, trial_table
 from analysis.importance import FANOVA
-from analysis.plots import draw_alignment, new_figure
 from analysis.report import prose
+from analysis.report.page import About, Report, Section
 from analysis.report.tables import (
     EFFECT,
     Columns,
@@ -31,51 +28,10 @@ from analysis.report.tables import (
     share,
     signed,
 )
-from analysis.searches import race_figures, races
 
 MOST_ROWS = 60
 _ALWAYS = ("Importance", "Method and limits")
 """Sections that are there whatever the study has: why there are no importances is worth a line."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a report.
-
-    Attributes:
-        title: its heading.
-        text: what is seen and how to read it, one paragraph an entry.
-        figures: by file name without ending.
-        tables: below the figures.
-        examples: answers side by side.
-    """
-
-    title: str
-    text: tuple[str, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict, compare=False)
-    tables: tuple[Table, ...] = ()
-    examples: tuple[Example, ...] = ()
-
-
-@dataclass(frozen=True)
-class About:
-    """What a study was made from, as pairs of name and text, such as ("model", "gemma-3-270m")."""
-
-    name: str
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """A whole report: `headline` is its one sentence, `about` what was studied."""
-
-    about: About
-    headline: str
-    sections: tuple[Section, ...]
-
-    def __getitem__(self, title: str) -> Section:
-        """Return the section with this title; an empty one where the study has nothing to say there."""
-        return next((section for section in self.sections if section.title == title), Section(title))
 
 
 def study_report(results: pl.DataFrame, about: About, confirmed: pl.DataFrame | None = None) -> Report:
@@ -87,87 +43,22 @@ def study_report(results: pl.DataFrame, about: About, confirmed: pl.DataFrame | 
         confirmed: the results of its confirmation, where there was one.
     """
     findings = find(results)
+    again = None if confirmed is None else ConfirmationFindings.of(results, confirmed)
     sections = [
         _effects(findings),
-        *([] if confirmed is None else [_confirmation(results, confirmed)]),
+        *([] if again is None else [_confirmation(again)]),
         _importance(findings),
         _components(findings),
         _demonstrations(findings),
         _scores(findings),
         _answers(findings),
         _planning(findings),
+        _audit(about, findings.judge),
         _examples(results),
         Section("Method and limits", prose.METHOD),
     ]
-    return Report(about, findings.headline, tuple(section for section in sections if _says_something(section)))
-
-
-def search_report(results: pl.DataFrame, about: About) -> Report:
-    """Return the report of a greedy search from its results: races, and the chosen prompt on the held-back queries."""
-    raced, table = races(results), trial_table(results)
-    pair = table.filter(pl.col("role") == "held-back").get_column("trial").to_list()
-    sections = []
-    headline = "No verdict: the start and the chosen prompt have no scores on held-back queries."
-    if len(pair) == 2:
-        effects = paired_effects(trial_scores(results), [(pair[1], pair[0])])
-        for row in effects.iter_rows(named=True):
-            headline = (
-                f"On {row['n']} queries that chose nothing, the chosen prompt scores {signed('difference')(row)} "
-                f"{interval()(row)} points against the start prompt."
-            )
-        examples = read_examples(results, {"start prompt": pair[0], "chosen prompt": pair[1]})
-        sections.append(Section("The chosen prompt", (), {}, (make_table("Held-back queries", effects, EFFECT),)))
-        sections.append(Section("Answers side by side", (prose.EXAMPLES,), examples=tuple(examples)))
-    columns: Columns = {
-        "round": "round",
-        "candidate": "candidate",
-        "queries": "queries",
-        "of": "of",
-        "mean": number("mean"),
-        "outcome": "outcome",
-    }
-    table_of_races = make_table("How far each candidate came", raced, columns)
-    sections.insert(0, Section("Races", (prose.RACES,), race_figures(raced), (table_of_races,)))
-    return Report(about, headline, (*sections, Section("Method and limits", prose.METHOD)))
-
-
-def models_report(frames: Mapping[str, pl.DataFrame], about: About) -> Report:
-    """Return the report of several models that answered the same queries; `frames` are results by model."""
-    table, gaps = alignment_table(frames), alignment_gaps(frames)
-    with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
-        draw_alignment(table, axes)
-    scores = make_table(
-        "Scores",
-        table,
-        {
-            "model": "model",
-            "asked": "way",
-            "": "group",
-            "mean": number("mean"),
-            "95 % interval": interval(sign=False),
-            "scored": lambda row: f"{row['n_scored']} of {row['n_judged']}",
-        },
-        " ".join(f"Not in the table: {text}." for text in missing_arms(frames)),
-    )
-    columns: Columns = {
-        "": "better",
-        "minus": "worse",
-        "on": "group",
-        "gap": signed("difference"),
-        "95 % interval": interval(),
-    }
-    differences = make_table("Gaps, paired over queries", gaps, {**columns, "queries": "n"})
-    clear = [
-        row for row in gaps.iter_rows(named=True) if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    ]
-    found = "; ".join(f"{row['better']} minus {row['worse']}, {row['group']}: {_in_words(row)}" for row in clear)
-    headline = f"Gaps whose interval excludes 0: {found or 'none'}."
-    body = Section("Models side by side", (prose.MODELS,), {"models": figure}, (scores, differences))
-    return Report(about, headline, (body, Section("Method and limits", prose.METHOD)))
-
-
-def _in_words(row: dict[str, Any]) -> str:
-    return f"{signed('difference')(row)} {interval()(row)}"
+    headline = findings.headline if again is None else again.headline
+    return Report(about, headline, tuple(section for section in sections if _says_something(section)))
 
 
 def _says_something(section: Section) -> bool:
@@ -199,8 +90,7 @@ def _effects(findings: Findings) -> Section:
     return Section("Effects", prose.EFFECTS, figures, _filled(tables))
 
 
-def _confirmation(results: pl.DataFrame, confirmed: pl.DataFrame) -> Section:
-    found = ConfirmationFindings.of(results, confirmed)
+def _confirmation(found: ConfirmationFindings) -> Section:
     columns: Columns = {"condition": "label"}
     named = {
         "as selected": "selected",
@@ -211,7 +101,7 @@ def _confirmation(results: pl.DataFrame, confirmed: pl.DataFrame) -> Section:
     for title, name in named.items():
         columns |= {title: signed(name), f"{title}, 95 %": interval(f"{name}_low", f"{name}_high")}
     table = make_table("Lead over the baseline", found.table, columns)
-    return Section("Confirmation", (found.headline, prose.CONFIRMATION), found.figures, _filled([table]))
+    return Section("Confirmation", (prose.CONFIRMATION,), found.figures, _filled([table]))
 
 
 def _importance(findings: Findings) -> Section:
@@ -360,6 +250,21 @@ def _planning(findings: Findings) -> Section:
 
 def _count(value: int | None) -> str:
     return "more than 100,000" if value is None else f"{value:,}"
+
+
+def _audit(about: About, judge: str) -> Section:
+    if about.audit is None:
+        return Section("Audit of the judge")
+    audit = pl.DataFrame(about.audit)
+    columns: Columns = {
+        "control": "control",
+        "good answer wins": lambda row: f"{row['wins']} of {row['pairs']}",
+        "95 % interval": lambda row: "–" if row["low"] is None else f"[{row['low']:.0%}, {row['high']:.0%}]",
+        "needed": share("least"),
+        "passed": lambda row: "yes" if row["passed"] else "no",
+    }
+    table = make_table("Good answers against planted controls", audit, columns)
+    return Section("Audit of the judge", (prose.AUDIT,), audit_figures(audit, judge), (table,))
 
 
 def _examples(results: pl.DataFrame) -> Section:
