@@ -17,8 +17,6 @@ from ablations.terminal import format_money
 IDENTICAL = "identical scores"
 MOST_EFFECTS = 16
 ALPHA = 0.05
-_PLANNED = 0.5
-"""Points: the difference for which the page says how many queries it takes."""
 
 
 def show_findings(console: Console, findings: Any) -> None:
@@ -42,7 +40,9 @@ def show_findings(console: Console, findings: Any) -> None:
     _show_length_control(console, findings)
     for row in frames["noise_floor"].iter_rows(named=True):
         console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
-    for row in frames["planning"].filter(pl.col("effect") == _PLANNED).head(1).iter_rows(named=True):
+    effects = sorted(set(frames["planning"].get_column("effect")))
+    planned = effects[-2] if len(effects) > 1 else None  # half a point of a judge that rates from 1 to 10
+    for row in frames["planning"].filter(pl.col("effect") == planned).head(1).iter_rows(named=True):
         needed = "more than 100,000" if row["queries"] is None else f"{row['queries']:,}"
         console.print(
             f"To see a difference of {row['effect']:g} points four times in five, this spread needs {needed} queries"

@@ -6,6 +6,7 @@ evaluated again is a study of its own, the follow-up. Knows specs, queries and f
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from ablations.conditions import Demonstration, content_hash
@@ -186,15 +187,20 @@ def _without_choice(identity: Mapping[str, Any]) -> dict[str, Any]:
 def best_conditions(finished: Collection[Finished], count: int) -> list[Finished]:
     """Return the `count` best conditions of a study, the best first; of equals the earlier trial.
 
-    They are complete and neither the baseline nor an A/A replicate. A condition that a sampler chose twice counts once.
-    Empty where the baseline is not complete, because then there is nothing to compare with.
+    They are complete and neither the baseline nor an A/A replicate, whose mean counts for its condition. A condition
+    that a sampler chose twice counts once. Empty where the baseline is not complete, because then there is nothing to
+    compare with.
     """
-    complete = [one for one in finished if one.state == "complete" and not one.trial.point.replicate]
+    counted = [one for one in finished if one.state == "complete"]
+    means: dict[str, list[float]] = {}
+    for one in counted:
+        means.setdefault(one.trial.condition.condition_id, []).append(one.summary.mean or 0.0)
+    complete = [one for one in counted if not one.trial.point.replicate]
     known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == BASELINE}
     best: list[Finished] = []
     if not known:
         return best
-    for one in sorted(complete, key=lambda one: (-(one.summary.mean or 0.0), one.trial.number)):
+    for one in sorted(complete, key=lambda one: (-fmean(means[one.trial.condition.condition_id]), one.trial.number)):
         if one.trial.condition.condition_id not in known:
             known.add(one.trial.condition.condition_id)
             best.append(one)

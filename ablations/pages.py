@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import polars as pl
@@ -194,10 +195,14 @@ def _roles(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
     counted = {
         n: r for n, r in trials.items() if r["state"] == "complete" and not r["replicate"] and r["role"] != CANDIDATE
     }
+    means: dict[str, list[float]] = {}  # replicates count for their condition
+    for record in trials.values():
+        if record["state"] == "complete" and record["mean"] is not None:
+            means.setdefault(record["condition_id"], []).append(record["mean"])
     named = {BASELINE: baseline_number(counted)}
     if counted:
-        named["best"] = max(counted, key=lambda number: (counted[number]["mean"], -number))
-        named["worst"] = min(counted, key=lambda number: (counted[number]["mean"], number))
+        named["best"] = max(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), -number))
+        named["worst"] = min(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), number))
     roles: dict[int, str] = {}
     for role, number in named.items():
         if number is not None:

@@ -175,7 +175,12 @@ class _Rebuild:
             return exported_study(name, self._places)
         identity = self._store.find_study(name) or {}
         if set(identity) != {"models"}:
-            return stored_study(self._store, name, study_id, self._places)
+            kept = stored_study(self._store, name, study_id, self._places)
+            if kept.confirms is not None and not self._places.results(kept.confirms).is_file():
+                raise StorageError(
+                    f"it confirms {kept.confirms!r}, and {self._places.results(kept.confirms)} is missing"
+                )
+            return kept
         shown, note = name.partition(MODELS_MARK)[0], self._store.notes(name).get(CARD_NOTE, {})
         names = study_names(shown, identity["models"])
         for own in names.values():

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ablations.conditions import format_value
+from ablations.confirmation import SUFFIX
 from ablations.errors import StorageError
 from ablations.judges import audit_key
 from ablations.places import Places
@@ -30,7 +31,10 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     from analysis.report import About, models_report, search_report, study_report, write_report
     from analysis.sources import open_models, open_results
 
-    path, known = places.results(name), exported_studies(places)
+    known = exported_studies(places)
+    if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in known:
+        name = name.removesuffix(SUFFIX)  # a confirmation is a part of its study's page
+    path = places.results(name)
     if name in known:
         results = open_results(name, places.folder)
         identity, audit = _identity(name, places)
@@ -42,7 +46,11 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
             report = study_report(results, about, open_results(again, places.folder) if again in known else None)
     elif any(study.startswith(f"{name}.") for study in known):
         frames = open_models(name, places.folder)
-        facts = _facts(*_identity(f"{name}.{next(iter(frames))}", places), next(iter(frames.values())), tuple(frames))
+        facts = _facts(
+            *_identity(f"{name}.{next(iter(frames))}", places),
+            pl.concat(frames.values(), how="diagonal_relaxed"),
+            tuple(frames),
+        )
         report = models_report(frames, About(name, facts))
     else:
         raise StorageError(

@@ -14,7 +14,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.effects import baseline_trial
-from analysis.frames import query_scores
+from analysis.frames import nested_scores
 from analysis.intervals import Interval, paired_interval, welch_interval
 from analysis.plots import draw_confirmation, new_figure
 
@@ -114,7 +114,7 @@ def _twin(trials: list[dict[str, Any]], condition_id: str, label: str) -> int | 
 def _scores(results: pl.DataFrame) -> dict[int, dict[str, float]]:
     """Return the scores of complete trials by trial and query."""
     scores: dict[int, dict[str, float]] = {}
-    for trial, query, score in query_scores(results).select("trial", "query_id", "score").iter_rows():
+    for trial, query, score in nested_scores(results).select("trial", "query_id", "score").iter_rows():
         scores.setdefault(trial, {})[query] = score
     return scores
 
@@ -177,7 +177,8 @@ class ConfirmationFindings:
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the follow-up's run: each lead by rank in the study, 1 for the best condition."""
-        metrics: dict[str, float | None] = {"confirmed": float(self.table.get_column("confirmed").sum())}
+        confirmed = self.table.get_column("confirmed").drop_nulls()  # null where no query was held back
+        metrics: dict[str, float | None] = {"confirmed": float(confirmed.sum()) if len(confirmed) else None}
         for rank, row in enumerate(self.table.iter_rows(named=True), start=1):
             for name in _LEADS:
                 title = name if name.startswith("shrinkage") else f"{name}_lead"

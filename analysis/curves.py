@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from analysis.effects import baseline_trial
-from analysis.frames import query_scores, trial_table, varied_parameters
+from analysis.frames import nested_scores, trial_table, varied_parameters
 from analysis.intervals import mean_intervals, paired_interval
 
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "lowest_draw", "highest_draw"), pl.Float64)
@@ -45,10 +45,10 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
     baseline, scores = baseline_trial(results), _source_scores(results)
     if baseline is None or scores.is_empty():
         return pl.DataFrame(schema=CURVE_SCHEMA)
-    zero = query_scores(results).filter(pl.col("trial") == baseline).select("query_id", base="score")
+    zero = nested_scores(results).filter(pl.col("trial") == baseline).select("query_id", base="score")
     rows = []
     for (source, number), own in scores.group_by("source", "demonstrations", maintain_order=True):
-        by_query = own.group_by("query_id").agg(pl.col("score").mean()).join(zero, on="query_id")
+        by_query = own.group_by("query_id").agg(pl.col("score").mean()).join(zero, on="query_id").sort("query_id")
         if by_query.is_empty():
             continue
         draws = own.group_by("trial").agg(pl.col("score").mean()).get_column("score")
@@ -70,7 +70,12 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
     scores, rows = _source_scores(results), []
     for (source,), own in scores.group_by("source", maintain_order=True):
         wide = own.group_by("query_id", "demonstrations").agg(pl.col("score").mean())
-        table = wide.sort("demonstrations").pivot("demonstrations", index="query_id", values="score").drop_nulls()
+        table = (
+            wide.sort("demonstrations")
+            .pivot("demonstrations", index="query_id", values="score")
+            .drop_nulls()
+            .sort("query_id")
+        )
         numbers = [int(name) for name in table.columns[1:]]
         if len(numbers) < 2 or table.is_empty():
             continue
@@ -101,7 +106,7 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
     for (number,), own in scores.group_by("demonstrations", maintain_order=True):
         wide = own.group_by("query_id", "source").agg(pl.col("score").mean())
         names = sorted(wide.get_column("source").unique())
-        table = wide.pivot("source", index="query_id", values="score")
+        table = wide.pivot("source", index="query_id", values="score").sort("query_id")
         for index, against in enumerate(names):
             for source in names[index + 1 :]:
                 known = table.drop_nulls([source, against])
@@ -126,7 +131,7 @@ def _source_scores(results: pl.DataFrame) -> pl.DataFrame:
         .select("trial", source="param.source", demonstrations="param.demonstrations")
         .join(tokens, on="trial")
     )
-    return query_scores(results).join(described, on="trial").sort("source", "demonstrations", "trial")
+    return nested_scores(results).join(described, on="trial").sort("source", "demonstrations", "trial")
 
 
 def _array(frame: pl.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -14,10 +14,8 @@ from scipy.stats import ttest_1samp
 from ablations.conditions import format_value
 from ablations.results import PARAMETER_PREFIX
 from analysis.frames import Floats, Scores, condition_scores, trial_scores, trial_table, varied_parameters
-from analysis.intervals import DRAWS, Interval, alike, mean_intervals
+from analysis.intervals import DRAWS, SAME, Interval, alike, difference, mean_intervals
 
-_SAME = 1e-9
-"""Scores that differ by less are a draw."""
 EFFECT_SCHEMA: dict[str, Any] = {
     "trial": pl.Int64,
     "reference_trial": pl.Int64,
@@ -38,14 +36,14 @@ def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int =
     is the mean difference over its standard deviation (Cohen's d_z) with Hedges' correction for few queries (1981,
     Journal of Educational Statistics 6:2). A pair without a common query is left out.
     """
-    differences = scores.of([one for one, _ in pairs]) - scores.of([other for _, other in pairs])
+    differences = difference(scores.of([one for one, _ in pairs]), scores.of([other for _, other in pairs]))
     intervals = mean_intervals(differences, seed, draws)
     p_values, standardised = _tests(differences)
     rows = []
     for at, ((trial, reference), found) in enumerate(zip(pairs, intervals, strict=True)):
         if found is not None:
             own = differences[:, at]
-            outcomes = [int((own > _SAME).sum()), int((np.abs(own) <= _SAME).sum()), int((own < -_SAME).sum())]
+            outcomes = [int((own > SAME).sum()), int((np.abs(own) <= SAME).sum()), int((own < -SAME).sum())]
             tests = (_known(p_values[at]), None, _known(standardised[at]))
             rows.append((trial, reference, found.value, found.low, found.high, *tests, *outcomes, found.n))
     effects = pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
@@ -86,13 +84,13 @@ def _tests(differences: Floats) -> tuple[Floats, Floats]:
         if n < 2:
             continue
         means, spread = own.mean(axis=0), own.std(axis=0, ddof=1)
-        varies = spread > _SAME
-        constant = np.where(np.abs(means) > _SAME, 2.0 ** (1 - n), 1.0)
+        varies = spread > SAME
+        constant = np.where(np.abs(means) > SAME, 2.0 ** (1 - n), 1.0)
         p_values[columns] = constant
         if varies.any():
             p_values[columns[varies]] = ttest_1samp(own[:, varies], 0).pvalue
         sizes[columns[varies]] = means[varies] / spread[varies] * _hedges(n - 1)
-        sizes[columns[~varies & (np.abs(means) <= _SAME)]] = 0.0
+        sizes[columns[~varies & (np.abs(means) <= SAME)]] = 0.0
     return p_values, sizes
 
 

@@ -64,11 +64,12 @@ def read_examples(results: pl.DataFrame, conditions: Mapping[str, int], queries:
 
     Args:
         results: a study's results.
-        conditions: trials by what they are called; the first is compared with the second.
+        conditions: trials by what they are called, at least one; the first is compared with the second.
         queries: how many, 1 to 12. They are not picked to please: of the queries in the order of the second condition's
             gain over the first, evenly spaced ones from the largest gain to the largest loss.
     """
-    order = _spread(_gains(results, list(conditions.values())), min(max(queries, FEWEST), MOST))
+    trials = list(conditions.values())
+    order = _spread(_gains(results, [*trials, *trials][:2]), min(max(queries, FEWEST), MOST))
     names = {trial: name for name, trial in conditions.items()}
     found = []
     for query_id, gain in order:

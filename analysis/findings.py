@@ -32,7 +32,7 @@ from analysis.intervals import Interval
 from analysis.length_control import length_controlled_effects
 from analysis.marginals import marginal_curves, pair_means
 from analysis.outputs import cost_table, text_table, turn_table
-from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread
+from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
 from analysis.scores import comparison_table, score_groups, unscored_reasons
 from analysis.shapley import shapley_values
 
@@ -126,10 +126,12 @@ def find(results: pl.DataFrame) -> Findings:
         "curve": demonstration_curve(results),
         "scaling": scaling_slopes(results),
         "contrasts": source_contrasts(results),
-        "planning": pl.DataFrame(schema=PLAN_SCHEMA) if spread is None else needed_queries(spread),
+        "planning": pl.DataFrame(schema=PLAN_SCHEMA)
+        if spread is None
+        else needed_queries(spread, planned_effects(results)),
     }
     return Findings(
-        headline=_headline(lead_of_best(results), best, baseline, trials, len(conditions), judge),
+        headline=_headline(lead_of_best(results), best, baseline, trials, judge),
         best_against_baseline=against,
         best_label=None if best is None else labels[best],
         judge=judge,
@@ -148,10 +150,11 @@ def _headline(
     best: int | None,
     baseline: int | None,
     trials: pl.DataFrame,
-    rivals: int,
     judge: str,
 ) -> str:
-    if best is None or baseline is None:
+    counted = trials.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    rivals = counted.get_column("condition_id").n_unique() - 1
+    if best is None or baseline is None or rivals < 1:
         return "No headline: the baseline or every other condition lacks enough scores."
     rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
     baseline_label = rows[baseline]["label"]

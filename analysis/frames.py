@@ -70,16 +70,35 @@ def trial_scores(results: pl.DataFrame) -> Scores:
 
 
 def condition_scores(results: pl.DataFrame) -> Scores:
-    """Return the scores of every complete condition, under the number of its first unreplicated trial.
+    """Return the scores of every complete condition, its replicates averaged for each query (see `by_condition`)."""
+    return _scores(nested_scores(results))
 
-    The replicates of a condition, which differ in their seeds alone, are averaged for each query, so that seeds are
-    nested in queries. A condition of which only replicates are complete is left out.
+
+def nested_scores(results: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per complete condition and query: columns trial (its first unreplicated one), query_id, score.
+
+    The score is the mean over the condition's replicates of each one's mean over the query's scored turns.
     """
-    complete = results.filter(pl.col("state") == "complete").select("trial", "condition_id", "replicate").unique()
-    first = complete.filter(pl.col("replicate") == 0).group_by("condition_id").agg(first=pl.col("trial").min())
-    stands_for = complete.join(first, on="condition_id").select("trial", "first")
-    nested = query_scores(results).join(stands_for, on="trial")
-    return _scores(nested.group_by(trial="first", query_id="query_id").agg(pl.col("score").mean()))
+    nested = query_scores(results).join(_stands_for(results), on="trial", maintain_order="left")
+    return nested.group_by(pl.col("first").alias("trial"), "query_id", maintain_order=True).agg(pl.col("score").mean())
+
+
+def by_condition(results: pl.DataFrame) -> pl.DataFrame:
+    """Return the complete trials' results with every trial under the number of its condition's first unreplicated one.
+
+    The replicates of a condition differ in their seeds alone. A condition of which only replicates are complete is
+    left out.
+    """
+    joined = results.join(_stands_for(results), on="trial", maintain_order="left")
+    return joined.with_columns(trial=pl.col("first")).drop("first")
+
+
+def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
+    """Return the first unreplicated trial of each complete trial's condition: columns trial, first."""
+    complete = results.filter(pl.col("state") == "complete")
+    trials = complete.select("trial", "condition_id", "replicate").unique()
+    first = trials.filter(pl.col("replicate") == 0).group_by("condition_id").agg(first=pl.col("trial").min())
+    return trials.join(first, on="condition_id").select("trial", "first")
 
 
 def _scores(scores: pl.DataFrame) -> Scores:
@@ -97,8 +116,9 @@ def trial_table(results: pl.DataFrame) -> pl.DataFrame:
     """Return one row per trial: its description, parameters as they took effect, and what it scored.
 
     A parameter without effect (top-p under greedy decoding) has its neutral value, so that no trial and
-    no parameter has to be dropped. Added columns: mean, n_scored, coverage, mean_tokens, prompt_tokens (per turn),
-    truncation_rate, repetition, n_queries, change (what the trial sets otherwise than the baseline).
+    no parameter has to be dropped. Added columns: mean (of an unreplicated trial that of its condition), n_scored,
+    coverage, mean_tokens, prompt_tokens (per turn), truncation_rate, repetition, n_queries, change (what the trial
+    sets otherwise than the baseline).
     """
     described = ["trial", "condition_id", "role", "replicate", "varied", "reference", "label"]
     described += ["state", "failed_because"]
@@ -113,7 +133,9 @@ def trial_table(results: pl.DataFrame) -> pl.DataFrame:
         truncation_rate=pl.col("truncated").mean(),
         repetition=pl.col("repetition").mean(),
     )
-    means = query_scores(results).group_by("trial").agg(mean=pl.col("score").mean())
+    scores = (query_scores(results), nested_scores(results))
+    own, nested = (some.group_by("trial").agg(pl.col("score").mean()) for some in scores)
+    means = own.join(nested, on="trial", how="left").select("trial", mean=pl.coalesce("score_right", "score"))
     greedy = pl.col("param.temperature") == 0
     neutral = [
         pl.when(greedy).then(plain_value(neutral_value(name))).otherwise(pl.col(column)).alias(column)
@@ -136,7 +158,13 @@ def _changes(table: pl.DataFrame, varied: Sequence[str]) -> list[str]:
             for name, column in columns.items()
             if baseline is not None and row[column] != baseline[column]
         ]
-        nothing = "baseline" if row is baseline else "baseline, other seeds" if row["replicate"] else row["label"]
+        nothing = (
+            "baseline"
+            if row is baseline
+            else "baseline, other seeds"
+            if row["replicate"] and baseline is not None
+            else row["label"]
+        )
         changes.append(" ".join(moved) + (" (A/A)" if row["replicate"] else "") if moved else nothing)
     return changes
 

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from analysis.effects import baseline_trial
+from analysis.frames import by_condition
 from analysis.intervals import FEW_QUERIES, paired_interval, resampled_counts
 
 Floats = NDArray[np.float64]
@@ -54,9 +55,12 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     under both); reason (why a controlled effect or its interval is null; else null).
     """
     reference = baseline_trial(results)
-    complete = results.filter(pl.col("state") == "complete").select("trial", "label").unique("trial").sort("trial")
+    nested = by_condition(results)
+    complete = (
+        nested.select("trial", "label", "replicate").filter(pl.col("replicate") == 0).unique("trial").sort("trial")
+    )
     trials, labels = complete.get_column("trial").to_list(), complete.get_column("label").to_list()
-    tables = _tables(results, trials)
+    tables = _tables(nested, trials)
     counts = resampled_counts(len(tables.queries), draws, seed)
     within = _within(tables)
     slope = within.slope(np.ones(len(tables.owner)))
@@ -125,10 +129,10 @@ class _Tables:
 
 
 def _tables(results: pl.DataFrame, trials: list[int]) -> _Tables:
-    """Return scores and lengths of the complete trials; several judges of one answer are averaged."""
-    scored = results.filter((pl.col("state") == "complete") & pl.col("score").is_not_null())
+    """Return scores and lengths of the complete trials; several seeds or judges of one answer are averaged."""
+    scored = results.filter(pl.col("score").is_not_null())
     cells = scored.group_by("trial", "query_id", "turn").agg(
-        pl.col("score").mean(), characters=pl.col("answer").first().str.len_chars()
+        pl.col("score").mean(), characters=pl.col("answer").str.len_chars().mean()
     )
     rows = cells.select("query_id", "turn").unique().sort("query_id", "turn").with_row_index("row")
     queries = rows.get_column("query_id").unique().sort().to_list()

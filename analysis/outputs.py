@@ -116,5 +116,6 @@ def _rows(results: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]
 def _conditions(results: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the complete, unreplicated trials with their role: baseline, best or other."""
     table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    table = table.unique("condition_id", keep="first", maintain_order=True)
     roles = {best_trial(results): "best", baseline_trial(results): "baseline"}
     return [{**row, "role": roles.get(row["trial"], "other")} for row in table.to_dicts()]

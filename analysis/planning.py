@@ -16,6 +16,7 @@ from analysis.effects import baseline_trial
 from analysis.frames import condition_scores, trial_scores, trial_table
 
 EFFECTS = (0.1, 0.2, 0.5, 1.0)
+"""Points of a judge that rates from 1 to 10 or 5; a tenth of them where scores lie between 0 and 1."""
 SEEDS = (1, 2, 4)
 POWER, ALPHA = 0.8, 0.05
 _MOST_QUERIES = 100_000
@@ -87,6 +88,12 @@ def _seed_spread(results: pl.DataFrame) -> float | None:
     differences = scores.of([one for one, _ in pairs]) - scores.of([other for _, other in pairs])
     known = differences[~np.isnan(differences)]
     return float(np.sqrt((known**2).mean() / 2)) if len(known) else None
+
+
+def planned_effects(results: pl.DataFrame) -> tuple[float, ...]:
+    """Return the effects worth planning for, in points of the judge that gave the scores."""
+    highest = results.get_column("score").drop_nulls().to_list()
+    return tuple(effect / 10 for effect in EFFECTS) if highest and max(highest) <= 1 else EFFECTS
 
 
 def needed_queries(

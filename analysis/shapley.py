@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ablations.conditions import PROMPT_PARAMETERS
 from analysis.designs import Design, read_design
 from analysis.effects import holm, t_tests
 from analysis.frames import Floats
@@ -41,15 +42,15 @@ def shapley_values(results: pl.DataFrame) -> pl.DataFrame:
     all combinations (method `exact`) that is the Shapley value; with the full and the bare prompt and one component
     missing at a time (`leave-one-out`) it is each component's loss plus an equal share of what these losses leave, the
     equal surplus; with other combinations (`least squares`) it is an estimate. Empty where trials come from an
-    optimiser, fewer than two components vary so, the full or the bare prompt is missing, or the combinations do not
-    tell the components apart.
+    optimiser, fewer than two components vary so or none of them is of the prompt, the full or the bare prompt is
+    missing, or the combinations do not tell the components apart.
     """
     empty = pl.DataFrame(schema=SHAPLEY_SCHEMA)
     design = read_design(results)
     if isinstance(design, str) or design.baseline is None:
         return empty
     components = _components(design)
-    if not 2 <= len(components) <= MOST_COMPONENTS:
+    if not 2 <= len(components) <= MOST_COMPONENTS or not set(components) & set(PROMPT_PARAMETERS):
         return empty
     members = _coalitions(design, components)
     solved = _solve(members, len(components), design.filled.shape[1])
@@ -119,7 +120,7 @@ def _solve(members: dict[tuple[bool, ...], list[int]], k: int, n_conditions: int
     rows = np.array(inner, dtype=np.float64).reshape(len(inner), k)
     # The last contribution is what the others leave of the total, so that the constraint holds.
     reduced = rows[:, :-1] - rows[:, [-1]]
-    if np.linalg.matrix_rank(reduced) < k - 1:
+    if np.linalg.matrix_rank(rows) < k:  # without the constraint: what it alone tells of a component is the remainder
         return None
     kernel = np.array([(k - 1) / (comb(k, sum(one)) * sum(one) * (k - sum(one))) for one in inner])
     targets = np.array([worth[one] - worth[bare] for one in inner]) - rows[:, [-1]] * total

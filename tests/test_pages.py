@@ -185,16 +185,16 @@ def test_whole_queries_are_traced_up_to_the_limit() -> None:
     assert {turn.query.id for turn in shown.turns} == {query.id for query in queries[: TRACED_TURNS // 2]}
 
 
-def test_replicates_and_failed_trials_are_neither_best_nor_worst() -> None:
+def test_replicates_count_for_their_condition_and_failed_trials_for_nothing() -> None:
     turns = turns_of(Score(1.0))
     trials = {
         0: RECORD,
         1: RECORD | {"replicate": 1, "role": "replicate", "mean": 9.0},
-        2: RECORD | {"role": "fill", "state": "failed", "mean": 0.1},
-        3: RECORD | {"role": "fill", "mean": 7.0},
+        2: RECORD | {"role": "fill", "condition_id": "two", "state": "failed", "mean": 0.1},
+        3: RECORD | {"role": "fill", "condition_id": "three", "mean": RECORD["mean"] + 0.1},
     }
     shown = traced_trials(Recorded(trials, dict.fromkeys(trials, turns), lambda number: {}))
-    assert {one.number: one.role for one in shown} == {0: "baseline and worst", 3: "best"}
+    assert {one.number: one.role for one in shown} == {0: "baseline and best", 3: "worst"}
 
 
 def documented(metric: str) -> bool:

@@ -53,3 +53,9 @@ def test_an_unknown_study_names_those_that_there_are(capsys: pytest.CaptureFixtu
     with pytest.raises(StorageError, match="none yet"):
         report_study("nope", places(MLRUNS / "empty"), None)
     assert "many-shot" in exported_studies(places(MLRUNS))
+
+
+def test_a_confirmation_is_reported_on_the_page_of_its_study(tmp_path: Path) -> None:
+    copytree(MLRUNS, tmp_path, dirs_exist_ok=True)
+    html, _ = report_study("decoding.confirmation", places(tmp_path), None)
+    assert html.parent.name == "decoding"

@@ -4,6 +4,7 @@ Knows runs and experiments, not why they should go.
 """
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from ablations.tracking.client import open_client
 from ablations.tracking.traces import drop_traces
@@ -29,7 +30,7 @@ def moved_experiments(tracking_uri: str, folder: Path) -> list[str]:
     found = []
     for experiment in open_client(tracking_uri).search_experiments():
         location = str(experiment.artifact_location)
-        inside = Path(location.removeprefix("file://")).is_relative_to(folder)
+        inside = Path(unquote(location.removeprefix("file://"))).is_relative_to(folder)
         if experiment.name != "Default" and location.startswith(("file://", "/")) and not inside:
             found.append(str(experiment.name))
     return found

@@ -29,7 +29,7 @@ def draw_categories(scores: pl.DataFrame, names: dict[int, str], axes: Axes, jud
 
 
 def draw_turns(turns: pl.DataFrame, axes: Axes, judge: str) -> Axes:
-    """Draw every condition's mean on turn 1 against that on turn 2. Takes the frame of `scores.turn_scores`."""
+    """Draw every condition's mean on turn 1 against that on turn 2. Takes the frame of `outputs.turn_table`."""
     rows = turns.to_dicts()
     ends = [row[name] for row in rows for name in ("turn_1", "turn_2")]
     span = (min(ends), max(ends))
@@ -67,7 +67,7 @@ def _spread(row: dict[str, float], name: str) -> list[list[float]] | None:
 
 
 def draw_length(costs: pl.DataFrame, axes: Axes, judge: str) -> Axes:
-    """Draw every condition's mean score against the length of its answers. Takes the frame of `scores.cost_table`."""
+    """Draw every condition's mean score against the length of its answers. Takes the frame of `outputs.cost_table`."""
     rows = costs.to_dicts()
     places = [row["characters"] for row in rows]
     draw_intervals(axes, places, rows, along="y", color=GREY, alpha=0.8)
@@ -85,7 +85,7 @@ def draw_length(costs: pl.DataFrame, axes: Axes, judge: str) -> Axes:
 def draw_cost(costs: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     """Draw every condition's mean score against its tokens, with the conditions that none beats in both.
 
-    Takes the frame of `scores.cost_table`.
+    Takes the frame of `outputs.cost_table`.
     """
     rows = costs.to_dicts()
     draw_intervals(axes, [row["tokens"] for row in rows], rows, along="y", color=GREY, alpha=0.6)
@@ -117,11 +117,11 @@ TEXT_MEASURES = {
     "truncation": "cut off, share of answers",
     "repetition": "repeated 4-grams, share",
 }
-"""Columns of `scores.text_table` and what they are called."""
+"""Columns of `outputs.text_table` and what they are called."""
 
 
 def draw_text_measure(measure: str, texts: pl.DataFrame, axes: Axes, named: bool) -> Axes:
-    """Draw one property of the answers by condition. Takes `scores.text_table`; names stand where `named`."""
+    """Draw one property of the answers by condition. Takes `outputs.text_table`; names stand where `named`."""
     rows = texts.to_dicts()
     places = list(range(len(rows)))
     draw_intervals(axes, places, rows, measure, (f"{measure}_low", f"{measure}_high"))

@@ -61,10 +61,11 @@ METHOD = (
 )
 
 
-def planning(queries: int, spread: float) -> str:
+def planning(queries: int, spread: float, seen: float | None) -> str:
     """Say what the numbers of queries mean."""
+    least = "" if seen is None else f", so that it shows a difference of {seen:.2f} points in four studies of five"
     return (
         f"This study has {queries} queries, on which the difference to the baseline has a standard deviation of "
-        f"{spread:.2f} points. So many queries would show a difference of this size in four studies of five, by a "
+        f"{spread:.2f} points{least}. The numbers of queries below show a difference of their size as often, by a "
         "paired t test at 0.05; corrected means shared among all conditions of this study."
     )

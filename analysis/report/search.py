@@ -14,7 +14,7 @@ from analysis.searches import race_figures, races
 def search_report(results: pl.DataFrame, about: About) -> Report:
     """Return the report of a greedy search from its results: races, and the chosen prompt on the held-back queries."""
     raced, table = races(results), trial_table(results)
-    pair = table.filter(pl.col("role") == "held-back").get_column("trial").to_list()
+    pair = table.filter((pl.col("role") == "held-back") & (pl.col("state") == "complete")).get_column("trial").to_list()
     sections = []
     headline = "No verdict: the start and the chosen prompt have no scores on held-back queries."
     if len(pair) == 2:

@@ -14,6 +14,7 @@ from analysis.examples import read_examples, telling_conditions
 from analysis.figures import audit_figures
 from analysis.findings import Findings, find
 from analysis.importance import FANOVA
+from analysis.planning import detectable_effect
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.tables import (
@@ -237,14 +238,14 @@ def _answers(findings: Findings) -> Section:
 def _planning(findings: Findings) -> Section:
     spread = findings.spread
     columns: Columns = {
-        "difference in points": number("effect", 1),
+        "difference in points": number("effect"),
         "seeds a condition": "seeds",
         "spread": number("spread"),
         "queries": lambda row: _count(row["queries"]),
         "queries, corrected": lambda row: _count(row["queries_corrected"]),
     }
     table = make_table("Queries needed", findings.frames["planning"], columns)
-    text = () if spread is None else (prose.planning(spread.queries, spread.of_differences),)
+    text = () if spread is None else (prose.planning(spread.queries, spread.of_differences, detectable_effect(spread)),)
     return Section("How many queries would show it", text, {}, _filled([table]))
 
 

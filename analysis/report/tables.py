@@ -48,7 +48,11 @@ def make_table(caption: str, frame: pl.DataFrame, columns: Columns, note: str = 
 
 def signed(name: str) -> Column:
     """Return a reader of a difference in points, with its sign."""
-    return lambda row: "–" if row[name] is None else f"{row[name] + 0.0:+.2f}"
+    return lambda row: "–" if row[name] is None else f"{_rounded(row[name]):+.2f}"
+
+
+def _rounded(value: float) -> float:
+    return round(value, 2) + 0.0  # never -0.0
 
 
 def number(name: str, digits: int = 2) -> Column:
@@ -64,7 +68,9 @@ def share(name: str) -> Column:
 def interval(low: str = "low", high: str = "high", sign: bool = True) -> Column:
     """Return a reader of a 95 % interval."""
     form = "+.2f" if sign else ".2f"
-    return lambda row: "–" if row[low] is None else f"[{row[low]:{form}}, {row[high]:{form}}]"
+    return lambda row: (
+        "–" if row[low] is None else f"[{round(row[low], 2) + 0.0:{form}}, {round(row[high], 2) + 0.0:{form}}]"
+    )
 
 
 def p_value(name: str) -> Column:

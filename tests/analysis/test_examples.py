@@ -48,3 +48,9 @@ def test_an_unscored_answer_keeps_its_reason() -> None:
     lacking = RESULTS.with_columns(score=pl.lit(None, dtype=pl.Float64), unscored=pl.lit("no rating"))
     (answer, *_) = read_examples(lacking, {"baseline": 0, "other": 5}, queries=1)[0].answers.values()
     assert (answer.score, answer.unscored) == (None, "no rating")
+
+
+def test_a_single_condition_shows_its_answers() -> None:
+    examples = read_examples(RESULTS, {"baseline": 0}, queries=2)
+    assert len(examples) == 4
+    assert all(list(example.answers) == ["baseline"] for example in examples)

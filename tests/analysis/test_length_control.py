@@ -36,6 +36,8 @@ def study(
             "trial": trial,
             "label": f"trial {trial}",
             "role": "fill" if trial else "baseline",
+            "condition_id": f"c{trial}",
+            "replicate": 0,
             "state": "complete",
             "query_id": f"q{query:03d}",
             "turn": turn + 1,

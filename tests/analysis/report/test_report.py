@@ -203,3 +203,24 @@ def test_a_confirmed_study_has_the_confirmations_headline() -> None:
     report = study_report(results, ABOUT, open_results("decoding.confirmation", MLRUNS))
     assert "on 8 held-back queries" in report.headline
     assert "best of" in study_report(results, ABOUT).headline
+
+
+def test_a_search_whose_held_back_trial_failed_has_no_verdict() -> None:
+    results = open_results("greedy-search", MLRUNS)
+    failed = (
+        pl.when(pl.col("label") == "held back: the chosen prompt").then(pl.lit("failed")).otherwise(pl.col("state"))
+    )
+    report = search_report(results.with_columns(state=failed), ABOUT)
+    assert report.headline.startswith("No verdict")
+    assert report["Races"].figures
+
+
+def test_one_number_of_a_condition_stands_on_the_whole_page() -> None:
+    """The condition temperature=0.6 has a replicate with other seeds."""
+    results = open_results("decoding", MLRUNS).filter(pl.col("trial").is_in([0, 1, 2, 3, 4, 11, 12]))
+    report = study_report(results, ABOUT)
+    own = next(row for row in report["Effects"].tables[1].rows if row[0] == "temperature=0.6")
+    base = next(row for row in report["Length, form and cost"].tables[1].rows if row[0] == "baseline")
+    raw = next(row for row in report["Length, form and cost"].tables[0].rows if row[0] == "temperature=0.6")
+    assert own[3] == raw[1]
+    assert float(own[1]) - float(base[3]) == pytest.approx(float(own[3]), abs=0.011)
