@@ -22,7 +22,7 @@ from ablations.rebuild import rebuild
 from ablations.session import Session
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.tracking import open_client
+from ablations.tracking import moved_experiments, open_client
 from tests.fakes import FakeBackend, FakeJudge
 from tests.test_spec import BASELINE, make_spec
 from tests.test_study import SPACE
@@ -332,3 +332,14 @@ def test_stop_lists_and_conditional_parameters_come_back_typed(tmp_path: Path, e
     rebuilt(folder)
     assert optuna_trials(folder, "s") == before
     run(spec, folder, NeverAsked())
+
+
+def test_a_folder_with_a_space_in_its_path_was_not_moved(tmp_path: Path, empty_tracking: Path) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    shutil.copy(empty_tracking, folder / "mlflow.db")
+    places = places_of(folder)
+    assert places.artifacts is not None
+    open_client(places.tracking_uri).create_experiment("e", artifact_location=(places.artifacts / "e").as_uri())
+    assert moved_experiments(places.tracking_uri, folder) == []
+    assert moved_experiments(places.tracking_uri, tmp_path / "elsewhere") == ["e"]

@@ -184,3 +184,11 @@ def test_an_interval_reads_as_value_and_ends_and_knows_whether_it_excludes_zero(
     assert str(Interval(1.0, None, None, 1)) == "+1.00 (n = 1)"
     cases = {(0.1, 2.0): True, (-2.0, -0.1): True, (-1.0, 1.0): False, (0.0, 1.0): False, (None, None): False}
     assert {ends: Interval(0, *ends, 5).excludes_zero for ends in cases} == cases
+
+
+def test_numerical_noise_is_a_draw_and_no_effect() -> None:
+    """A judge that embeds one text in two batches gives scores that differ by about 1e-7."""
+    scores = np.full((9, 1), 5.0)
+    (row,) = effects_of(np.hstack([scores, scores - 2e-7]))
+    assert (row["wins"], row["draws"], row["losses"]) == (0, 9, 0)
+    assert (row["difference"], row["low"], row["high"], row["p_value"]) == (0.0, 0.0, 0.0, 1.0)

@@ -224,3 +224,15 @@ def test_a_pair_of_levels_has_the_mean_of_its_conditions_and_missing_pairs_are_l
     searched = results.with_columns(role=pl.lit("sampled"))
     assert pair_means(searched, "temperature", "repetition_penalty").is_empty()
     assert marginal_curves(searched).equals(pl.DataFrame(schema=MARGINAL_SCHEMA))
+
+
+def test_a_component_that_was_not_taken_away_by_itself_gets_no_remainder() -> None:
+    alone = [corner for corner in CORNERS if corner.count("off") == 1]
+    full, bare = CORNERS[0], CORNERS[-1]
+    assert set(shapley_values(of_corners([full, bare, *alone], len)).get_column("method")) == {"leave-one-out"}
+    assert shapley_values(of_corners([full, bare, *alone[:-1]], len)).is_empty()
+
+
+def test_decoding_parameters_alone_are_no_components_of_a_prompt() -> None:
+    grid = {"temperature": [0.0, 0.0, 1.0, 1.0], "repetition_penalty": [1.0, 1.2, 1.0, 1.2]}
+    assert shapley_values(study(np.array([[5.0, 4.0, 4.0, 2.0]] * 4), grid)).is_empty()
