@@ -41,8 +41,8 @@ def show_findings(console: Console, findings: Any) -> None:
     for row in frames["noise_floor"].iter_rows(named=True):
         console.print(f"A/A noise floor, {escape(row['label'])}: {_shown(row)}")
     effects = sorted(set(frames["planning"].get_column("effect")))
-    planned = effects[-2] if len(effects) > 1 else None  # half a point of a judge that rates from 1 to 10
-    for row in frames["planning"].filter(pl.col("effect") == planned).head(1).iter_rows(named=True):
+    for planned in effects[-2:-1]:  # half a point of a judge that rates from 1 to 10
+        row = frames["planning"].row(by_predicate=(pl.col("effect") == planned) & (pl.col("seeds") == 1), named=True)
         needed = "more than 100,000" if row["queries"] is None else f"{row['queries']:,}"
         console.print(
             f"To see a difference of {row['effect']:g} points four times in five, this spread needs {needed} queries"

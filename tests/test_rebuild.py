@@ -310,7 +310,8 @@ def test_a_damaged_view_is_replaced_and_kept(moved: Path, finished: Path) -> Non
 
 def test_audits_are_shown_again_and_those_without_a_name_are_counted(moved: Path) -> None:
     store = Store(places_of(moved).store)
-    table = {"control": ["empty"], "share": [1.0]}
+    counts = {"wins": [9], "ties": [0], "pairs": [9], "unscored": [0]}
+    table = {"control": ["empty"], **counts, "low": [0.7], "high": [1.0], "least": [0.9], "passed": [True]}
     kept = {"id": "a" * 32, "name": "rubric m", "judge": {"judge": "rubric"}, "metrics": {"passed": 1.0}}
     store.add_audit(audit_key({"judge": "rubric"}), kept | {"verdict": "passed", "table": table})
     store.add_audit(audit_key({"judge": "old"}), {"verdict": "failed", "table": table})

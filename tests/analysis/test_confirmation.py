@@ -213,4 +213,4 @@ def test_without_the_baselines_scores_there_is_no_verdict() -> None:
     study = frame([[1, 2], [3, 5]], ["a", "b"], ["base", "one"])
     found = ConfirmationFindings.of(study, study.with_columns(state=pl.lit("failed")))
     assert found.headline.startswith("No verdict")
-    assert (found.tables(), found.figures, found.metrics()) == ({}, {}, {"confirmed": 0.0})
+    assert (found.tables(), found.figures, found.metrics()) == ({}, {}, {"confirmed": None})
