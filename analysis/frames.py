@@ -66,12 +66,12 @@ class Scores:
 
 def trial_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete trial, replicates apart."""
-    return _scores(query_scores(results))
+    return score_table(query_scores(results))
 
 
 def condition_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete condition, its replicates averaged for each query (see `by_condition`)."""
-    return _scores(nested_scores(results))
+    return score_table(nested_scores(results))
 
 
 def nested_scores(results: pl.DataFrame) -> pl.DataFrame:
@@ -101,7 +101,8 @@ def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
     return trials.join(first, on="condition_id").select("trial", "first")
 
 
-def _scores(scores: pl.DataFrame) -> Scores:
+def score_table(scores: pl.DataFrame) -> Scores:
+    """Return scores as a table; takes columns trial, query_id, score, a row for each pair."""
     queries = scores.get_column("query_id").unique().sort().to_list()
     trials = scores.get_column("trial").unique().sort().to_list()
     values = np.full((len(queries), len(trials)), np.nan)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from analysis.effects import baseline_trial, best_trial
-from analysis.frames import condition_scores, trial_table
+from analysis.frames import condition_scores, score_table, trial_table
 from analysis.intervals import clustered_mean, mean_intervals, wilson_interval
 
 _PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
@@ -92,16 +92,24 @@ def turn_table(results: pl.DataFrame) -> pl.DataFrame:
     Columns: trial, change, role (as `cost_table`), turn_1, turn_2 (mean points over the queries whose turns both have a
     score), with `_low` and `_high` (95 % over queries), n (these queries). Empty where no query has two turns.
     """
+    scored = results.filter(pl.col("score").is_not_null() & pl.col("turn").is_in([1, 2]))
+    turns = scored.group_by("trial", "query_id", "turn").agg(pl.col("score").mean())
+    first, second = (turns.filter(pl.col("turn") == turn).drop("turn") for turn in (1, 2))
+    both = first.join(second, on=("trial", "query_id"), suffix="_2")
+    if both.is_empty():
+        return pl.DataFrame(schema=TURN_SCHEMA)
+    tables = [score_table(both.select("trial", "query_id", score=name)) for name in ("score", "score_2")]
+    found = [dict(zip(table.trials, mean_intervals(table.values), strict=True)) for table in tables]
     rows = []
-    for row, own in _rows(results.filter(pl.col("score").is_not_null() & pl.col("turn").is_in([1, 2]))):
-        first, second = (own.filter(pl.col("turn") == turn).select("query_id", "score") for turn in (1, 2))
-        both = first.join(second, on="query_id").select("score", "score_right").to_numpy()
-        if not len(both):
-            continue
-        for turn, found in zip((1, 2), mean_intervals(both), strict=True):
-            if found is not None:
-                row |= {f"turn_{turn}": found.value, f"turn_{turn}_low": found.low, f"turn_{turn}_high": found.high}
-        rows.append({**row, "n": len(both)})
+    for described in _conditions(results):
+        intervals = [of_turn.get(described["trial"]) for of_turn in found]
+        row = {name: described[name] for name in _DESCRIBED}
+        for turn, interval in enumerate(intervals, start=1):
+            if interval is not None:
+                ends = {f"turn_{turn}_low": interval.low, f"turn_{turn}_high": interval.high}
+                row |= {f"turn_{turn}": interval.value, **ends, "n": interval.n}
+        if "n" in row:
+            rows.append(row)
     return pl.DataFrame(rows, schema=TURN_SCHEMA, orient="row")
 
 
