@@ -103,13 +103,10 @@ def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
 
 def score_table(scores: pl.DataFrame) -> Scores:
     """Return scores as a table; takes columns trial, query_id, score, a row for each pair."""
-    queries = scores.get_column("query_id").unique().sort().to_list()
-    trials = scores.get_column("trial").unique().sort().to_list()
+    queries, trials = (scores.get_column(name).unique().sort().to_list() for name in ("query_id", "trial"))
     values = np.full((len(queries), len(trials)), np.nan)
-    row = {query: at for at, query in enumerate(queries)}
-    column = {trial: at for at, trial in enumerate(trials)}
-    rows = [row[query] for query in scores.get_column("query_id")]
-    values[rows, [column[trial] for trial in scores.get_column("trial")]] = scores.get_column("score").cast(pl.Float64)
+    place = [scores.get_column(name).rank("dense").to_numpy() - 1 for name in ("query_id", "trial")]
+    values[place[0], place[1]] = scores.get_column("score").cast(pl.Float64)
     return Scores(queries, trials, values)
 
 

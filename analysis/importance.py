@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils.parallel import Parallel, delayed
 
 from analysis.designs import Design, read_design
 from analysis.frames import Floats
@@ -33,6 +34,8 @@ _BEST = 0.5
 a style of three decided, a third of the conditions had it, so that another parameter told the tenth from that third."""
 DRAWS = 100
 COMPLETIONS = 8
+_WORTH_WORKERS = 20_000
+"""Conditions times draws from which on the draws are shared out over the processors; starting them takes seconds."""
 _TREES, _DEPTH, _FOREST = 8, 5, 20
 _SHUFFLES = 3
 IMPORTANCE_SCHEMA: dict[str, Any] = {
@@ -90,19 +93,16 @@ def importances(results: pl.DataFrame, draws: int | None = None, seed: int = 0) 
     methods = [method for method in LEAST_CONDITIONS if method not in withheld]
     if not methods:
         return Importances(pl.DataFrame(schema=IMPORTANCE_SCHEMA), withheld)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     generator = np.random.default_rng(seed)
-    resampled = _Resampled(design, methods)
-    for _ in range(DRAWS if draws is None else draws):
-        queries = generator.integers(0, n_queries, n_queries)
-        resampled.add(values[queries].mean(axis=0), generator)
-    names = list(design.settings)
     estimates = _averaged(design, methods, generator)
+    drawn = _resampled(design, methods, generator.spawn(DRAWS if draws is None else draws))
+    names = list(design.settings)
     rows = []
     for method in methods:
-        mark = resampled.mark() if method == PERMUTATION else None
-        own = estimates[method] if method in estimates else np.nanmean(resampled.found[method], axis=0)
-        low, high = np.nanquantile(resampled.found[method], [0.025, 0.975], axis=0)
+        found = [draw.found[method] for draw in drawn]
+        own = estimates[method] if method in estimates else np.nanmean(found, axis=0)
+        low, high = np.nanquantile(found, [0.025, 0.975], axis=0)
+        mark = _mark(drawn) if method == PERMUTATION else None
         for name, estimate, below, above in zip(names, own, low, high, strict=True):
             ends = (float(min(below, estimate)), float(max(above, estimate)))
             rows.append((method, name, float(estimate), *ends, n_conditions, n_queries, mark))
@@ -122,34 +122,45 @@ def _withheld(values: Floats) -> dict[str, str]:
     }
 
 
-class _Resampled:
-    """Importances of resampled conditions, by method; each draw also leaves out the conditions that a test needs."""
+@dataclass(frozen=True)
+class _Draw:
+    """Importances by method, shape (parameters,), and the variance that the forest explained in left-out conditions."""
 
-    def __init__(self, design: Design, methods: Sequence[str]) -> None:
-        self._design = design
-        self.found: dict[str, list[Floats]] = {method: [] for method in methods}
-        self._explained: list[float] = []
+    found: dict[str, Floats]
+    explained: float
 
-    def add(self, means: Floats, generator: np.random.Generator) -> None:
-        """Resample the conditions, whose scores are `means`, and estimate their importances."""
-        settings = complete(self._design, generator)
-        n = len(means)
-        drawn = generator.integers(0, n, n)
+
+def _resampled(design: Design, methods: Sequence[str], generators: list[np.random.Generator]) -> list[_Draw]:
+    """Return a draw by each generator, on several processors where that is worth starting them."""
+    values = design.filled
+    workers = -1 if values.shape[1] * len(generators) >= _WORTH_WORKERS else 1
+    return list(Parallel(n_jobs=workers)(delayed(_draw)(design, values, methods, own) for own in generators))
+
+
+def _draw(design: Design, values: Floats, methods: Sequence[str], generator: np.random.Generator) -> _Draw:
+    """Resample the queries and the conditions of `values`, shape (queries, conditions), and estimate importances.
+
+    The conditions that are not drawn are those that the forest is tested on.
+    """
+    means = values[generator.integers(0, len(values), len(values))].mean(axis=0)
+    n = len(means)
+    settings = complete(design, generator)
+    drawn = generator.integers(0, n, n)
+    chosen = {name: [own[at] for at in drawn] for name, own in settings.items()}
+    found = _from_optuna(methods, chosen, means[drawn], generator)
+    explained = float("nan")
+    if PERMUTATION in methods:
         left_out = np.setdiff1d(np.arange(n), drawn)
-        chosen = {name: [values[at] for at in drawn] for name, values in settings.items()}
-        for method, found in _from_optuna(self.found, chosen, means[drawn], generator).items():
-            self.found[method].append(found)
-        if PERMUTATION in self.found:
-            lost, explained = _permutation(self._design, settings, means, drawn, left_out, generator)
-            self.found[PERMUTATION].append(lost)
-            self._explained.append(explained)
+        found[PERMUTATION], explained = _permutation(design, settings, means, drawn, left_out, generator)
+    return _Draw(found, explained)
 
-    def mark(self) -> str | None:
-        """Say where the forest's predictions are worth nothing."""
-        explained = float(np.nanmedian(self._explained))
-        if explained > 0:
-            return None
-        return f"the forest predicts left-out conditions no better than their mean does (R² {explained:.2f})"
+
+def _mark(drawn: Sequence[_Draw]) -> str | None:
+    """Say where the forest's predictions are worth nothing."""
+    explained = float(np.nanmedian([draw.explained for draw in drawn]))
+    if explained > 0:
+        return None
+    return f"the forest predicts left-out conditions no better than their mean does (R² {explained:.2f})"
 
 
 def complete(design: Design, generator: np.random.Generator) -> dict[str, list[Any]]:
@@ -200,6 +211,7 @@ def _from_optuna(
 
     They are NaN for a draw in which all conditions scored the same.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(values) for name, values in settings.items()}
     free = {name: kind for name, kind in distributions.items() if kind is not None}
     columns = [settings[name] for name in free]

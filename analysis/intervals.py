@@ -9,8 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 DRAWS = 2_000
@@ -74,11 +73,10 @@ def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: flo
         draws: bootstrap draws.
         level: of the interval, 0 to 1.
 
-    The percentiles are those of Hesterberg's expanded percentile interval (2015, The American Statistician
-    69:4): plain percentile intervals are too narrow at the few queries of a small study, and a
-    studentised bootstrap is wild where most differences are 0. Below twelve queries, where resampling cannot
-    cover, Student's t takes its place. No interval knows of changes that no query showed: with eight queries of which
-    three in ten change, all upwards, it covers the truth in three studies of four.
+    The percentiles are those of `expanded_tail`; a studentised bootstrap is wild where most differences are 0. Below
+    twelve queries, where resampling cannot cover, Student's t takes its place. No interval knows of changes that no
+    query showed: with eight queries of which three in ten change, all upwards, it covers the truth in three studies of
+    four.
     """
     found: list[Interval | None] = [None] * values.shape[1]
     upper = 0.5 + level / 2
@@ -87,16 +85,28 @@ def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: flo
         means = own.mean(axis=0)
         low = high = np.full(len(columns), np.nan)
         if 2 <= n < FEW_QUERIES:
-            half = student_t.ppf(upper, n - 1) * own.std(axis=0, ddof=1) / np.sqrt(n)
+            half = stdtrit(n - 1, upper) * own.std(axis=0, ddof=1) / np.sqrt(n)
             low, high = means - half, means + half
         elif n >= FEW_QUERIES:
             samples = resampled_counts(n, draws, seed) @ own / n
-            tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(upper, n - 1)))
+            tail = expanded_tail(n, level)
             low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
         for column, mean, below, above in zip(columns, means, low, high, strict=True):
             ends = (float(below), float(above)) if n > 1 else (None, None)
             found[column] = Interval(float(mean), ends[0], ends[1], n)
     return found
+
+
+def expanded_tail(n: int, level: float = 0.95) -> float:
+    """Return the share of bootstrap means below an interval, and above it, for a mean of n units.
+
+    Hesterberg's expanded percentile interval (2015, The American Statistician 69:4): plain percentiles are too narrow
+    at the few queries of a small study. At least two units.
+
+    >>> [round(expanded_tail(n), 4) for n in (12, 1000)]
+    [0.0108, 0.0249]
+    """
+    return float(ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.5 + level / 2)))
 
 
 def alike(values: Floats) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -141,7 +151,7 @@ def welch_interval(first: Floats, second: Floats, level: float = 0.95) -> Interv
     freedom = parts.sum() ** 2 / sum(
         part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
     )
-    half = float(student_t.ppf(0.5 + level / 2, freedom) * np.sqrt(parts.sum()))
+    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum()))
     return Interval(value, value - half, value + half, n)
 
 
@@ -164,7 +174,7 @@ def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.
     for value, cluster in zip(values, clusters, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + float(value) - mean
     error = np.sqrt(n / (n - 1) * sum(total**2 for total in sums.values())) / len(values)
-    half = float(student_t.ppf(0.5 + level / 2, n - 1) * error)
+    half = float(stdtrit(n - 1, 0.5 + level / 2) * error)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -174,7 +184,7 @@ def wilson_interval(share: float, n: float, level: float = 0.95) -> tuple[float,
     >>> [round(bound, 4) for bound in wilson_interval(1.0, 6)]
     [0.6097, 1.0]
     """
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
     return max(centre - half, 0.0), min(centre + half, 1.0)

@@ -11,12 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
 from analysis.effects import baseline_trial
 from analysis.frames import by_condition
-from analysis.intervals import FEW_QUERIES, paired_interval, resampled_counts
+from analysis.intervals import FEW_QUERIES, Interval, difference, expanded_tail, mean_intervals, resampled_counts
 
 Floats = NDArray[np.float64]
 DRAWS = 1_000
@@ -65,32 +63,32 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     within = _within(tables)
     slope = within.slope(np.ones(len(tables.owner)))
     slopes = np.array([within.slope(count[tables.owner]) for count in counts])
-    scores, terms, characters = (tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters))
+    base = trials.index(reference) if reference is not None else None
+    by_query = [tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters)]
+    gains, longer, extra = (of - of[:, [base or 0]] for of in by_query)
+    raws = mean_intervals(difference(gains, np.zeros_like(gains)))
     rows = []
     for own, (trial, label) in enumerate(zip(trials, labels, strict=True)):
-        if trial == reference:
+        if own == base:
             continue
         row: dict[str, Any] = {"trial": trial, "label": label, "reference_trial": reference}
-        if reference is None:
+        if base is None:
             rows.append({**row, "reason": "the baseline did not complete"})
             continue
-        pair = [own, trials.index(reference)]
-        effect = _effect(scores[:, pair], terms[:, pair], slope, slopes, counts)
-        extra = characters[:, own] - characters[:, pair[1]]
-        mean_extra = float(np.nanmean(extra)) if effect["n"] else None
+        effect = _effect(raws[own], gains[:, own], longer[:, own], slope, slopes, counts)
+        mean_extra = float(np.nanmean(extra[:, own])) if effect["n"] else None
         rows.append({**row, **effect, "slope": None if np.isnan(slope) else slope, "extra_characters": mean_extra})
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
-def _effect(scores: Floats, terms: Floats, slope: float, slopes: Floats, counts: Floats) -> dict[str, Any]:
-    """Return a trial's effects; columns of `scores` and `terms` are the trial and the baseline, rows queries."""
-    gain, longer = scores[:, 0] - scores[:, 1], terms[:, 0] - terms[:, 1]
-    both = ~np.isnan(gain)
-    n = int(both.sum())
-    if n == 0:
+def _effect(
+    raw: Interval | None, gain: Floats, longer: Floats, slope: float, slopes: Floats, counts: Floats
+) -> dict[str, Any]:
+    """Return a trial's effects; `gain` and `longer` are its score and length term less the baseline's, by query."""
+    if raw is None:
         return {"n": 0, "reason": "no query was scored under both this trial and the baseline"}
-    raw = paired_interval(scores[:, 0], scores[:, 1])
-    effect = {"raw": raw.value, "raw_low": raw.low, "raw_high": raw.high, "n": n}
+    both, n = ~np.isnan(gain), raw.n
+    effect: dict[str, Any] = {"raw": raw.value, "raw_low": raw.low, "raw_high": raw.high, "n": n}
     if np.isnan(slope):
         return {**effect, "reason": "trial and query explain all differences in length"}
     effect["controlled"] = raw.value - slope * float(longer[both].mean())
@@ -99,7 +97,7 @@ def _effect(scores: Floats, terms: Floats, slope: float, slopes: Floats, counts:
     weights = counts[:, both]
     with np.errstate(invalid="ignore"):
         drawn = (weights @ gain[both] - slopes * (weights @ longer[both])) / weights.sum(axis=1)
-    tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * student_t.ppf(0.975, n - 1)))
+    tail = expanded_tail(n)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return {**effect, "controlled_low": float(low), "controlled_high": float(high)}
 

@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
+from analysis import importance
 from analysis.designs import read_design
 from analysis.importance import FANOVA, LEAST_CONDITIONS, PED_ANOVA, PERMUTATION, Importances, complete, importances
 from tests.analysis.simulated import Floats, study
@@ -230,3 +231,20 @@ def test_intervals_of_fanova_hold_the_share_of_a_large_design_in_most_studies(mo
     print(f"fanova intervals | large design {truth} | held in how many of 6 studies {held}")
     assert sum(held.values()) >= 11
     assert held["style"] >= 4
+
+
+def test_resamplings_shared_out_over_the_processors_give_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, means = designed(24)
+    results = study(judged(means), settings)
+    alone = importances(results, draws=6)
+    workers = []
+
+    class Watched(importance.Parallel):  # type: ignore[misc, name-defined]
+        def __init__(self, n_jobs: int) -> None:
+            workers.append(n_jobs)
+            super().__init__(n_jobs=n_jobs)
+
+    monkeypatch.setattr(importance, "Parallel", Watched)
+    monkeypatch.setattr(importance, "_WORTH_WORKERS", 24 * 6)
+    assert importances(results, draws=6).table.equals(alone.table)
+    assert workers == [-1]
