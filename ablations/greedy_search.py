@@ -84,8 +84,6 @@ class Found:
         start, chosen: the prompts before and after.
         selected: mean score of the start prompt and the chosen one on the selection queries.
         held_back: the same on the queries that the search did not see.
-        gain: of the chosen prompt over the start prompt on the held-back queries; the honest one.
-        lacking: the start and held-back trials that lack scores, with the reason; no verdict comes of these.
     """
 
     rounds: tuple[Round, ...]
@@ -94,8 +92,6 @@ class Found:
     chosen: PromptParts
     selected: tuple[float | None, float | None]
     held_back: tuple[float | None, float | None]
-    gain: Gain
-    lacking: tuple[str, ...] = ()
 
     @property
     def prompt_text(self) -> str:
@@ -128,27 +124,12 @@ class Found:
             chosen=_parts(fields["chosen"]),
             selected=tuple(fields["selected"]),
             held_back=tuple(fields["held_back"]),
-            gain=Gain(**fields["gain"]),
-            lacking=tuple(fields["lacking"]),
         )
 
     @property
-    def headline(self) -> str:
-        """The result in a sentence."""
-        if self.lacking:
-            return f"No verdict: {'; '.join(self.lacking)}."
-        added = [one.winner.id for one in self.rounds if one.kept and one.winner is not None]
-        if not added:
-            return f"No demonstration was added: {self.why_ended}."
-        gain = self.gain
-        if gain.value is None:
-            return f"Added {', '.join(added)}; no held-back query has a score under both prompts."
-        interval = "" if gain.low is None or gain.high is None else f" [{gain.low:+.2f}, {gain.high:+.2f}]"
-        verdict = "no clear gain" if gain.includes_zero else "a clear gain" if gain.value > 0 else "a clear loss"
-        return (
-            f"Added {', '.join(added)}: {gain.value:+.2f}{interval} points over the start prompt on {gain.n} held-back "
-            f"queries, first turn: {verdict}."
-        )
+    def added(self) -> list[str]:
+        """The demonstrations that stayed in the prompt, by id, in the order of the rounds."""
+        return [one.winner.id for one in self.rounds if one.kept and one.winner is not None]
 
 
 @dataclass
@@ -176,7 +157,6 @@ class GreedySearch:
         self.plan = SearchPlan.of(spec)
         self._settings = race_settings(len(self.plan.candidates), len(self.plan.halves.selection), spec.racing)
         self.state = State()
-        self._lacking: list[str] = []
 
     @property
     def remaining(self) -> int:
@@ -226,8 +206,6 @@ class GreedySearch:
             chosen=parts,
             selected=(_mean(first), _mean(current)),
             held_back=(_mean(before), _mean(after)),
-            gain=Gain.between(after, before),
-            lacking=tuple(self._lacking),
         )
 
     async def _round(
@@ -274,7 +252,6 @@ class GreedySearch:
         why = summary.failure(self._spec.min_coverage)
         if why is not None:
             check_replies(f"trial {number} ({label})", summary)
-            self._lacking.append(f"{label}: {why}")
         state = "complete" if why is None else "failed"
         record = trial.record(state, why, summary, ended - begun, (begun, ended), measured=False)
         self._store.add_trial(self._spec.name, number, record)

@@ -104,7 +104,7 @@ def expanded_tail(n: int, level: float = 0.95) -> float:
     at the few queries of a small study. At least two units.
 
     >>> [round(expanded_tail(n), 4) for n in (12, 1000)]
-    [0.0108, 0.0249]
+    [0.0108, 0.0248]
     """
     return float(ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.5 + level / 2)))
 

@@ -58,26 +58,27 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
         nested.select("trial", "label", "replicate").filter(pl.col("replicate") == 0).unique("trial").sort("trial")
     )
     trials, labels = complete.get_column("trial").to_list(), complete.get_column("label").to_list()
+    described = [{"trial": trial, "label": label} for trial, label in zip(trials, labels, strict=True)]
+    if reference is None:
+        reason = "the baseline did not complete"
+        return pl.DataFrame([row | {"reason": reason} for row in described], schema=_SCHEMA, orient="row")
     tables = _tables(nested, trials)
     counts = resampled_counts(len(tables.queries), draws, seed)
     within = _within(tables)
     slope = within.slope(np.ones(len(tables.owner)))
     slopes = np.array([within.slope(count[tables.owner]) for count in counts])
-    base = trials.index(reference) if reference is not None else None
+    base = trials.index(reference)
     by_query = [tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters)]
-    gains, longer, extra = (of - of[:, [base or 0]] for of in by_query)
+    gains, longer, extra = (of - of[:, [base]] for of in by_query)
     raws = mean_intervals(difference(gains, np.zeros_like(gains)))
     rows = []
-    for own, (trial, label) in enumerate(zip(trials, labels, strict=True)):
+    for own, row in enumerate(described):
         if own == base:
-            continue
-        row: dict[str, Any] = {"trial": trial, "label": label, "reference_trial": reference}
-        if base is None:
-            rows.append({**row, "reason": "the baseline did not complete"})
             continue
         effect = _effect(raws[own], gains[:, own], longer[:, own], slope, slopes, counts)
         mean_extra = float(np.nanmean(extra[:, own])) if effect["n"] else None
-        rows.append({**row, **effect, "slope": None if np.isnan(slope) else slope, "extra_characters": mean_extra})
+        compared = {"reference_trial": reference, "slope": None if np.isnan(slope) else slope}
+        rows.append({**row, **compared, **effect, "extra_characters": mean_extra})
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 

@@ -1,14 +1,18 @@
 """Searches: the rounds and races of a greedy search as tables, numbers and figures.
 
-Knows what `ablations.greedy_search` found, and its results; computes no statistic of its own.
+Knows what `ablations.greedy_search` found, and its results.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
 
+from analysis.effects import paired_effects
+from analysis.frames import trial_scores, trial_table
+from analysis.intervals import Interval
 from analysis.plots import draw_races, draw_rounds, new_figure
 
 
@@ -78,11 +82,13 @@ class SearchFindings:
             schema={"queries": pl.String, "start": pl.Float64, "chosen": pl.Float64},
         )
         spent, full = found.evaluations
-        gain = found.gain
+        effects = held_back_effect(results)
+        gain = effects if isinstance(effects, str) else effects.row(0, named=True)
+        known: dict[str, Any] = {} if isinstance(gain, str) else gain
         numbers = {
-            "held_back_gain": gain.value,
-            "held_back_gain_low": gain.low,
-            "held_back_gain_high": gain.high,
+            "held_back_gain": known.get("difference"),
+            "held_back_gain_low": known.get("low"),
+            "held_back_gain_high": known.get("high"),
             "selected_score": found.selected[1],
             "held_back_score": found.held_back[1],
             "racing_share": found.share,
@@ -90,10 +96,10 @@ class SearchFindings:
             "evaluations_without_racing": float(full),
         }
         with new_figure() as (figure, axes):
-            draw_rounds(rounds, gain, axes)
+            draw_rounds(rounds, known or None, axes)
         raced = races(results)
         figures = {"rounds": figure, **race_figures(raced)}
-        return cls(found.headline, found.why_ended, rounds, stopped, scores, raced, numbers, figures)
+        return cls(_headline(found, gain), found.why_ended, rounds, stopped, scores, raced, numbers, figures)
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run."""
@@ -103,6 +109,37 @@ class SearchFindings:
         """Return the tables as columns, by name; empty ones are left out."""
         named = {"rounds": self.rounds, "stopped": self.stopped, "scores": self.scores, "races": self.races}
         return {name: frame.to_dict(as_series=False) for name, frame in named.items() if len(frame)}
+
+
+def _headline(found: Any, gain: Mapping[str, Any] | str) -> str:
+    if isinstance(gain, str):
+        return f"No verdict: {gain}."
+    if not found.added:
+        return f"No demonstration was added: {found.why_ended}."
+    value, low, high = (gain[name] for name in ("difference", "low", "high"))
+    clear = low is not None and (low > 0 or high < 0)
+    verdict = "no clear gain" if not clear else "a clear gain" if value > 0 else "a clear loss"
+    return (
+        f"Added {', '.join(found.added)}: {Interval(value, low, high, gain['n'])} points over the start prompt on "
+        f"{gain['n']} held-back queries, first turn: {verdict}."
+    )
+
+
+def held_back_effect(results: pl.DataFrame) -> pl.DataFrame | str:
+    """Return the effect of the chosen prompt against the start prompt on queries that chose nothing, or why none.
+
+    One row with the columns of `effects.EFFECT_SCHEMA`; there is none where the start prompt, on either half of the
+    queries, or the chosen one lacks scores.
+    """
+    trials = trial_table(results).filter(pl.col("role").is_in(["baseline", "held-back"]))
+    failed = trials.filter(pl.col("state") != "complete")
+    if len(failed):
+        return "; ".join(f"{label}: {why}" for label, why in failed.select("label", "failed_because").iter_rows())
+    pair = trials.filter(pl.col("role") == "held-back").get_column("trial").to_list()
+    if len(pair) < 2:
+        return "the held-back queries have not been evaluated"
+    effects = paired_effects(trial_scores(results), [(pair[1], pair[0])])
+    return effects if len(effects) else "no held-back query has a score under both prompts"
 
 
 _CANDIDATE = r"^round (\d+): \+ (.*)$"

@@ -1,5 +1,6 @@
 """Plots of demonstrations: how many, from where, and how a greedy search found them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -42,27 +43,26 @@ def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: s
     return axes
 
 
-def draw_rounds(rounds: pl.DataFrame, held_back: Any, axes: Axes) -> Axes:
+def draw_rounds(rounds: pl.DataFrame, held_back: Mapping[str, Any] | None, axes: Axes) -> Axes:
     """Draw what each round of a greedy search gained, and what all of them gain on queries that chose nothing.
 
     Args:
         rounds: the frame of `searches.SearchFindings.rounds`.
-        held_back: the gain on the held-back queries: value, low, high (None where there is none) and n.
+        held_back: the row of `searches.held_back_effect`, or None.
         axes: where to draw.
     """
     rows = rounds.filter(pl.col("gain").is_not_null()).to_dicts()
     names = [f"round {row['round']}: {short(row['winner'], 26)}{'' if row['kept'] else ' (not kept)'}" for row in rows]
     draw_intervals(axes, range(len(rows)), rows, "gain", color=GREY, capsize=4)
-    if held_back.value is not None:
-        own = {"mean": held_back.value, "low": held_back.low, "high": held_back.high}
-        draw_intervals(axes, [len(names)], [own], capsize=4)
+    if held_back is not None:
+        draw_intervals(axes, [len(names)], [dict(held_back)], "difference", capsize=4)
         names.append("all rounds, held-back queries")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("gain in points, first turn, 95 % interval (Student's t)")
+    axes.set_xlabel("gain in points, first turn, 95 % interval")
     n = rows[-1]["n"] if rows else 0
-    axes.set_title(f"Greedy search ({n} queries choose, {held_back.n} held back)")
+    axes.set_title(f"Greedy search ({n} queries choose, {held_back['n'] if held_back else 0} held back)")
     return axes
 
 

@@ -210,8 +210,9 @@ def test_a_search_whose_held_back_trial_failed_has_no_verdict() -> None:
     failed = (
         pl.when(pl.col("label") == "held back: the chosen prompt").then(pl.lit("failed")).otherwise(pl.col("state"))
     )
-    report = search_report(results.with_columns(state=failed), ABOUT)
-    assert report.headline.startswith("No verdict")
+    why = pl.lit("2 of 8 replies lacked a score")
+    report = search_report(results.with_columns(state=failed, failed_because=why), ABOUT)
+    assert report.headline == "No verdict: held back: the chosen prompt: 2 of 8 replies lacked a score."
     assert report["Races"].figures
 
 
