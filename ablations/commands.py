@@ -6,7 +6,6 @@ Knows every part and does the work of none.
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -34,7 +33,7 @@ from ablations.session import Session, run_audit
 from ablations.spec import DEFAULTS
 from ablations.study_file import SEARCH_SPACES, StudyFile, read_study_file
 from ablations.terminal import make_console
-from ablations.tracking import ui_command
+from ablations.tracking import serve_ui
 
 if TYPE_CHECKING:
     from ablations.judges.audit import Planted
@@ -273,10 +272,9 @@ def ui(flags: argparse.Namespace) -> int:
         check_sqlite(path)
     if places.artifacts is None:
         raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
-    command, environment = ui_command(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port)
     address = f"http://127.0.0.1:{flags.port}/#/experiments?workflowType=machine_learning"  # the pages with runs
     print(f"MLflow shows {redacted(places.tracking_uri)} at {address} (stop with Ctrl-C)", flush=True)
-    if code := subprocess.run(command, env=environment, check=False).returncode:
+    if code := serve_ui(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port):
         raise PartFailedError(
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"
         )

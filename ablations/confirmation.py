@@ -15,23 +15,22 @@ from ablations.design import BASELINE
 from ablations.embedding import Encoder
 from ablations.errors import StudyMismatchError
 from ablations.judges.base import COMPARED
+from ablations.places import CONFIRMATION
 from ablations.queries import choose_subset
 from ablations.records import Query
 from ablations.search_space import Values
 from ablations.spec import StudySpec, check_same_study
 from ablations.study import Finished
 
-SUFFIX = ".confirmation"
-
 
 def follow_up_name(study: str) -> str:
     """Return the name of a study's follow-up."""
-    return f"{study}{SUFFIX}"
+    return f"{study}{CONFIRMATION}"
 
 
 def follow_up_account(study_id: str) -> str:
     """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
-    return f"{study_id}{SUFFIX}"
+    return f"{study_id}{CONFIRMATION}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from ablations.errors import StorageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
+CONFIRMATION = ".confirmation"
+"""What the name of a confirmation has more than that of the study it confirms."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Places:
     def results(self, study: str) -> Path:
         """Where a study's results of record are exported to."""
         return self.folder / "results" / study / "results.parquet"
+
+    @property
+    def exported(self) -> list[str]:
+        """Names of the studies that have results, in alphabetical order."""
+        return sorted(found.parent.name for found in (self.folder / "results").glob("*/results.parquet"))
 
     def engine_log(self, study: str) -> Path:
         """Where everything goes that the engine prints."""

@@ -73,8 +73,7 @@ def rebuild(places: Places, name: str | None, console: Console) -> None:
 def _chosen(store: Store | None, places: Places, name: str | None) -> dict[str, str | None]:
     """Return the studies to rebuild with their ids, None for those that the store does not have."""
     known: dict[str, str | None] = dict(store.studies()) if store is not None else {}
-    exported = sorted(path.parent.name for path in (places.folder / "results").glob("*/results.parquet"))
-    known |= {one: None for one in exported if one not in known}
+    known |= {one: None for one in places.exported if one not in known}
     if not known:
         raise UsageError(f"{places.folder} holds no results of a study; name the folder with --mlruns DIR")
     if name is None:

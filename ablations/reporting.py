@@ -10,10 +10,9 @@ from typing import Any
 import polars as pl
 
 from ablations.conditions import format_value
-from ablations.confirmation import SUFFIX
 from ablations.errors import StorageError
 from ablations.judges import audit_key
-from ablations.places import Places
+from ablations.places import CONFIRMATION, Places
 from ablations.store import Store
 
 
@@ -31,9 +30,9 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     from analysis.report import About, models_report, search_report, study_report, write_report
     from analysis.sources import open_models, open_results
 
-    known = exported_studies(places)
-    if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in known:
-        name = name.removesuffix(SUFFIX)  # a confirmation is a part of its study's page
+    known = places.exported
+    if name.endswith(CONFIRMATION) and name.removesuffix(CONFIRMATION) in known:
+        name = name.removesuffix(CONFIRMATION)  # a confirmation is a part of its study's page
     path = places.results(name)
     if name in known:
         results = open_results(name, places.folder)
@@ -42,7 +41,7 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         if "candidate" in results.get_column("role"):
             report = search_report(results, about)
         else:
-            again = f"{name}.confirmation"
+            again = f"{name}{CONFIRMATION}"
             report = study_report(results, about, open_results(again, places.folder) if again in known else None)
     elif any(study.startswith(f"{name}.") for study in known):
         frames = open_models(name, places.folder)
@@ -58,11 +57,6 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
             f"{', '.join(known) or 'none yet'}"
         )
     return write_report(report, path.parent if folder is None else folder)
-
-
-def exported_studies(places: Places) -> list[str]:
-    """Return the names of the studies that have results, in alphabetical order."""
-    return sorted(found.parent.name for found in (places.folder / "results").glob("*/results.parquet"))
 
 
 def _identity(name: str, places: Places) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:

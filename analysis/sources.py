@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ablations.errors import StorageError
-from ablations.places import Places
+from ablations.places import CONFIRMATION, Places
 from analysis.frames import load_results
 
 RUN = "runs:/"
@@ -45,13 +45,12 @@ def open_models(named: str, mlruns: str | Path | None = None) -> dict[str, pl.Da
     Raises:
         StorageError: there are none, with what to run; or they cannot be read.
     """
-    folder = Places.choose(None if mlruns is None else str(mlruns), None, None, None).folder / "results"
-    found = sorted(folder.glob(f"{named}.*/results.parquet"))
-    models = {path.parent.name.removeprefix(f"{named}."): path for path in found}
-    frames = {model: load_results(path) for model, path in models.items() if not model.endswith("confirmation")}
+    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    found = [name for name in places.exported if name.startswith(f"{named}.") and not name.endswith(CONFIRMATION)]
+    frames = {name.removeprefix(f"{named}."): load_results(places.results(name)) for name in found}
     if not frames:
         raise StorageError(
-            f"No study {named!r} of several models has been run yet: {folder} holds none. Run it, then this again:\n"
+            f"{places.folder} holds no study {named!r} of several models yet. Run it, then this again:\n"
             f"    .venv/bin/python ablations/run.py --study {named}"
         )
     return frames

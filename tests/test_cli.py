@@ -1,15 +1,21 @@
 """The commands as a person calls them: one message and exit code 2 for bad input, nothing written."""
 
 import json
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from ablations.cli import main
+from ablations.tracking import open_client
 
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "ablations" / "run.py")]
@@ -315,3 +321,30 @@ def test_a_prompt_is_shown_with_the_studys_pool_or_another(tmp_path: Path, comma
     assert "Is this mine?" in command("prompt", "--search-space", "mine.toml", "--query", "Why?").out
     other = command("prompt", "--search-space", "mine.toml", "--query", "Why?", "--pool", "examples")
     assert (other.code, "Is this mine?" in other.out) == (0, False)
+
+
+@pytest.mark.slow
+def test_the_page_server_ends_with_its_command(tmp_path: Path) -> None:
+    open_client(f"sqlite:///{tmp_path / 'mlflow.db'}").search_experiments()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([*MODULE, "ui", "--mlruns", str(tmp_path), "--port", str(port)], cwd=ROOT) as served:
+        until = time.monotonic() + 120
+        while not _answers(port):
+            assert served.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        processes = psutil.Process(served.pid).children(recursive=True)
+        served.terminate()
+        assert served.wait(60) == 0
+    assert len(processes) > 1
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            return bool(answer.status == 200)
+    except urllib.error.URLError:
+        return False

@@ -8,7 +8,7 @@ import pytest
 from ablations.cli import main
 from ablations.errors import StorageError
 from ablations.places import Places
-from ablations.reporting import exported_studies, report_study
+from ablations.reporting import report_study
 from ablations.store import Store
 
 MLRUNS = Path(__file__).parent / "fixtures" / "mlruns"
@@ -52,7 +52,7 @@ def test_an_unknown_study_names_those_that_there_are(capsys: pytest.CaptureFixtu
     assert "decoding, decoding.confirmation" in message
     with pytest.raises(StorageError, match="none yet"):
         report_study("nope", places(MLRUNS / "empty"), None)
-    assert "many-shot" in exported_studies(places(MLRUNS))
+    assert "many-shot" in places(MLRUNS).exported
 
 
 def test_a_confirmation_is_reported_on_the_page_of_its_study(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Opening MLflow: a client of its database or server, and the command that serves its pages.
+"""Opening MLflow: a client of its database or server, and the server of its pages.
 
 Knows addresses and errors, not what is logged.
 """
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,12 +58,20 @@ def failures() -> tuple[type[Exception], ...]:
     return MlflowException, SQLAlchemyError, OSError
 
 
-def ui_command(tracking_uri: str, artifacts: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the command and environment of a light MLflow UI: two processes instead of fifteen."""
+def serve_ui(tracking_uri: str, artifacts: Path, host: str, port: int) -> int:
+    """Serve a light MLflow UI, two processes instead of fifteen, until interrupted; return the server's exit code.
+
+    The server's own processes end with it, also when this one is told to.
+    """
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
     command += ["--default-artifact-root", artifacts.as_uri(), "--host", host, "--port", str(port), "--workers", "1"]
     light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return command, {**os.environ, **light}
+    with subprocess.Popen(command, env={**os.environ, **light}, process_group=0) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            os.killpg(server.pid, signal.SIGTERM)
+            return 0
 
 
 def fetch_artifact(tracking_uri: str, run_id: str, name: str, folder: Path) -> Path:
