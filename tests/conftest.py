@@ -27,6 +27,7 @@ def quick_closing() -> Iterator[None]:
     """Studies that end in a test close at once: few resamplings and one figure. Tests of analysis have all of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importance, "DRAWS", 4)
+        patch.setattr(importance, "FITS", 2)
         patch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
         yield
 

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import figures, importance
 
-DRAWS, DRAWN = importance.DRAWS, figures._DRAWN
+DRAWS, FITS, DRAWN = importance.DRAWS, importance.FITS, figures._DRAWN
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -14,5 +14,6 @@ def whole_closing() -> Iterator[None]:
     """All resamplings and figures, which other tests do without."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importance, "DRAWS", DRAWS)
+        patch.setattr(importance, "FITS", FITS)
         patch.setattr(figures, "_DRAWN", DRAWN)
         yield
