@@ -19,7 +19,7 @@ from ablations.confirmation import (
     shown_queries,
 )
 from ablations.demonstrations import Chooser, Pool, Prepared
-from ablations.design import BASELINE, FILL, REPLICATE, SAMPLED, DesignPoint
+from ablations.design import ANCHOR, BASELINE, FILL, REPLICATE, SAMPLED, DesignPoint
 from ablations.errors import StudyMismatchError, UsageError
 from ablations.evaluation import request_seed
 from ablations.queries import choose_subset, load_queries
@@ -209,6 +209,20 @@ def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_earl
     assert [one.trial.number for one in best_conditions(trials, 2)] == [4, 5]
     assert [one.trial.number for one in best_conditions(trials, 9)] == [4, 5, 6]
     assert best_conditions([one for one in trials if one.trial.number], 2) == []  # no baseline to compare with
+
+
+def test_a_replicated_anchor_goes_by_the_mean_of_its_condition(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, START + TEMPERATURE + PENALTY)
+    trials = [
+        finished(spec, 0, 5.0, 0.0, BASELINE),
+        finished(spec, 1, 9.0, 0.6, ANCHOR),
+        finished(spec, 2, 4.0, 0.6, REPLICATE),
+        finished(spec, 3, 7.0, 1.0),
+        finished(spec, 4, 6.0, 1.2),
+    ]
+    assert [one.trial.number for one in best_conditions(trials, 9)] == [3, 1, 4]
+    again = finished(spec, 5, 8.0, 0.6, REPLICATE)
+    assert [one.trial.number for one in best_conditions([*trials, again], 9)] == [1, 3, 4]
 
 
 def test_fewer_conditions_than_asked_for_are_planned_as_they_are(tmp_path: Path) -> None:
