@@ -125,7 +125,7 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--min-coverage", type=float, metavar="SHARE", help="scored completions a trial needs (0.9)")
     walk.add_argument("--rounds", type=int, metavar="N", help="of a greedy search, at most")
     walk.add_argument("--candidates", type=int, metavar="N", help="of a greedy search: a seeded sample of the pool")
-    walk.add_argument("--no-racing", action="store_true", help="evaluate hopeless candidates to the end")
+    walk.add_argument("--no-racing", action="store_true", help="of a search: evaluate hopeless trials to the end")
     walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
     walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
     walk.add_argument("--quiet", action="store_true", help="print errors only")

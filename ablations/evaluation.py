@@ -31,6 +31,7 @@ class Progress:
         completion_tokens, prompt_tokens: tokens of generated completions.
         judged: judgments asked of the judge.
         turns_done: judged turns, reused ones included.
+        skipped: turns that nobody will ask for, because their trials were stopped.
     """
 
     generated: int = 0
@@ -39,7 +40,13 @@ class Progress:
     prompt_tokens: int = 0
     judged: int = 0
     turns_done: int = 0
+    skipped: int = 0
     listeners: list[Callable[[], None]] = field(default_factory=list)
+
+    def skip(self, turns: int) -> None:
+        """Count turns that a stopped trial does without."""
+        self.skipped += turns
+        self.announce()
 
     def announce(self) -> None:
         """Tell whoever watches that a turn is done."""

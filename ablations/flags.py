@@ -33,6 +33,8 @@ def options_in_force(flags: argparse.Namespace, file: StudyFile) -> dict[str, An
     """Return what is in force: flags over the study file over the defaults."""
     given = {name: getattr(flags, name) for name in DEFAULTS if getattr(flags, name, None) is not None}
     options = {**DEFAULTS, **{name: file.options[name] for name in DEFAULTS if name in file.options}, **given}
+    if options["confirm"] is None:
+        options["confirm"] = _confirmed_by_default(options["mode"], options["trials"])
     if flags.base_url is not None:
         if flags.backend == "vllm":
             raise UsageError("--base-url names a server, --backend vllm runs in this process; drop one of them")
@@ -46,6 +48,14 @@ def options_in_force(flags: argparse.Namespace, file: StudyFile) -> dict[str, An
     if options["backend"] == "openai" and flags.model is None:
         options["model"] = file.options.get("model")  # the default is a packaged model, which no server has
     return options
+
+
+def _confirmed_by_default(mode: str, trials: int) -> int:
+    """Return how many conditions are confirmed where nothing is said: after a search, which flatters its best ones.
+
+    Up to three, as many as a quarter of the search pays: each, and the baseline, is evaluated on twice the queries.
+    """
+    return min(3, max(1, trials // 8 - 1)) if mode == "search" else 0
 
 
 def engine_settings(pairs: list[str]) -> dict[str, Any]:
@@ -99,8 +109,10 @@ def judge_settings(flags: argparse.Namespace, seed: int) -> JudgeSettings:
 def with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str, Any]) -> StudyFile:
     """Return the study file with the search that the flags ask for."""
     given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
-    if (given or flags.no_racing) and options["mode"] != "greedy-search":
-        raise UsageError("--rounds, --candidates and --no-racing belong to a greedy search; drop them")
+    if given and options["mode"] != "greedy-search":
+        raise UsageError("--rounds and --candidates belong to a greedy search; drop them")
+    if flags.no_racing and options["mode"] == "ablation":
+        raise UsageError("--no-racing belongs to a search: an ablation evaluates every condition to the end; drop it")
     unused = [name for name in ("trials", "sampler", "levels", "design") if getattr(flags, name) is not None]
     if options["mode"] == "greedy-search" and unused:
         raise UsageError(

@@ -17,6 +17,8 @@ from ablations.kept import KeptStudy
 from ablations.search_space import SearchSpace
 from ablations.study import opening, to_optuna
 
+_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
 
 def why_not(kept: KeptStudy) -> str | None:
     """Return why the study's trials cannot be made anew, or None."""
@@ -64,10 +66,11 @@ def known_studies(storage_url: str) -> set[str]:
 def _finished(space: SearchSpace, record: Mapping[str, Any]) -> FrozenTrial:
     suggested = FixedTrial(to_optuna(space, typed_values(record["point"])))
     space.suggest(suggested)
-    complete = record["state"] == "complete"
+    stopped = record.get("stopped")
     trial = optuna.trial.create_trial(
-        state=TrialState.COMPLETE if complete else TrialState.FAIL,
-        value=record["mean"] if complete else None,
+        state=_STATES[record["state"]],
+        value=record["mean"] if record["state"] == "complete" else stopped["estimate"] if stopped else None,
+        intermediate_values={stopped["after"]: stopped["estimate"]} if stopped else {},
         params=suggested.params,
         distributions=suggested.distributions,
         user_attrs={} if record["index"] is None else {"design": record["index"]},

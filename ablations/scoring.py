@@ -84,7 +84,7 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
     """Return the numbers of one trial; `turns` may come in any order and must not be empty."""
     scored = [turn for turn in turns if turn.judgment.score.value is not None]
     filed = [turn for turn in scored if turn.query.category]
-    by_query = _grouped_means(scored, lambda turn: turn.query.id)
+    by_query = query_means(scored)
     mean, low, high = mean_interval(list(by_query.values()))
     completions = [turn.completion for turn in turns]
     unscored: dict[str, int] = defaultdict(int)
@@ -113,6 +113,11 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         details={name: fmean(values) for name, values in sorted(details.items())},
         judging=sum((turn.judgment.usage for turn in turns), Usage()),
     )
+
+
+def query_means(turns: Iterable[JudgedTurn]) -> dict[str, float]:
+    """Return the mean over each query's scored turns, by the query's id; a query without a score is left out."""
+    return _grouped_means(turns, lambda turn: turn.query.id)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:

@@ -51,7 +51,7 @@ DEFAULTS: Mapping[str, Any] = {
     "min_coverage": MIN_COVERAGE,
     "queries": "instructions",
     "limit": None,
-    "confirm": 0,
+    "confirm": None,
     "held_back": None,
 }
 
@@ -66,7 +66,7 @@ class StudySpec:
         mode, sampler, trials, levels, seed, concurrency: see `search_spaces/README.md`.
         queries: the evaluation set after `--limit`.
         fixed_parts: a prompt file's parts, which replace rules and demonstrations; or None.
-        racing: whether hopeless candidates of a greedy search stop early.
+        racing: whether a search stops hopeless trials early (see `pruning`), a greedy search hopeless candidates.
         prepared: the pool that demonstrations are chosen from; None for the first of the built-in ones.
         design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
@@ -238,6 +238,11 @@ class StudySpec:
         if self.design_kind in ("factorial", "listed"):
             return len(make_design(replace(self.plan, trials=sys.maxsize))) - len(self.design)
         return max(len(fixed_part(self.plan)) - self.trials, 0)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials that cannot become the best stop early; in an ablation that would break the pairing."""
+        return self.mode == "search" and self.racing
 
     @property
     def total_trials(self) -> int:

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -17,12 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Value, format_value
-from ablations.design import SAMPLED, DesignPoint
+from ablations.design import BASELINE, SAMPLED, DesignPoint
 from ablations.errors import StorageError, StudyMismatchError
-from ablations.evaluation import Evaluator, TurnKeys
+from ablations.evaluation import Evaluator, OnTurn, TurnKeys
+from ablations.pruning import Stop, query_blocks, stop
 from ablations.records import Query
 from ablations.results import judged_turns
-from ablations.scoring import JudgedTurn, Summary, summarise
+from ablations.scoring import JudgedTurn, Summary, query_means, summarise
 from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
@@ -35,11 +36,12 @@ _OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, V
 
 @dataclass
 class Finished:
-    """A trial that has been told to Optuna."""
+    """A trial that has been told to Optuna; `scores` are by query, the mean of its turns."""
 
     trial: PlannedTrial
     summary: Summary
     state: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Study:
@@ -61,6 +63,7 @@ class Study:
         self._tracker = tracker
         self._optuna = optuna_study
         self._design = self._known_design()
+        self._asked: dict[int, optuna.trial.Trial] = {}
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
         self._places = asyncio.Semaphore(spec.concurrency)
@@ -70,7 +73,7 @@ class Study:
 
         A trial gives its place on the engine back when its last answer is there; up to `concurrency` others may
         be waiting for the judge by then. Only a trial that a sampler chose keeps its place until it is judged,
-        because the next choice should know its score.
+        because the next choice should know its score, and one that races.
 
         Raises:
             PartFailedError: a part failed; unfinished trials are taken up by the next run.
@@ -100,7 +103,7 @@ class Study:
 
     async def _work(self, queue: Iterator[PlannedTrial]) -> None:
         while await self._places.acquire() and (trial := next(queue, None)) is not None:
-            if trial.point.role == SAMPLED:
+            if trial.point.role == SAMPLED or self._races(trial):
                 await self._evaluate(trial, on_generated=lambda: None)
                 self._places.release()
             else:
@@ -127,6 +130,7 @@ class Study:
 
     def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
         values = self._spec.space.suggest(trial)
+        self._asked[trial.number] = trial
         return self._placed(trial.number, values, trial.user_attrs.get("design"))
 
     def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
@@ -165,28 +169,58 @@ class Study:
             generating = time.time() - started
             on_generated()
 
-        turns = await self._evaluator.evaluate(
-            trial.condition, self._spec.queries, trial.point.replicate, keep, generated
-        )
+        turns, stopped = await self._turns(trial, keep, generated)
         summary = summarise(turns)
         why = summary.failure(self._spec.min_coverage)
         if why is not None:
             check_replies(f"trial {trial.number} ({trial.label})", summary)
-        state = "complete" if why is None else "failed"
+        state = "failed" if why is not None else "stopped" if stopped is not None else "complete"
         record = trial.record(state, why, summary, generating, (started, time.time()), measured=not any(reused))
+        if stopped is not None:
+            record["stopped"] = asdict(stopped)
         self._store.add_trial(self._spec.name, trial.number, record)
         await self._log(trial.number, record, summary, turns)
-        self._tell(trial, summary, state)
+        self._tell(trial, summary, state, stopped)
         del self.running[trial.number]
-        self.finished.append(Finished(trial, summary, state))
+        self.finished.append(Finished(trial, summary, state, query_means(turns)))
+
+    def _races(self, trial: PlannedTrial) -> bool:
+        """Whether the trial stops where it cannot become the best; the baseline and its replicate never do."""
+        return self._spec.prunes and trial.point.role != BASELINE and not trial.point.replicate
+
+    async def _turns(
+        self, trial: PlannedTrial, keep: OnTurn, generated: Callable[[], None]
+    ) -> tuple[list[JudgedTurn], Stop | None]:
+        """Return a trial's judged turns, and why it did not see every query where it was stopped."""
+        queries, turns = self._spec.queries, list[JudgedTurn]()
+        raced, seen = self._races(trial), 0
+        for some in query_blocks(queries, self._spec.seed) if raced else [queries]:
+            turns += await self._evaluator.evaluate(trial.condition, some, trial.point.replicate, keep, generated)
+            seen += len(some)
+            best = self.best
+            if raced and best is not None:
+                stopped = stop(query_means(turns), seen, best.scores, best.trial.number, len(queries))
+                if stopped is not None:
+                    self._evaluator.progress.skip(sum(len(q.turns) for q in queries) - len(turns))
+                    return self._in_order(turns), stopped
+        return self._in_order(turns), None
+
+    def _in_order(self, turns: list[JudgedTurn]) -> list[JudgedTurn]:
+        """Return turns in the order of the study's queries."""
+        place = {query.id: at for at, query in enumerate(self._spec.queries)}
+        return sorted(turns, key=lambda turn: (place[turn.query.id], turn.turn))
 
     async def _log(self, number: int, record: Mapping[str, Any], summary: Summary, turns: Sequence[JudgedTurn]) -> None:
-        prompt = self._store.prompts(self._spec.name, number).get((self._spec.queries[0].id, 1))
+        prompt = self._store.prompts(self._spec.name, number).get((turns[0].query.id, 1))
         await self._tracker.log_trial(number, record, summary, turns, prompt)
 
-    def _tell(self, trial: PlannedTrial, summary: Summary, state: str) -> None:
+    def _tell(self, trial: PlannedTrial, summary: Summary, state: str, stopped: Stop | None) -> None:
         if state == "complete":
             self._optuna.tell(trial.number, summary.mean)
+        elif state == "stopped" and stopped is not None:
+            # What it was heading for, not what it has: its queries may be easier than the others.
+            self._asked[trial.number].report(stopped.estimate, stopped.after)
+            self._optuna.tell(trial.number, state=TrialState.PRUNED)
         else:
             self._optuna.tell(trial.number, state=TrialState.FAIL)
 
@@ -216,7 +250,7 @@ class Study:
             summary, state = summarise(turns[number]), str(records[number]["state"])
             if not self._tracker.knows(number):
                 await self._log(number, records[number], summary, turns[number])
-            self.finished.append(Finished(trial, summary, state))
+            self.finished.append(Finished(trial, summary, state, query_means(turns[number])))
         return len(self.finished)
 
     def _restored(self, frozen: FrozenTrial) -> PlannedTrial:

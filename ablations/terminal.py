@@ -49,8 +49,8 @@ def pace(total: int, evaluation: EvaluationProgress, at_least: int) -> Callable[
     def told() -> str:
         seconds = max(time.monotonic() - started, 1e-9)
         # The first turns wait for the whole first batch, and stored ones take no time: their rate says nothing.
-        made, done = evaluation.generated, evaluation.turns_done
-        left = f"{(total - done) * seconds / made:.0f} s left" if made > at_least else "time left unknown"
+        made, waiting = evaluation.generated, total - evaluation.skipped - evaluation.turns_done
+        left = f"{waiting * seconds / made:.0f} s left" if made > at_least else "time left unknown"
         return f"{evaluation.completion_tokens / seconds:.0f} tokens/s · {left}"
 
     return told
@@ -99,7 +99,7 @@ def _live(console: Console, total: int, status: Callable[[], str], evaluation: E
         task = bar.add_task("study", total=total, status="starting")
 
         def update() -> None:
-            bar.update(task, completed=evaluation.turns_done, status=status())
+            bar.update(task, completed=evaluation.turns_done, total=total - evaluation.skipped, status=status())
 
         evaluation.listeners.append(update)
         try:
@@ -117,12 +117,12 @@ def _plain(console: Console, total: int, status: Callable[[], str], evaluation: 
         nonlocal last
         if time.monotonic() - last >= PLAIN_INTERVAL_SECONDS:
             last = time.monotonic()
-            console.print(f"{evaluation.turns_done}/{total} turns · {status()}", markup=False)
+            console.print(f"{evaluation.turns_done}/{total - evaluation.skipped} turns · {status()}", markup=False)
 
     evaluation.listeners.append(update)
     try:
         yield
-        console.print(f"{evaluation.turns_done}/{total} turns · {status()}", markup=False)
+        console.print(f"{evaluation.turns_done}/{total - evaluation.skipped} turns · {status()}", markup=False)
     finally:
         evaluation.listeners.remove(update)
 

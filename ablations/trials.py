@@ -61,7 +61,7 @@ class PlannedTrial:
         """Return what the store keeps of the finished trial.
 
         Args:
-            state: "complete", "failed", or of a search's candidate "stopped".
+            state: "complete", "failed", or in a search "stopped" before all queries.
             why: the reason of a failure, or None.
             summary: what it scored.
             seconds: until its last answer was there.

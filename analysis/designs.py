@@ -69,6 +69,8 @@ def read_design(results: pl.DataFrame) -> Design | str:
         return "no trial is complete"
     if not set(table.get_column("role")) <= set(DESIGNED):
         return "the trials were chosen by an optimiser, which biases what they say about parameters"
+    if "stopped" in results.get_column("state"):
+        return "hopeless trials were stopped early, so that what is left says too little of bad values"
     scores, trials = condition_scores(results), table.get_column("trial").to_list()
     settings = {
         name: [

@@ -152,15 +152,21 @@ def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:
     """Return the best condition's mean score minus the baseline's, and the same with a corrected interval.
 
     The best of m conditions looks better than it is, so the second interval has the level 1 - 0.05 / m
-    (Bonferroni's correction). None where the baseline or every other condition is missing, the baseline is best, or no
-    query was scored under both.
+    (Bonferroni's correction; m counts those that were stopped early, which could have been best too). None where the
+    baseline or every other condition is missing, the baseline is best, or no query was scored under both.
     """
     baseline, best = baseline_trial(results), best_trial(results)
     if baseline is None or best is None or best == baseline:
         return None
-    level = 1 - 0.05 / max(len(condition_scores(results).trials) - 1, 1)
+    level = 1 - 0.05 / max(rivals(results), 1)
     plain, corrected = (paired_difference(results, best, baseline, wanted) for wanted in (0.95, level))
     return None if plain is None or corrected is None else (plain, corrected)
+
+
+def rivals(results: pl.DataFrame) -> int:
+    """Return how many conditions competed with the baseline: complete ones, and those that a search stopped early."""
+    competed = results.filter(pl.col("state").is_in(["complete", "stopped"]) & (pl.col("replicate") == 0))
+    return max(competed.get_column("condition_id").n_unique() - 1, 0)
 
 
 def noise_floor(results: pl.DataFrame) -> pl.DataFrame:

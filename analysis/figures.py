@@ -20,6 +20,7 @@ from analysis.plots import (
     draw_length,
     draw_marginal,
     draw_parameter,
+    draw_races,
     draw_shapley,
     draw_text_measure,
     draw_turns,
@@ -30,6 +31,8 @@ from analysis.plots import (
 
 MOST_LISTED = 24
 """Conditions that a figure names one by one; the first ones where there are more."""
+MOST_RACED = 40
+"""Candidates that the figure of a race shows, those that came farthest."""
 HEAT_MAP = ("temperature", "repetition_penalty")
 
 
@@ -64,6 +67,21 @@ def audit_figures(audit: pl.DataFrame, judge: str) -> dict[str, Figure]:
     with new_figure(height=1.6 + 0.3 * len(audit)) as (figure, axes):
         draw_audit(audit, axes, judge)
     return {"judge_audit": figure}
+
+
+def race_figures(raced: pl.DataFrame) -> dict[str, Figure]:
+    """Return a figure of each round's race, by file name without ending. Takes the frame of `races.races`."""
+    figures = {}
+    for (number,), own in raced.group_by("round", maintain_order=True):
+        shown = own.sort("queries", "mean", descending=True, nulls_last=True).head(MOST_RACED)
+        with new_figure(height=1.2 + 0.22 * len(shown)) as (figure, axes):
+            draw_races(own, shown.get_column("candidate").to_list(), axes)
+            figures[f"race_{number}"] = figure
+    return figures
+
+
+def _races(drawing: Drawing) -> dict[str, Figure]:
+    return race_figures(drawing.frames["races"])
 
 
 def _importance(drawing: Drawing) -> dict[str, Figure]:
@@ -194,4 +212,5 @@ _DRAWN: tuple[Callable[[Drawing], dict[str, Figure]], ...] = (
     _turns,
     _costs,
     _texts,
+    _races,
 )

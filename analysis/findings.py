@@ -22,6 +22,7 @@ from analysis.effects import (
     noise_floor,
     one_factor_effects,
     paired_difference,
+    rivals,
     worst_trial,
 )
 from analysis.figures import HEAT_MAP, Drawing, study_figures
@@ -33,6 +34,7 @@ from analysis.length_control import length_controlled_effects
 from analysis.marginals import marginal_curves, pair_means
 from analysis.outputs import cost_table, text_table, turn_table
 from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
+from analysis.races import races
 from analysis.scores import comparison_table, score_groups, unscored_reasons
 from analysis.shapley import shapley_values
 
@@ -53,7 +55,7 @@ class Findings:
         frames: the tables by name, each with the columns that the function behind it documents: `trials`, `effects`
             (one factor at a time), `conditions` (each against the baseline), `noise_floor`, `importance`,
             `interactions`, `shapley`, `marginals`, `pairs`, `length_controlled`, `scores`, `turns`, `comparisons`,
-            `unscored`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
+            `unscored`, `races`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
     """
 
     headline: str
@@ -121,6 +123,7 @@ def find(results: pl.DataFrame) -> Findings:
         "turns": turn_table(results),
         "comparisons": comparison_table(results),
         "unscored": unscored_reasons(results),
+        "races": races(results),
         "costs": cost_table(results),
         "texts": text_table(results),
         "curve": demonstration_curve(results),
@@ -131,7 +134,7 @@ def find(results: pl.DataFrame) -> Findings:
         else needed_queries(spread, planned_effects(results)),
     }
     return Findings(
-        headline=_headline(lead_of_best(results), best, baseline, trials, judge),
+        headline=_headline(lead_of_best(results), best, baseline, trials, rivals(results), judge),
         best_against_baseline=against,
         best_label=None if best is None else labels[best],
         judge=judge,
@@ -150,25 +153,24 @@ def _headline(
     best: int | None,
     baseline: int | None,
     trials: pl.DataFrame,
+    others: int,
     judge: str,
 ) -> str:
-    counted = trials.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    rivals = counted.get_column("condition_id").n_unique() - 1
-    if best is None or baseline is None or rivals < 1:
+    if best is None or baseline is None or others < 1:
         return "No headline: the baseline or every other condition lacks enough scores."
     rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
     baseline_label = rows[baseline]["label"]
     if lead is None and best != baseline:
         return "No headline: no query was scored under both the best condition and the baseline."
     if lead is None:
-        return f"None of {rivals} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."
+        return f"None of {others} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."
     against, corrected = lead
     verdict = "a clear difference" if corrected.excludes_zero else "no clear difference"
     wide = (
         "" if corrected.low is None else f" (corrected for the choice: {corrected.low:+.2f} to {corrected.high:+.2f})"
     )
     return (
-        f"The best of {rivals} conditions ({rows[best]['change']}) scores {against} points against the baseline "
+        f"The best of {others} conditions ({rows[best]['change']}) scores {against} points against the baseline "
         f"({baseline_label}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
         "Picked as the best of many, its lead is flattered all the same: confirm it on other queries (--confirm)."
     )

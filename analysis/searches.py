@@ -11,9 +11,11 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.effects import paired_effects
+from analysis.figures import race_figures
 from analysis.frames import trial_scores, trial_table
 from analysis.intervals import Interval
-from analysis.plots import draw_races, draw_rounds, new_figure
+from analysis.plots import draw_rounds, new_figure
+from analysis.races import races
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class SearchFindings:
             the selection queries), n (queries), share (of full evaluations), kept.
         stopped: columns round, candidate, after (queries), why.
         scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores), n.
-        races: the frame of `races`.
+        races: the frame of `races.races`.
         numbers: metrics of the parent run, by documented name.
         figures: by file name without ending.
     """
@@ -140,48 +142,3 @@ def held_back_effect(results: pl.DataFrame) -> pl.DataFrame | str:
         return "the held-back queries have not been evaluated"
     effects = paired_effects(trial_scores(results), [(pair[1], pair[0])])
     return effects if len(effects) else "no held-back query has a score under both prompts"
-
-
-_CANDIDATE = r"^round (\d+): \+ (.*)$"
-RACE_SCHEMA: dict[str, Any] = {
-    "round": pl.Int64,
-    "candidate": pl.String,
-    **dict.fromkeys(("queries", "of"), pl.Int64),
-    "mean": pl.Float64,
-    "outcome": pl.String,
-}
-
-
-def races(results: pl.DataFrame) -> pl.DataFrame:
-    """Return how far each candidate of each round came, from a greedy search's results.
-
-    Columns: round, candidate, queries (that it answered), of (the most of the round), mean (points on these queries;
-    null without a score), outcome: stopped (early), finished, or best (the highest mean of those that finished).
-    """
-    trials = (
-        results.filter(pl.col("role") == "candidate")
-        .group_by("trial", maintain_order=True)
-        .agg(
-            round=pl.col("label").first().str.extract(_CANDIDATE, 1).cast(pl.Int64),
-            candidate=pl.col("label").first().str.extract(_CANDIDATE, 2),
-            queries=pl.col("query_id").n_unique().cast(pl.Int64),
-            mean=pl.col("score").mean(),
-            outcome=pl.when(pl.col("state").first() == "stopped").then(pl.lit("stopped")).otherwise(pl.lit("finished")),
-        )
-    )
-    finished = pl.col("mean").filter(pl.col("outcome") == "finished").max().over("round")
-    best = (pl.col("outcome") == "finished") & (pl.col("mean") == finished)
-    return trials.with_columns(
-        of=pl.col("queries").max().over("round"),
-        outcome=pl.when(best).then(pl.lit("best")).otherwise(pl.col("outcome")),
-    ).select(pl.col(name).cast(kind) for name, kind in RACE_SCHEMA.items())
-
-
-def race_figures(raced: pl.DataFrame) -> dict[str, Figure]:
-    """Return a figure of each round's race, by file name without ending. Takes the frame of `races`."""
-    figures = {}
-    for (number,), own in raced.group_by("round", maintain_order=True):
-        with new_figure(height=1.2 + 0.22 * len(own)) as (figure, axes):
-            draw_races(own, axes)
-            figures[f"race_{number}"] = figure
-    return figures

@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ablations.backends import BackendIdentity
@@ -109,6 +111,25 @@ class FakeJudge:
 
     async def close(self) -> None:
         pass
+
+
+class TelltaleBackend(FakeBackend):
+    """Says at which temperature it was asked."""
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        made = await super().generate(prompt, decoding, seed)
+        return replace(made, text=f"temperature {decoding.temperature} {made.text}")
+
+
+class ColdJudge(FakeJudge):
+    """Gives points for low temperatures; some noise comes from the answer."""
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        noise = (await super().judge(query, completions)).score.value
+        assert noise is not None
+        found = re.match(r"temperature ([\d.]+)", completions[-1].text)
+        assert found is not None
+        return Judgment(self.name, Score(8 - 5 * float(found[1]) + noise / 5))
 
 
 def make_queries(count: int = 4, turns: int = 2) -> tuple[Query, ...]:

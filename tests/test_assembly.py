@@ -141,8 +141,11 @@ def test_a_greedy_search_starts_with_a_prompt_file_taken_apart_and_asks_first_tu
 
 
 def test_options_of_a_greedy_search_mean_nothing_elsewhere(assembled: Any) -> None:
-    with pytest.raises(UsageError, match="--rounds, --candidates and --no-racing belong to a greedy search"):
+    with pytest.raises(UsageError, match="--rounds and --candidates belong to a greedy search"):
+        assembled("--rounds", "1")
+    with pytest.raises(UsageError, match="--no-racing belongs to a search: an ablation evaluates every condition"):
         assembled("--no-racing")
+    assert not assembled("--no-racing", "--mode", "search", "--sampler", "tpe", "--design", "one-factor").spec.prunes
 
 
 def test_a_greedy_search_that_varies_parameters_is_refused(assembled: Any) -> None:

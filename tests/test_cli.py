@@ -79,7 +79,7 @@ BAD = {
     "models and a model": (["--study", "alignment", "--models", "a,b", "--model", "a"], "drop one of the flags"),
     "a model twice": (["--study", "alignment", "--models", "a,a"], "names a model twice"),
     "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "--pool 'pool.jsonl' is neither"),
-    "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds, --candidates and --no-racing"),
+    "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds and --candidates belong"),
     "no candidate": (["--study", "greedy-search", "--candidates", "0"], "--candidates 0 leaves nothing to search"),
     "missing greedy prompt": (["--study", "many-shot", "--greedy", "nowhere.txt"], "nowhere.txt does not exist"),
     "several models of a study of one": (["--study", "decoding", "--models", "a,b"], "--models is for a study of"),

@@ -19,9 +19,9 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "conditions",
-        "records json_rows tasks",
+        "records json_rows tasks looks",
         "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
-        "scoring store design places",
+        "scoring store design places pruning",
         "evaluation lengths",
         "spec results trials",
         "tracking search_plan",

@@ -23,7 +23,7 @@ from ablations.session import Session
 from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.tracking import moved_experiments, open_client
-from tests.fakes import FakeBackend, FakeJudge
+from tests.fakes import ColdJudge, FakeBackend, FakeJudge, TelltaleBackend, make_queries
 from tests.test_spec import BASELINE, make_spec
 from tests.test_study import SPACE
 
@@ -202,6 +202,21 @@ def test_an_interrupted_study_goes_on_where_it_was(mode: str, tmp_path: Path, em
     assert not set(broken.requests) & set(again.requests) or mode == "search"
     assert {page["status"] for page in pages(folder)} == {"FINISHED"}
     assert len([page for page in pages(folder) if page["under"] == "s"]) == TRIALS
+
+
+def test_trials_that_a_search_stopped_are_pruned_again(tmp_path: Path, empty_tracking: Path) -> None:
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    shutil.copy(empty_tracking, folder / "mlflow.db")
+    search = spec_of(tmp_path, mode="search", sampler="random", queries=make_queries(16))
+    run(search, folder, TelltaleBackend(), ColdJudge())
+    before, shown = optuna_trials(folder, "s"), pages(folder)
+    assert optuna.trial.TrialState.PRUNED in {trial[1] for trial in before}
+    for name in ("optuna.db", "mlflow.db"):
+        (folder / name).unlink()
+    rebuilt(folder)
+    assert optuna_trials(folder, "s") == before
+    assert pages(folder) == shown
 
 
 def test_one_study_alone_is_rebuilt_and_the_others_stay(moved: Path, tmp_path: Path) -> None:

@@ -30,15 +30,13 @@ in equal rounds: 65, 81 and 94 %; one cut after four queries: 55, 70 and 89 %. B
 of 10, the winner is found in 76 % at 0.6 points; give a larger share there.
 """
 
-import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from scipy.special import stdtr
-
 from ablations.errors import UsageError
+from ablations.looks import blocks, clearly_negative
 from ablations.tasks import together
 
 FINALISTS = 2
@@ -48,11 +46,8 @@ PILOTS = 3
 GROWTH = 0.25
 """Size of a block as a share of the queries before it. One query a block finds the winner no more often, 0.5 a little
 less often."""
-LEAST_PAIRS = 4
-"""Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
 MIN_SCORED = 0.5
 """Below this share of scored queries a candidate cannot win while others can."""
-_NO_SPREAD = 1e-9
 
 Why = Literal["behind the current prompt", "behind the leader", "outside the places left"]
 Scores = Sequence[float | None]
@@ -149,9 +144,9 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
     settings = settings or RaceSettings()
     if candidates < 1 or not current:
         raise UsageError(f"{candidates} candidates on {len(current)} queries are no race; give at least one of each")
-    blocks = _blocks(len(current), settings)
+    left = _blocks(len(current), settings)
     budget = _budget(candidates, len(current), settings)
-    looks = len(blocks) - 1
+    looks = len(left) - 1
     scores: dict[int, dict[int, float | None]] = {candidate: {} for candidate in range(candidates)}
     pilots = range(_pilots(candidates, len(current), settings))
     everything = range(len(current))
@@ -160,22 +155,22 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
     budget -= len(pilots) * len(current)
     order = _telling_first([[scores[one][at] for at in everything] for one in pilots]) if pilots else list(everything)
     still, stopped = list(range(len(pilots), candidates)), list[Stopped]()
-    while blocks:
-        size = blocks.pop(0)
+    while left:
+        size = left.pop(0)
         if len(still) == 1:
-            size, blocks = size + sum(blocks), []
+            size, left = size + sum(left), []
         first = len(scores[still[0]])
         positions = order[first : first + size]
         for candidate, values in zip(still, await together(score(one, positions) for one in still), strict=True):
             scores[candidate].update(zip(positions, values, strict=True))
         budget -= size * len(still)
-        if not blocks:
+        if not left:
             break
         ranked = _ranked(still, scores, current)
         level = settings.level / looks
         why = _behind(ranked, scores, current, level, level / (candidates - 1))
         ranked = [one for one in ranked if one not in why]
-        why.update((one, "outside the places left") for one in ranked[_places(len(ranked), blocks, budget) :])
+        why.update((one, "outside the places left") for one in ranked[_places(len(ranked), left, budget) :])
         stopped.extend(Stopped(one, first + size, reason) for one, reason in sorted(why.items()))
         still = [one for one in still if one not in why]
     return RaceResult(_winner([*pilots, *still], scores, current), len(current), scores, tuple(stopped))
@@ -208,17 +203,8 @@ def _telling_first(rows: Sequence[Scores]) -> list[int]:
 
 
 def _blocks(queries: int, settings: RaceSettings) -> list[int]:
-    """Return the sizes of the blocks, all queries together.
-
-    >>> _blocks(24, RaceSettings())
-    [2, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5]
-    """
-    if not settings.enabled:
-        return [queries]
-    sizes = [min(settings.least, queries)]
-    while (seen := sum(sizes)) < queries:
-        sizes.append(min(max(1, round(GROWTH * seen)), queries - seen))
-    return sizes
+    """Return the sizes of the blocks, all queries together."""
+    return blocks(queries, settings.least, GROWTH) if settings.enabled else [queries]
 
 
 def _budget(candidates: int, queries: int, settings: RaceSettings) -> int:
@@ -269,9 +255,9 @@ def _behind(
     leader, *others = ranked
     why: dict[int, Why] = {}
     for one in others:
-        if _clearly_negative(_differences(scores[one], current), level):
+        if clearly_negative(_differences(scores[one], current), level):
             why[one] = "behind the current prompt"
-        elif _clearly_negative(_differences(scores[one], scores[leader]), leader_level):
+        elif clearly_negative(_differences(scores[one], scores[leader]), leader_level):
             why[one] = "behind the leader"
     return why
 
@@ -296,17 +282,6 @@ def _winner(candidates: Sequence[int], scores: Mapping[int, _Seen], current: Sco
     return next(iter(_ranked(scored, scores, current)), None)
 
 
-def _clearly_negative(differences: Sequence[float], level: float) -> bool:
-    """Return whether the mean is below 0 by a one-sided Student-t test.
-
-    Differences that are all alike stop nobody: they do not say how far the next one may lie from them.
-    """
-    if len(differences) < LEAST_PAIRS or (spread := stdev(differences)) < _NO_SPREAD:
-        return False
-    t = fmean(differences) / spread * math.sqrt(len(differences))
-    return float(stdtr(len(differences) - 1, t)) < level
-
-
 def _differences(first: _Seen, second: _Seen | Scores) -> list[float]:
     """Return first - second on the queries where both have a score."""
     return [
@@ -325,4 +300,4 @@ def _enough(seen: _Seen) -> bool:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return fmean(values) if values else -math.inf
+    return fmean(values) if values else float("-inf")

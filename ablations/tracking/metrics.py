@@ -11,15 +11,19 @@ from ablations.judges.prices import Price
 from ablations.scoring import JudgedTurn, Summary
 
 
-def trial_metrics(summary: Summary, seconds: float | None, price: Price | None) -> dict[str, float | None]:
+def trial_metrics(
+    summary: Summary, seconds: float | None, price: Price | None, stopped: bool = False
+) -> dict[str, float | None]:
     """Return a trial's numbers under their documented names; None where there is none.
 
-    `price` is of the judge's model; the cost is that of the judgments themselves, whichever run paid for them.
+    `price` is of the judge's model; the cost is that of the judgments themselves, whichever run paid for them. A trial
+    that was stopped early has no score that could be compared with others.
     """
+    scores = {"score": summary.mean, "score_low": summary.low, "score_high": summary.high}
+    if stopped:
+        scores = {"score_before_stop": summary.mean, "queries_before_stop": summary.n_queries}
     metrics: dict[str, float | None] = {
-        "score": summary.mean,
-        "score_low": summary.low,
-        "score_high": summary.high,
+        **scores,
         "coverage": summary.coverage,
         "n_scored": summary.n_scored,
         "mean_tokens": summary.mean_tokens,
@@ -39,8 +43,9 @@ def trial_metrics(summary: Summary, seconds: float | None, price: Price | None) 
         "judge_cost_usd": None if price is None else price.cost(used),
     }
     metrics |= {f"judge/{metric_name(name)}": value for name, value in summary.details.items()}
-    metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
-    metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
+    if not stopped:
+        metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
+        metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
     return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
 
 

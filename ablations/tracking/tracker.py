@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.conditions import format_value
 from ablations.errors import AblationError, TrackingError
 from ablations.judges.prices import Price
+from ablations.pruning import Stop
 from ablations.records import Record
 from ablations.scoring import JudgedTurn, Summary
 from ablations.tracking.client import failures, first_line, open_client
@@ -269,10 +270,13 @@ class Tracker:
         self._log_parameters(run_id, parameters)
         # A trial that found answers in the store says nothing about the engine's speed.
         seconds = record["seconds"] if record.get("measured") else None
-        self._log_metrics(run_id, trial_metrics(summary, seconds, self._price))
+        stopped = record["state"] == "stopped"
+        self._log_metrics(run_id, trial_metrics(summary, seconds, self._price, stopped))
         self._log_tables(run_id, {"completions.json": completions_table(turns)})
         if prompt is not None:
             self._client.log_text(run_id, prompt, PROMPT_FILE)
+        if stopped:
+            self._client.set_tag(run_id, "ablations.stopped", str(Stop(**record["stopped"])))
         why_failed = record["failed_because"]
         if why_failed is not None:
             self._client.set_tag(run_id, "ablations.failed_because", why_failed)

@@ -1,6 +1,6 @@
 """Plots of demonstrations: how many, from where, and how a greedy search found them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -66,12 +66,12 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Mapping[str, Any] | None, axes:
     return axes
 
 
-def draw_races(races: pl.DataFrame, axes: Axes) -> Axes:
+def draw_races(races: pl.DataFrame, shown: Sequence[str], axes: Axes) -> Axes:
     """Draw how many queries each candidate of one round answered before it was stopped, and what it had scored.
 
-    Takes the rows of one round from `searches.races`.
+    Takes the rows of one round from `races.races`, and the candidates to show.
     """
-    rows = races.sort("queries", "mean", nulls_last=True).to_dicts()
+    rows = races.filter(pl.col("candidate").is_in(shown)).sort("queries", "mean", nulls_last=True).to_dicts()
     places = range(len(rows))
     colours = {"stopped": GREY, "finished": BLUE, "best": ORANGE}
     labels = {"stopped": "stopped early", "finished": "raced to the end", "best": "best of these"}
@@ -84,8 +84,8 @@ def draw_races(races: pl.DataFrame, axes: Axes) -> Axes:
         axes.annotate(text, (row["queries"], place), (3, 0), textcoords="offset points", fontsize=7, va="center")
     axes.set_yticks(list(places), [short(row["candidate"], 30) for row in rows], fontsize=8)
     axes.set_xlabel("queries answered (figure: mean score on these)")
-    spent = sum(row["queries"] for row in rows)
-    full = len(rows) * rows[0]["of"]
-    axes.set_title(f"Round {rows[0]['round']}: {spent} of {full} evaluations ({spent / full:.0%})")
+    spent, full = races.get_column("queries").sum(), len(races) * races.get_column("of")[0]
+    some = f", the {len(rows)} that came farthest" if len(rows) < len(races) else ""
+    axes.set_title(f"Round {races.get_column('round')[0]}: {spent} of {full} evaluations ({spent / full:.0%}){some}")
     legend_below(axes)
     return axes

@@ -3,10 +3,12 @@
 import polars as pl
 
 from analysis.examples import read_examples
+from analysis.figures import race_figures
+from analysis.races import races
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.tables import EFFECT, Columns, interval, make_table, number, signed
-from analysis.searches import held_back_effect, race_figures, races
+from analysis.searches import held_back_effect
 
 
 def search_report(results: pl.DataFrame, about: About) -> Report:

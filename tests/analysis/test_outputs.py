@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 
 from analysis.curves import scaling_slopes
+from analysis.figures import race_figures
 from analysis.intervals import wilson_interval
 from analysis.outputs import COST_SCHEMA, TURN_SCHEMA, cost_table, text_table, turn_table
 from analysis.planning import Spread, detectable_effect, needed_queries, observed_spread
+from analysis.races import races
 from analysis.scores import score_groups, unscored_reasons
-from analysis.searches import race_figures, races
 from tests.analysis.simulated import judge_scores, study
 
 

@@ -29,7 +29,7 @@ from analysis.plots import (
     new_figure,
 )
 from analysis.plots.style import BLUE, GREY, ORANGE, draw_intervals, new_grid, short
-from analysis.searches import RACE_SCHEMA
+from analysis.races import RACE_SCHEMA
 from analysis.shapley import SHAPLEY_SCHEMA
 
 LONG = "a name that is far longer than its place in the figure, by any measure, and $a_$ stop"
@@ -328,7 +328,7 @@ def test_a_property_of_answers_is_a_point_a_condition(axes: Axes, named: bool) -
 def test_a_race_shows_how_far_each_candidate_came(axes: Axes) -> None:
     keys = ("round", "candidate", "queries", "of", "mean", "outcome")
     rows = [(1, LONG, 8, 8, 6.0, "best"), (1, "b", 8, 8, 5.0, "finished"), (1, "c", 2, 8, None, "stopped")]
-    draw_races(table(RACE_SCHEMA, *(dict(zip(keys, row, strict=True)) for row in rows)), axes)
+    draw_races(table(RACE_SCHEMA, *(dict(zip(keys, row, strict=True)) for row in rows)), [LONG, "b", "c"], axes)
     assert sorted(widths(axes)) == [2, 8, 8]
     assert written(axes) == ["no score", "5.00", "6.00"]
     assert names(axes) == ["c", "b", short(LONG, 30)]

@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 
 from ablations.demonstrations.racing import Scores, race
+from ablations.pruning import query_blocks, stop
+from ablations.records import Query
 from ablations.search_plan import race_settings
 
 TABLE = Path(__file__).parents[1] / "fixtures" / "greedy_round.parquet"
@@ -64,6 +66,48 @@ def simulate(spread: float, unequal: bool, seed: int, candidates: int = 50, quer
     return replay(table.tolist(), current.tolist(), seed)[0]
 
 
+def search(table: np.ndarray, seed: int) -> tuple[bool, bool, float]:
+    """Replay a search that stops hopeless trials.
+
+    Returns:
+        Whether its winner is that of a full evaluation, whether it is that or one whose mean lies within the 95 %
+        interval of the difference to it, and the share of the evaluations that were made.
+    """
+    generator = np.random.default_rng(seed)
+    trials, queries = table.shape
+    order, names = generator.permutation(trials), [str(query) for query in range(queries)]
+    blocks = [[int(query.id) for query in some] for some in query_blocks([_query(name) for name in names], seed)]
+    best, evaluated = int(order[0]), queries
+    for trial in order[1:]:
+        seen: list[int] = []
+        for some in blocks:
+            seen += some
+            theirs = dict(zip(names, table[best].tolist(), strict=True))
+            own = {names[query]: float(table[trial, query]) for query in seen}
+            if stop(own, len(seen), theirs, best, queries) is not None:
+                break
+        evaluated += len(seen)
+        if len(seen) == queries and table[trial].mean() > table[best].mean():
+            best = int(trial)
+    winner = int(table.mean(axis=1).argmax())
+    behind = table[winner] - table[best]
+    within = behind.mean() <= 1.99 * behind.std(ddof=1) / np.sqrt(queries)
+    return best == winner, bool(best == winner or within), evaluated / table.size
+
+
+def _query(name: str) -> Query:
+    return Query(id=name, category="", turns=("?",), references=())
+
+
+def _searches(tables: Sequence[np.ndarray], name: str) -> dict[str, float]:
+    found = [search(table, seed) for seed, table in enumerate(tables)]
+    return {
+        f"{name}: same winner": fmean(one[0] for one in found),
+        f"{name}: same, or within its interval": fmean(one[1] for one in found),
+        f"{name}: share of the evaluations": fmean(one[2] for one in found),
+    }
+
+
 async def measure(path: Path = TABLE) -> dict[str, float]:
     """Return how often replays find the winner, what they cost, and what a lost winner costs in points."""
     return await asyncio.to_thread(_measure, path)  # every race has an event loop of its own
@@ -80,6 +124,15 @@ def _measure(path: Path) -> dict[str, float]:
         for unequal in (False, True)
         for spread in (0.0, 0.3, 0.6)
     }
+    generator = np.random.default_rng(0)
+    for spread in (0.0, 0.2, 0.4):
+        tables = [
+            generator.normal(5, 2, 80) + generator.normal(0, spread, (100, 1)) + generator.normal(0, 1.3, (100, 80))
+            for _ in range(REPLAYS)
+        ]
+        simulated |= _searches(tables, f"search, simulated, 100 trials x 80 queries, spread {spread:g}")
+    real = np.array([row for row in table if None not in row], dtype=np.float64)
+    simulated |= _searches([real] * REPLAYS, f"search, greedy round, {real.shape[0]} trials x {real.shape[1]} queries")
     return simulated | {
         "candidates": len(table),
         "queries": len(current),
