@@ -322,15 +322,25 @@ async def make_backend(
         if settings:
             note = f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own"
             console.print(note, markup=False)
-        from ablations.backends.openai_api import OpenAIBackend, probe_server
+        return await server_backend(options["model"], flags.base_url)
+    return engine_backend(options["model"], settings, log_file, console)
 
-        model, server = await probe_server(flags.base_url, options["model"])
-        return OpenAIBackend(model, flags.base_url, server)
+
+async def server_backend(model: str | None, base_url: str) -> Backend:
+    """Return the backend of a server that answers; `model` is None for the only one it serves."""
+    from ablations.backends.openai_api import OpenAIBackend, probe_server
+
+    name, server = await probe_server(base_url, model)
+    return OpenAIBackend(name, base_url, server)
+
+
+def engine_backend(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> Backend:
+    """Return vLLM's engine in this process, not started, with settings that it takes."""
     from ablations.backends.vllm_engine import VllmBackend, check_settings
 
     console.print("checking model and engine settings")
     check_settings(settings)
-    backend = VllmBackend(_resolved(options["model"], settings, say=console.print), settings, log_file)
+    backend = VllmBackend(_resolved(model, settings, say=console.print), settings, log_file)
     if settings:
         backend.check_values()
     return backend

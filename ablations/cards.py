@@ -3,6 +3,7 @@
 Knows what a study is made from; neither Optuna nor MLflow nor what the study found.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.conditions import Value, plain_value
+from ablations.environment import environment
 from ablations.judges.prices import Price
 from ablations.records import Query
 from ablations.search_space import SearchSpace, typed_value
@@ -18,7 +20,7 @@ from ablations.tracking import DataInput
 
 CARD_NOTE = "card"
 """The kind of note that holds a card."""
-SPACE_FILE, POOL_FILE = "search_space.toml", "pool.txt"
+SPACE_FILE, POOL_FILE, ENVIRONMENT_FILE = "search_space.toml", "pool.txt", "environment.json"
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ class StudyCard:
         parameters = {
             **options,
             "model": identity["model"],
+            "asked_model": options.get("model"),
             "engine": identity["engine"],
             "queries_hash": identity["queries"],
             **{f"judge.{name}": value for name, value in identity["judge"].items() if name != "judge"},
         }
-        files, inputs = {SPACE_FILE: spec.file.text}, [query_input(options, identity, spec.queries)]
+        files = {SPACE_FILE: spec.file.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
+        inputs = [query_input(options, identity, spec.queries)]
         if spec.prepared is not None:
             pool = spec.prepared.chooser.pool
             parameters |= {"pool": pool.name, "allow_overlap": spec.prepared.allowed}

@@ -55,6 +55,18 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--study", required=True, metavar="NAME", help="the study's name in the records")
     report.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: the study's results folder)")
     _add_places(report)
+    again = commands.add_parser(
+        "reproduce",
+        help="make a trial's requests again and say what differs",
+        description="Make the requests of a finished trial again as they were sent, and compare answers, scores, "
+        "ingredients and environment. Nothing is written. The exit code is 1 where an answer or a score differs. A "
+        "judge that costs money is not asked again.",
+    )
+    again.add_argument("run_id", metavar="RUN_ID", help="of a trial, from its page in MLflow")
+    again.add_argument("--limit", type=int, metavar="N", help="its first N queries alone")
+    again.add_argument("--model", metavar="ALIAS|DIR|HUB_ID", help="where the model lies now (default: as then)")
+    again.add_argument("--base-url", metavar="URL", help="the server's address now, for a trial of a server")
+    _add_places(again)
     ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     _add_places(ui)

@@ -169,6 +169,42 @@ def show_search(console: Console, findings: Any) -> None:
     console.print(findings.headline, style="bold", markup=False)
 
 
+def show_reproduction(console: Console, trial: Any, found: Any) -> None:
+    """Print what a `reproduction.Reproduction` of a `reproduction.KeptTrial` found otherwise."""
+    console.print()
+    same = sum(turn.same for turn in found.turns)
+    console.print(
+        f"Trial {trial.number} of {trial.study} ({trial.label}): {same} of {len(found.turns)} answers are the same, "
+        "character for character",
+        style="bold",
+        markup=False,
+    )
+    if not found.judged:
+        console.print("The judge was not asked again: its answers cost money, or nothing of it is kept.")
+    if found.differing:
+        table = Table("query", "turn", "same up to", "then", "now", "score then", "score now", box=None)
+        for turn in found.differing:
+            at = turn.first_difference
+            texts = (_from(turn.request.completion.text, at), _from(turn.completion.text, at))
+            scores = (turn.request.judgment.score.value, turn.score)
+            shown = ("-" if score is None else f"{score:.2f}" for score in scores)
+            table.add_row(escape(turn.request.query_id), str(turn.request.turn), str(at), *map(escape, texts), *shown)
+        console.print(table)
+    for text in found.ingredients:
+        console.print(f"other ingredients: {text}", markup=False)
+    if found.environment is None:
+        console.print("The environment of that time was not kept.")
+    elif not found.environment:
+        console.print("Versions, machine and code are those of that time.")
+    for name, (then, now) in (found.environment or {}).items():
+        console.print(f"{name}: {then} then, {now} now", markup=False)
+
+
+def _from(text: str, at: int) -> str:
+    """Return a text from a place on, cut and in one line."""
+    return repr(text[at : at + 24])[1:-1] + ("…" if len(text) > at + 24 else "")
+
+
 def show_confirmation(console: Console, findings: Any) -> None:
     """Print the leads of an `analysis.confirmation.ConfirmationFindings` and how much they shrank."""
     console.print()

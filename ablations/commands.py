@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ablations.alignment import compare_models, run_models, study_names
-from ablations.assembly import assembled, check_model, make_backend
+from ablations.assembly import assembled, check_model, engine_backend, make_backend, server_backend
+from ablations.backends import Backend
+from ablations.closing import show_reproduction
 from ablations.conditions import PROMPT_PARAMETERS
 from ablations.confirm_session import ConfirmedSession
 from ablations.demonstrations import Chooser, load_pool
@@ -31,12 +34,14 @@ from ablations.reporting import report_study
 from ablations.search_session import SearchSession
 from ablations.session import Session, run_audit
 from ablations.spec import DEFAULTS
+from ablations.store import Store
 from ablations.study_file import SEARCH_SPACES, StudyFile, read_study_file
 from ablations.terminal import make_console
-from ablations.tracking import serve_ui
+from ablations.tracking import serve_ui, trial_of_run
 
 if TYPE_CHECKING:
     from ablations.judges.audit import Planted
+    from ablations.reproduction import KeptTrial
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -262,6 +267,54 @@ def rebuild(flags: argparse.Namespace) -> int:
     return 0
 
 
+def reproduce(flags: argparse.Namespace) -> int:
+    """Make a trial's requests again and print what differs; 1 where an answer or a score does."""
+    if flags.limit is not None and flags.limit < 1:
+        raise UsageError(f"--limit {flags.limit} leaves no query; give 1 or more")
+    places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
+    for address in (places.store, places.tracking_uri):
+        path = Path(address.removeprefix("sqlite:///"))
+        if address.startswith("sqlite:///") and not path.is_file():
+            raise StorageError(f"{path} does not exist; name the folder of the trial's study with --mlruns")
+    study, number = trial_of_run(places.tracking_uri, flags.run_id)
+    return asyncio.run(_reproduce(flags, study, number, places))
+
+
+async def _reproduce(flags: argparse.Namespace, study: str, number: int, places: Places) -> int:
+    from ablations.reproduction import KeptTrial, reproduce
+
+    console = make_console(quiet=False)
+    async with AsyncExitStack() as given_back:
+        store = Store(places.store)
+        given_back.callback(store.close)
+        kept = KeptTrial.read(store, study, number)
+        backend = await _backend_of(kept, flags, places.engine_log(study), console)
+        given_back.push_async_callback(backend.close)
+        judge = make_judge(DEFAULT_JUDGE) if kept.identity["judge"].get("judge") == DEFAULT_JUDGE else None
+        if judge is not None:
+            given_back.push_async_callback(judge.close)
+            await judge.start()
+        await backend.start()
+        found = await reproduce(kept, backend, judge, flags.limit)
+    show_reproduction(console, kept, found)
+    return 1 if found.differing else 0
+
+
+async def _backend_of(kept: "KeptTrial", flags: argparse.Namespace, log_file: Path, console: Console) -> Backend:
+    """Return what made a trial's answers, not started; the flags say where it is now."""
+    model = flags.model or kept.card.parameters.get("asked_model")
+    if kept.identity["backend"] == "openai":
+        if flags.base_url is None:
+            raise UsageError("a server made this trial's answers; say where it is now with --base-url URL")
+        return await server_backend(model, flags.base_url)
+    if flags.base_url is not None:
+        raise UsageError("--base-url names a server, and an engine in this process made this trial's answers; drop it")
+    if model is None:
+        raise UsageError("an older version kept no name of the model; give it with --model")
+    settings = {name: value for name, value in kept.identity["engine"].items() if name != "vllm"}
+    return engine_backend(model, settings, log_file, console)
+
+
 def ui(flags: argparse.Namespace) -> int:
     """Serve MLflow's pages on the loopback address until interrupted."""
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
@@ -289,5 +342,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "winrate": winrate,
     "report": report,
     "rebuild": rebuild,
+    "reproduce": reproduce,
     "ui": ui,
 }

@@ -7,7 +7,7 @@ looked up before it is asked for.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from ablations.backends.base import Backend
@@ -151,6 +151,7 @@ class Evaluator:
         async def generate() -> Completion:
             completion = await self._backend.generate(prompt, decoding, seed)
             request = {"prompt": prompt.to_dict(), "condition_id": condition.condition_id, "seed": seed}
+            request["decoding"] = asdict(decoding)
             self._store.add_completion(key, request, completion)
             self.progress.generated += 1
             self.progress.completion_tokens += completion.completion_tokens

@@ -292,13 +292,18 @@ class StudySpec:
 
 def check_same_study(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raise `StudyMismatchError` that shows every difference between two identities."""
-    differences = list(_differences("", stored, current))
-    if differences:
+    found = differences(stored, current)
+    if found:
         raise StudyMismatchError(
             f"the study {name!r} exists and was made from other ingredients:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(found)
             + "\nuse --name for a second study, or --fresh to start this one anew (stored completions are reused)"
         )
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return every difference between two identities, in words."""
+    return list(_differences("", stored, current))
 
 
 def _differences(prefix: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> Iterable[str]:

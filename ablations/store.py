@@ -64,7 +64,6 @@ _TRIALS = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
 )
-
 _REPLIES = sa.Table(
     "replies",
     _METADATA,
@@ -114,6 +113,21 @@ def judgment_key(judge: str, query: Query, completions: Sequence[Completion], ag
     shown = [[completion.text, completion.finish_reason] for completion in completions]
     content = [judge, query.turns, query.references, query.category, shown]
     return content_hash([*content, list(against)] if against else content, length=32)
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """What was sent to the model for a turn of a trial, and what came back.
+
+    `decoding` is in force, stop strings spelled out; None where an older version kept the request.
+    """
+
+    query_id: str
+    turn: int
+    prompt: Prompt
+    decoding: DecodingParams | None
+    completion: Completion
+    judgment: Judgment
 
 
 @dataclass(frozen=True)
@@ -225,12 +239,29 @@ class Store:
 
     def prompts(self, study: str, trial: int) -> dict[tuple[str, int], str]:
         """Return the exact prompts of a trial by query id and turn."""
-        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key)
-        of_trial = sa.and_(_RESULTS.c.study == study, _RESULTS.c.trial == trial)
-        query = sa.select(_RESULTS.c.query_id, _RESULTS.c.turn, _COMPLETIONS.c.request).select_from(joined)
+        return {(one.query_id, one.turn): one.prompt.text for one in self.requests(study, trial)}
+
+    def requests(self, study: str, trial: int) -> list[StoredRequest]:
+        """Return every request of a trial, ordered by query and turn."""
+        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key).join(
+            _JUDGMENTS, _RESULTS.c.judgment_key == _JUDGMENTS.c.key
+        )
+        columns = (_RESULTS.c.query_id, _RESULTS.c.turn, _COMPLETIONS.c.request)
+        query = (
+            sa.select(*columns, _COMPLETIONS.c.record, _JUDGMENTS.c.record)
+            .select_from(joined)
+            .where(_RESULTS.c.study == study, _RESULTS.c.trial == trial)
+            .order_by(_RESULTS.c.query_id, _RESULTS.c.turn)
+        )
         with _storage_errors(self._url), self._engine.connect() as connection:
-            rows = connection.execute(query.where(of_trial)).all()
-        return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
+            rows = connection.execute(query).all()
+        found = []
+        for query_id, turn, request, completion, judgment in rows:
+            sent = json.loads(request)
+            decoding = DecodingParams(**sent["decoding"]) if "decoding" in sent else None
+            answer = (Completion.from_json(completion), Judgment.from_json(judgment))
+            found.append(StoredRequest(query_id, turn, Prompt.from_dict(sent["prompt"]), decoding, *answer))
+        return found
 
     def studies(self) -> dict[str, str]:
         """Return the ids of all studies by name, oldest first."""

@@ -269,7 +269,9 @@ def test_the_newest_note_of_a_kind_counts_and_goes_with_its_study(store: Store) 
 
 
 def test_a_trials_exact_prompts_are_known_by_query_and_turn(store: Store) -> None:
-    store.add_completion("c", {"prompt": {"text": "exactly this"}}, COMPLETION)
+    prompt = Prompt("q1", 1, "exactly this")
+    store.add_completion("c", {"prompt": prompt.to_dict()}, COMPLETION)
+    store.add_judgment("j", JUDGMENT)
     store.add_result("s", 0, "q1", 1, "reference", ("c", "j"))
     store.add_result("s", 1, "q2", 2, "reference", ("c", "j"))
     assert store.prompts("s", 0) == {("q1", 1): "exactly this"}

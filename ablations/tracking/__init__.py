@@ -4,7 +4,7 @@ Knows what to log, not how it was computed. Everything here can be made anew fro
 never reads its own state from MLflow, except which runs and traces already exist.
 """
 
-from ablations.tracking.client import fetch_artifact, open_client, serve_ui
+from ablations.tracking.client import fetch_artifact, open_client, serve_ui, trial_of_run
 from ablations.tracking.earlier import forget_runs, moved_experiments
 from ablations.tracking.inputs import DataInput
 from ablations.tracking.metrics import metric_name, trial_metrics
@@ -29,4 +29,5 @@ __all__ = [
     "open_client",
     "serve_ui",
     "trial_metrics",
+    "trial_of_run",
 ]

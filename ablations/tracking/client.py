@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.errors import StorageError
+from ablations.errors import StorageError, UsageError
 from ablations.places import redacted
 
 if TYPE_CHECKING:
@@ -72,6 +72,24 @@ def serve_ui(tracking_uri: str, artifacts: Path, host: str, port: int) -> int:
         except KeyboardInterrupt:
             os.killpg(server.pid, signal.SIGTERM)
             return 0
+
+
+def trial_of_run(tracking_uri: str, run_id: str) -> tuple[str, int]:
+    """Return the study and the number of the trial that a run shows.
+
+    Raises:
+        StorageError: there is no such run.
+        UsageError: the run is a study's, or a round's of a search.
+    """
+    try:
+        tags = open_client(tracking_uri).get_run(run_id).data.tags
+    except failures() as error:
+        raise StorageError(
+            f"MLflow has no run {run_id!r}: {first_line(error, tracking_uri)}; copy the id from a trial's page"
+        ) from error
+    if tags.get("ablations.kind") != "trial":
+        raise UsageError(f"the run {run_id!r} is no trial; copy the id from a trial's page, below its study's")
+    return tags["ablations.study"], int(tags["ablations.trial"])
 
 
 def fetch_artifact(tracking_uri: str, run_id: str, name: str, folder: Path) -> Path:

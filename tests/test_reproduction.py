@@ -1,0 +1,161 @@
+"""Claims about a trial that is asked for again: what is compared, and what is said of it."""
+
+import asyncio
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from ablations import environment as environments
+from ablations.backends import BackendIdentity
+from ablations.cli import main
+from ablations.closing import show_reproduction
+from ablations.conditions import DecodingParams
+from ablations.environment import changes, environment
+from ablations.errors import StorageError, UsageError
+from ablations.records import Completion, Prompt
+from ablations.reproduction import KeptTrial, Reproduction, reproduce
+from ablations.store import Store
+from ablations.tracking import open_client, trial_of_run
+from tests.fakes import FakeBackend, FakeJudge
+from tests.test_rebuild import places_of, run, spec_of
+
+TRIALS, TRIAL = 6, 5
+
+
+class Done(NamedTuple):
+    folder: Path
+    kept: KeptTrial
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A finished study, and one of its trials."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    run(replace(spec_of(folder), trials=TRIALS), folder)
+    store = Store(places_of(folder).store)
+    kept = KeptTrial.read(store, "s", TRIAL)
+    store.close()
+    return Done(folder, kept)
+
+
+class OtherEngine(FakeBackend):
+    """Answers one query otherwise, and says what it is."""
+
+    @property
+    def identity(self) -> BackendIdentity:
+        return BackendIdentity(self.name, "fake-model", {"dtype": "bfloat16"})
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        made = await super().generate(prompt, decoding, seed)
+        return replace(made, text=made.text[:6] + "[b]" + made.text[6:]) if prompt.query_id == "q1" else made
+
+
+def again(kept: KeptTrial, backend: FakeBackend, limit: int | None = None, judged: bool = True) -> Reproduction:
+    return asyncio.run(reproduce(kept, backend, FakeJudge() if judged else None, limit))
+
+
+def shown(kept: KeptTrial, found: Reproduction) -> str:
+    text = io.StringIO()
+    show_reproduction(Console(file=text, width=200), kept, found)
+    return text.getvalue()
+
+
+def test_the_same_engine_gives_the_same_answers_and_scores(done: Done) -> None:
+    backend = FakeBackend()
+    found = again(done.kept, backend)
+    assert len(found.turns) == len(backend.requests) == 8
+    assert (found.differing, found.ingredients, found.environment) == ((), (), {})
+    assert [turn.score for turn in found.turns] == [turn.request.judgment.score.value for turn in found.turns]
+    said = shown(done.kept, found)
+    assert "8 of 8 answers are the same, character for character" in said
+    assert "Versions, machine and code are those of that time." in said
+
+
+def test_requests_are_those_that_were_sent(done: Done) -> None:
+    backend, fresh = FakeBackend(), FakeBackend()
+    again(done.kept, backend)
+    run(replace(spec_of(done.folder), trials=TRIALS), done.folder / "second", fresh)
+    assert set(backend.requests) <= set(fresh.requests)
+
+
+def test_another_answer_is_shown_from_where_it_differs(done: Done) -> None:
+    found = again(done.kept, OtherEngine())
+    assert {turn.request.query_id for turn in found.differing} == {"q1"}
+    assert {turn.first_difference for turn in found.turns if not turn.same} == {6}
+    assert found.ingredients == ("engine.dtype: was None, now 'bfloat16'",)
+    said = shown(done.kept, found)
+    assert "6 of 8 answers are the same" in said
+    assert "[b]" in said
+    assert "other ingredients: engine.dtype" in said
+
+
+def test_a_paid_judge_is_not_asked_and_the_first_queries_are_enough(done: Done) -> None:
+    found = again(done.kept, FakeBackend(), limit=2, judged=False)
+    assert [turn.score for turn in found.turns] == [None] * 4
+    assert found.differing == ()
+    assert "The judge was not asked again" in shown(done.kept, found)
+
+
+def test_another_environment_is_named(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "_commit", lambda: "abc+changes")
+    found = again(done.kept, FakeBackend(), limit=1)
+    assert found.environment is not None
+    assert list(found.environment) == ["code"]
+    assert f"code: {environment()['code']}" not in shown(done.kept, found)
+    assert "abc+changes now" in shown(done.kept, found)
+    assert changes({"torch": "1"}, {"torch": "2", "vllm": "3"}) == {"torch": ("1", "2"), "vllm": ("absent", "3")}
+
+
+def test_the_environment_names_what_results_depend_on() -> None:
+    found = environment()
+    assert {"python", "processor", "code", "torch", "optuna", "mlflow", "polars"} <= set(found)
+    assert all(found.values())
+
+
+def test_a_run_of_a_trial_is_found_and_others_are_refused(done: Done) -> None:
+    client = open_client(places_of(done.folder).tracking_uri)
+    (experiment,) = (one for one in client.search_experiments() if one.name == "space")
+    runs = client.search_runs([experiment.experiment_id])
+    by_kind = {run.data.tags["ablations.kind"]: run.info.run_id for run in runs}
+    trials = {
+        run.info.run_id: int(run.data.tags["ablations.trial"]) for run in runs if "ablations.trial" in run.data.tags
+    }
+    uri = places_of(done.folder).tracking_uri
+    assert {trial_of_run(uri, run_id) for run_id in trials} == {("s", number) for number in range(TRIALS)}
+    with pytest.raises(UsageError, match="is no trial; copy the id from a trial's page"):
+        trial_of_run(uri, by_kind["study"])
+    with pytest.raises(StorageError, match="MLflow has no run 'nope'"):
+        trial_of_run(uri, "nope")
+
+
+def test_what_the_store_does_not_hold_is_said(done: Done, tmp_path: Path) -> None:
+    store = Store(places_of(done.folder).store)
+    with pytest.raises(StorageError, match="the store holds no trial 77 of a study 's'"):
+        KeptTrial.read(store, "s", 77)
+    store.close()
+    unknown = tuple(replace(request, decoding=None) for request in done.kept.requests)
+    with pytest.raises(UsageError, match="kept no decoding parameters"):
+        again(replace(done.kept, requests=unknown), FakeBackend())
+    with pytest.raises(UsageError, match="has no stored answer"):
+        again(replace(done.kept, requests=()), FakeBackend())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "MLflow has no run 'nope'"),
+        (["nope", "--limit", "0"], "--limit 0 leaves no query"),
+        (["nope", "--mlruns", "elsewhere"], "store.db does not exist"),
+    ],
+)
+def test_wrong_input_is_one_message(
+    done: Done, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done.folder)
+    given = [] if "--mlruns" in arguments else ["--mlruns", str(done.folder)]
+    assert main(["reproduce", *arguments, *given]) == 2
+    assert message in capsys.readouterr().err
