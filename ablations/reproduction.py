@@ -19,6 +19,9 @@ from ablations.spec import differences
 from ablations.store import Store, StoredRequest
 from ablations.tasks import together
 
+_NOISE = 1e-5
+"""Points: embeddings of one text in two batches differ by about 1e-7."""
+
 
 @dataclass(frozen=True)
 class KeptTrial:
@@ -82,6 +85,12 @@ class Repeated:
         return self.request.completion.text == self.completion.text
 
     @property
+    def same_score(self) -> bool:
+        """Whether the scores are equal, but for numerical noise (`_NOISE`)."""
+        then, now = self.request.judgment.score.value, self.score
+        return then == now if then is None or now is None else abs(then - now) < _NOISE
+
+    @property
     def first_difference(self) -> int:
         """How many characters agree from the beginning."""
         pairs = zip(self.request.completion.text, self.completion.text, strict=False)
@@ -107,11 +116,7 @@ class Reproduction:
     @property
     def differing(self) -> tuple[Repeated, ...]:
         """The turns with another answer or score."""
-        return tuple(
-            turn
-            for turn in self.turns
-            if not turn.same or (self.judged and turn.score != turn.request.judgment.score.value)
-        )
+        return tuple(turn for turn in self.turns if not turn.same or (self.judged and not turn.same_score))
 
 
 async def reproduce(kept: KeptTrial, backend: Backend, judge: Judge | None, limit: int | None = None) -> Reproduction:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from ablations.closing import show_reproduction
 from ablations.conditions import DecodingParams
 from ablations.environment import changes, environment
 from ablations.errors import StorageError, UsageError
-from ablations.records import Completion, Prompt
+from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.reproduction import KeptTrial, Reproduction, reproduce
 from ablations.store import Store
 from ablations.tracking import open_client, trial_of_run
@@ -91,6 +92,25 @@ def test_another_answer_is_shown_from_where_it_differs(done: Done) -> None:
     assert "6 of 8 answers are the same" in said
     assert "[b]" in said
     assert "other ingredients: engine.dtype" in said
+
+
+class NoisyJudge(FakeJudge):
+    """Scores otherwise by so much."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self._noise = noise
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        made = await super().judge(query, completions)
+        assert made.score.value is not None
+        return replace(made, score=Score(made.score.value + self._noise))
+
+
+@pytest.mark.parametrize(("noise", "differing"), [(2e-7, 0), (0.01, 8)])
+def test_a_score_differs_by_more_than_numerical_noise(done: Done, noise: float, differing: int) -> None:
+    found = asyncio.run(reproduce(done.kept, FakeBackend(), NoisyJudge(noise)))
+    assert len(found.differing) == differing
 
 
 def test_a_paid_judge_is_not_asked_and_the_first_queries_are_enough(done: Done) -> None:
