@@ -336,11 +336,12 @@ async def server_backend(model: str | None, base_url: str) -> Backend:
 
 def engine_backend(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> Backend:
     """Return vLLM's engine in this process, not started, with settings that it takes."""
-    from ablations.backends.vllm_engine import VllmBackend, check_settings
+    from ablations.backends.vllm_engine import VllmBackend
+    from ablations.backends.vllm_settings import check_settings
 
     console.print("checking model and engine settings")
     check_settings(settings)
-    backend = VllmBackend(_resolved(model, settings, say=console.print), settings, log_file)
+    backend = VllmBackend(_resolved(model, settings, say=console.print), settings, log_file, console.print)
     if settings:
         backend.check_values()
     return backend

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ablations.backends import Backend
 from ablations.backends.openai_api import OpenAIBackend, completion_request, probe_server
-from ablations.backends.vllm_engine import VllmBackend, _sampling_params, check_settings
+from ablations.backends.vllm_engine import VllmBackend, _sampling_params
+from ablations.backends.vllm_settings import check_settings
 from ablations.conditions import DecodingParams, PromptParts
-from ablations.errors import UsageError
+from ablations.errors import BackendError, UsageError
 from ablations.judges.text_statistics import freshness
 from ablations.models import leading_bos, resolve_model
 from ablations.prompts import CHAT, build_parts, render_prompt
@@ -171,3 +173,31 @@ def test_importing_the_command_line_does_not_import_an_engine() -> None:
     code = "import ablations.commands, json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"vllm", "torch", "mlflow", "transformers"} & set(json.loads(done.stdout))
+
+
+def end_engine() -> None:
+    """Kill the engine of this process, as the kernel does where memory runs out."""
+    engines = [child for child in psutil.Process().children() if "EngineCore" in child.name()]
+    assert engines
+    for process in [*engines, *(worker for one in engines for worker in one.children(recursive=True))]:
+        process.kill()
+
+
+def test_an_engine_that_dies_is_started_again_once(
+    loop: Loop, engine: VllmBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last test of this engine."""
+    prompts = [Prompt(f"t{number}", 1, text) for number, text in enumerate(TEXTS)]
+    before = complete(loop, engine, prompts, max_tokens=24)
+
+    async def killed_meanwhile() -> list[Completion]:
+        asking = [asyncio.ensure_future(engine.generate(one, settings(max_tokens=24), 3)) for one in prompts]
+        await asyncio.sleep(0.2)
+        end_engine()
+        return list(await asyncio.gather(*asking))
+
+    assert [one.text for one in loop.run(killed_meanwhile())] == [one.text for one in before]
+    assert "vLLM's engine died and is started again" in capsys.readouterr().out
+    end_engine()
+    with pytest.raises(BackendError, match="died again after it was started anew"):
+        complete(loop, engine, prompts, max_tokens=24)
