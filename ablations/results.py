@@ -4,7 +4,7 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,16 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
     return pl.DataFrame(rows, schema=RESULT_SCHEMA)
 
 
-def judged_turns(store: Store, study: str, queries: Mapping[str, Query]) -> dict[int, list[JudgedTurn]]:
-    """Return every judged turn of a study by trial, in the order of the queries, which are given by id."""
+def judged_turns(
+    store: Store, study: str, queries: Mapping[str, Query], without: Collection[int] = ()
+) -> dict[int, list[JudgedTurn]]:
+    """Return every judged turn of a study by trial, in the order of the queries, which are given by id.
+
+    Trials in `without` are left out.
+    """
     places = {query_id: place for place, query_id in enumerate(queries)}
     turns: dict[int, list[JudgedTurn]] = {}
-    for result in store.results(study):
+    for result in store.results(study, without):
         if result.query_id in queries:
             turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
             turns.setdefault(result.trial, []).append(turn)

@@ -177,6 +177,9 @@ class Session:
     async def _evaluate(self, study: Any, done: Progress, tracker: Tracker) -> None:
         """Evaluate what is not finished yet, and say how fast that was."""
         spec, console = self.spec, self.console
+        if study.damaged:
+            shown = ", ".join(map(str, sorted(study.damaged)))
+            console.print(f"the store lost answers of the trials {shown}, or holds damaged ones: they are made anew")
         if restored := await study.restore_finished({query.id: query for query in spec.queries}):
             console.print(f"{restored} of {spec.total_trials} trials are finished already")
         if not study.remaining:

@@ -6,11 +6,11 @@ Optuna's and MLflow's databases are views that can be made anew from it.
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,84 +19,24 @@ from ablations.conditions import DecodingParams, content_hash
 from ablations.errors import StorageError
 from ablations.places import redacted
 from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
+from ablations.tables import (
+    AUDITS,
+    COMPLETIONS,
+    JUDGMENTS,
+    METADATA,
+    NOTES,
+    REPLIES,
+    RESULTS,
+    STUDIES,
+    TRIALS,
+    VECTORS,
+    checksum,
+    is_sound,
+    make_tables,
+)
 
 _AT_ONCE = 500
 """Keys in one query: databases limit the number of bound parameters."""
-_METADATA = sa.MetaData()
-_COMPLETIONS = sa.Table(
-    "completions",
-    _METADATA,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column("created", sa.String(32), nullable=False),
-)
-_JUDGMENTS = sa.Table(
-    "judgments",
-    _METADATA,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column("created", sa.String(32), nullable=False),
-)
-_STUDIES = sa.Table(
-    "studies",
-    _METADATA,
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("id", sa.String(32), nullable=False),
-    sa.Column("identity", sa.Text, nullable=False),
-    sa.Column("created", sa.String(32), nullable=False),
-)
-_RESULTS = sa.Table(
-    "results",
-    _METADATA,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("trial", sa.Integer, primary_key=True),
-    sa.Column("query_id", sa.String(255), primary_key=True),
-    sa.Column("turn", sa.Integer, primary_key=True),
-    sa.Column("judge", sa.String(64), primary_key=True),
-    sa.Column("completion_key", sa.String(32), nullable=False),
-    sa.Column("judgment_key", sa.String(32), nullable=False),
-)
-_TRIALS = sa.Table(
-    "trials",
-    _METADATA,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("record", sa.Text, nullable=False),
-)
-_REPLIES = sa.Table(
-    "replies",
-    _METADATA,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("payer", sa.String(64), nullable=False, index=True),
-    sa.Column("model", sa.String(255), nullable=False),
-    sa.Column("request", sa.String(32), nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("calls", sa.Integer, nullable=False),
-    sa.Column("prompt_tokens", sa.Integer, nullable=False),
-    sa.Column("completion_tokens", sa.Integer, nullable=False),
-    sa.Column("created", sa.String(32), nullable=False),
-)
-_VECTORS = sa.Table(
-    "vectors",
-    _METADATA,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
-)
-_NOTES = sa.Table(
-    "notes",
-    _METADATA,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("kind", sa.String(64), primary_key=True),
-    sa.Column("record", sa.Text, nullable=False),
-)
-_AUDITS = sa.Table(
-    "audits",
-    _METADATA,
-    sa.Column("judge", sa.String(32), primary_key=True),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column("created", sa.String(32), nullable=False),
-)
 
 
 def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: int) -> str:
@@ -142,6 +82,16 @@ class StoredResult:
     judgment: Judgment
 
 
+class _ResultRow(NamedTuple):
+    trial: int
+    query_id: str
+    turn: int
+    judge: str
+    completion: str
+    judgment: str
+    sound: bool
+
+
 class Store:
     """Completions, judgments and studies in one SQL database.
 
@@ -158,57 +108,52 @@ class Store:
             self._engine = sa.create_engine(url, pool_pre_ping=True)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            with self._engine.begin() as connection:  # create_all would fail where two processes open a new file
-                for table in _METADATA.sorted_tables:
-                    connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            make_tables(self._engine)
 
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
 
     def find_completion(self, key: str) -> Completion | None:
-        """Return the completion stored under `key`, or None."""
-        record = self._scalar(sa.select(_COMPLETIONS.c.record).where(_COMPLETIONS.c.key == key))
+        """Return the completion stored under `key`, or None; a damaged one is dropped."""
+        record = self._sound_record(COMPLETIONS, key)
         return Completion.from_json(record) if record is not None else None
 
     def add_completion(self, key: str, request: Mapping[str, Any], completion: Completion) -> None:
         """Keep a completion; the first one stored under a key stays."""
-        self._insert(
-            _COMPLETIONS,
-            key=key,
-            request=json.dumps(request, ensure_ascii=False),
-            record=completion.to_json(),
-            created=_now(),
-        )
+        record = completion.to_json()
+        values = {"request": json.dumps(request, ensure_ascii=False), "record": record, "checksum": checksum(record)}
+        self._insert(COMPLETIONS, key=key, **values, created=_now())
 
     def find_judgment(self, key: str) -> Judgment | None:
-        """Return the judgment stored under `key`, or None."""
-        record = self._scalar(sa.select(_JUDGMENTS.c.record).where(_JUDGMENTS.c.key == key))
+        """Return the judgment stored under `key`, or None; a damaged one is dropped."""
+        record = self._sound_record(JUDGMENTS, key)
         return Judgment.from_json(record) if record is not None else None
 
     def add_judgment(self, key: str, judgment: Judgment, replace: bool = False) -> None:
         """Keep a judgment; the first one stored under a key stays, unless it is to be replaced."""
         if replace:
             with _storage_errors(self._url), self._engine.begin() as connection:
-                connection.execute(_JUDGMENTS.delete().where(_JUDGMENTS.c.key == key))
-        self._insert(_JUDGMENTS, key=key, record=judgment.to_json(), created=_now())
+                connection.execute(JUDGMENTS.delete().where(JUDGMENTS.c.key == key))
+        record = judgment.to_json()
+        self._insert(JUDGMENTS, key=key, record=record, checksum=checksum(record), created=_now())
 
     def add_reply(self, payer: str, reply: PaidReply) -> None:
         """Keep a judge's reply and what it took, on the account of a study's or an audit's id."""
         values = {"payer": payer, "model": reply.model, "request": reply.request, "text": reply.text}
-        self._insert(_REPLIES, **values, **asdict(reply.usage), created=_now())
+        self._insert(REPLIES, **values, **asdict(reply.usage), created=_now())
 
     def paid(self, payer: str) -> Usage:
         """Return what all replies on this account took."""
-        columns = (_REPLIES.c.calls, _REPLIES.c.prompt_tokens, _REPLIES.c.completion_tokens)
-        query = sa.select(*map(sa.func.sum, columns)).where(_REPLIES.c.payer == payer)
+        columns = (REPLIES.c.calls, REPLIES.c.prompt_tokens, REPLIES.c.completion_tokens)
+        query = sa.select(*map(sa.func.sum, columns)).where(REPLIES.c.payer == payer)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return Usage(*(int(total or 0) for total in connection.execute(query).one()))
 
     def add_result(self, study: str, trial: int, query_id: str, turn: int, judge: str, keys: tuple[str, str]) -> None:
         """Record that a trial's answer to a query and turn is the completion and judgment under `keys`."""
         self._insert(
-            _RESULTS,
+            RESULTS,
             study=study,
             trial=trial,
             query_id=query_id,
@@ -218,24 +163,54 @@ class Store:
             judgment_key=keys[1],
         )
 
-    def results(self, study: str) -> list[StoredResult]:
-        """Return every judged completion of a study, ordered by trial, query and turn."""
-        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key).join(
-            _JUDGMENTS, _RESULTS.c.judgment_key == _JUDGMENTS.c.key
+    def results(self, study: str, without: Collection[int] = ()) -> list[StoredResult]:
+        """Return every judged completion of a study but of the trials in `without`, ordered by trial, query and turn.
+
+        Raises:
+            StorageError: one of them is damaged or lost, as by a failing disk.
+        """
+        rows = [row for row in self._result_rows(study) if row.trial not in without]
+        if any(not row.sound for row in rows):
+            raise StorageError(
+                f"the store {redacted(self._url)} holds damaged answers of the study {study!r}; its command run again "
+                "makes them anew"
+            )
+        return [
+            StoredResult(
+                row.trial,
+                row.query_id,
+                row.turn,
+                row.judge,
+                Completion.from_json(row.completion),
+                Judgment.from_json(row.judgment),
+            )
+            for row in rows
+        ]
+
+    def damaged(self, study: str) -> dict[int, set[str]]:
+        """Return the trials of which a completion or judgment is damaged or lost, with the ids of their queries."""
+        rows = self._result_rows(study)
+        found: dict[int, set[str]] = {row.trial: set() for row in rows if not row.sound}
+        for row in rows:
+            if row.trial in found:
+                found[row.trial].add(row.query_id)
+        return found
+
+    def _result_rows(self, study: str) -> "list[_ResultRow]":
+        joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key, isouter=True).join(
+            JUDGMENTS, RESULTS.c.judgment_key == JUDGMENTS.c.key, isouter=True
         )
-        columns = (_RESULTS.c.trial, _RESULTS.c.query_id, _RESULTS.c.turn, _RESULTS.c.judge)
-        query = (
-            sa.select(*columns, _COMPLETIONS.c.record, _JUDGMENTS.c.record)
-            .select_from(joined)
-            .where(_RESULTS.c.study == study)
-            .order_by(*columns)
-        )
+        order = (RESULTS.c.trial, RESULTS.c.query_id, RESULTS.c.turn, RESULTS.c.judge)
+        records = (COMPLETIONS.c.record, COMPLETIONS.c.checksum, JUDGMENTS.c.record, JUDGMENTS.c.checksum)
+        query = sa.select(*order, *records).select_from(joined).where(RESULTS.c.study == study).order_by(*order)
         with _storage_errors(self._url), self._engine.connect() as connection:
             rows = connection.execute(query).all()
-        return [
-            StoredResult(trial, query_id, turn, judge, Completion.from_json(completion), Judgment.from_json(judgment))
-            for trial, query_id, turn, judge, completion, judgment in rows
-        ]
+        found = []
+        for *place, completion, its_checksum, judgment, own_checksum in rows:
+            known = completion is not None and judgment is not None
+            sound = known and is_sound(completion, its_checksum) and is_sound(judgment, own_checksum)
+            found.append(_ResultRow(*place, completion or "", judgment or "", sound))  # type: ignore[call-arg]
+        return found
 
     def prompts(self, study: str, trial: int) -> dict[tuple[str, int], str]:
         """Return the exact prompts of a trial by query id and turn."""
@@ -243,15 +218,15 @@ class Store:
 
     def requests(self, study: str, trial: int) -> list[StoredRequest]:
         """Return every request of a trial, ordered by query and turn."""
-        joined = _RESULTS.join(_COMPLETIONS, _RESULTS.c.completion_key == _COMPLETIONS.c.key).join(
-            _JUDGMENTS, _RESULTS.c.judgment_key == _JUDGMENTS.c.key
+        joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key).join(
+            JUDGMENTS, RESULTS.c.judgment_key == JUDGMENTS.c.key
         )
-        columns = (_RESULTS.c.query_id, _RESULTS.c.turn, _COMPLETIONS.c.request)
+        columns = (RESULTS.c.query_id, RESULTS.c.turn, COMPLETIONS.c.request)
         query = (
-            sa.select(*columns, _COMPLETIONS.c.record, _JUDGMENTS.c.record)
+            sa.select(*columns, COMPLETIONS.c.record, JUDGMENTS.c.record)
             .select_from(joined)
-            .where(_RESULTS.c.study == study, _RESULTS.c.trial == trial)
-            .order_by(_RESULTS.c.query_id, _RESULTS.c.turn)
+            .where(RESULTS.c.study == study, RESULTS.c.trial == trial)
+            .order_by(RESULTS.c.query_id, RESULTS.c.turn)
         )
         with _storage_errors(self._url), self._engine.connect() as connection:
             rows = connection.execute(query).all()
@@ -265,60 +240,60 @@ class Store:
 
     def studies(self) -> dict[str, str]:
         """Return the ids of all studies by name, oldest first."""
-        query = sa.select(_STUDIES.c.name, _STUDIES.c.id).order_by(_STUDIES.c.created, _STUDIES.c.name)
+        query = sa.select(STUDIES.c.name, STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.name)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return {row.name: row.id for row in connection.execute(query)}
 
     def add_note(self, study: str, kind: str, record: Mapping[str, Any]) -> None:
         """Keep the newest record of its kind about a study, for views that are made anew."""
         with _storage_errors(self._url), self._engine.begin() as connection:
-            same = sa.and_(_NOTES.c.study == study, _NOTES.c.kind == kind)
-            connection.execute(_NOTES.delete().where(same))
+            same = sa.and_(NOTES.c.study == study, NOTES.c.kind == kind)
+            connection.execute(NOTES.delete().where(same))
             text = json.dumps(record, ensure_ascii=False)
-            connection.execute(_NOTES.insert().values(study=study, kind=kind, record=text))
+            connection.execute(NOTES.insert().values(study=study, kind=kind, record=text))
 
     def notes(self, study: str) -> dict[str, dict[str, Any]]:
         """Return the records about a study by kind."""
-        query = sa.select(_NOTES.c.kind, _NOTES.c.record).where(_NOTES.c.study == study)
+        query = sa.select(NOTES.c.kind, NOTES.c.record).where(NOTES.c.study == study)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return {kind: json.loads(record) for kind, record in connection.execute(query)}
 
     def find_study(self, name: str) -> dict[str, Any] | None:
         """Return what the study of this name was made from, or None."""
-        record = self._scalar(sa.select(_STUDIES.c.identity).where(_STUDIES.c.name == name))
+        record = self._scalar(sa.select(STUDIES.c.identity).where(STUDIES.c.name == name))
         return None if record is None else dict(json.loads(record))
 
     def add_study(self, name: str, identity: Mapping[str, Any]) -> str:
         """Record what a study is made from, unless that is known; return its id, which no other study has."""
         text = json.dumps(identity, ensure_ascii=False)
-        self._insert(_STUDIES, name=name, id=uuid.uuid4().hex, identity=text, created=_now())
-        return str(self._scalar(sa.select(_STUDIES.c.id).where(_STUDIES.c.name == name)))
+        self._insert(STUDIES, name=name, id=uuid.uuid4().hex, identity=text, created=_now())
+        return str(self._scalar(sa.select(STUDIES.c.id).where(STUDIES.c.name == name)))
 
     def add_trial(self, study: str, number: int, record: Mapping[str, Any]) -> None:
         """Record what a trial evaluates."""
-        self._insert(_TRIALS, study=study, number=number, record=json.dumps(record, ensure_ascii=False))
+        self._insert(TRIALS, study=study, number=number, record=json.dumps(record, ensure_ascii=False))
 
     def trials(self, study: str) -> dict[int, dict[str, Any]]:
         """Return what each trial of a study evaluates, by number."""
-        query = sa.select(_TRIALS.c.number, _TRIALS.c.record).where(_TRIALS.c.study == study).order_by(_TRIALS.c.number)
+        query = sa.select(TRIALS.c.number, TRIALS.c.record).where(TRIALS.c.study == study).order_by(TRIALS.c.number)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return {number: json.loads(record) for number, record in connection.execute(query)}
 
     def add_audit(self, judge: str, record: Mapping[str, Any]) -> None:
         """Keep the newest audit of a judge, by the hash of its identity."""
         with _storage_errors(self._url), self._engine.begin() as connection:
-            connection.execute(_AUDITS.delete().where(_AUDITS.c.judge == judge))
+            connection.execute(AUDITS.delete().where(AUDITS.c.judge == judge))
             text = json.dumps(record, ensure_ascii=False)
-            connection.execute(_AUDITS.insert().values(judge=judge, record=text, created=_now()))
+            connection.execute(AUDITS.insert().values(judge=judge, record=text, created=_now()))
 
     def find_audit(self, judge: str) -> dict[str, Any] | None:
         """Return the newest audit of a judge, or None."""
-        record = self._scalar(sa.select(_AUDITS.c.record).where(_AUDITS.c.judge == judge))
+        record = self._scalar(sa.select(AUDITS.c.record).where(AUDITS.c.judge == judge))
         return None if record is None else dict(json.loads(record))
 
     def audits(self) -> list[dict[str, Any]]:
         """Return the newest audit of every judge, oldest first."""
-        query = sa.select(_AUDITS.c.record).order_by(_AUDITS.c.created)
+        query = sa.select(AUDITS.c.record).order_by(AUDITS.c.created)
         with _storage_errors(self._url), self._engine.connect() as connection:
             return [json.loads(record) for record in connection.execute(query).scalars()]
 
@@ -327,8 +302,8 @@ class Store:
         found: dict[str, bytes] = {}
         with _storage_errors(self._url), self._engine.connect() as connection:
             for start in range(0, len(keys), _AT_ONCE):
-                some = _VECTORS.c.key.in_(keys[start : start + _AT_ONCE])
-                query = sa.select(_VECTORS.c.key, _VECTORS.c.vector).where(some)
+                some = VECTORS.c.key.in_(keys[start : start + _AT_ONCE])
+                query = sa.select(VECTORS.c.key, VECTORS.c.vector).where(some)
                 found |= {row.key: row.vector for row in connection.execute(query)}
         return found
 
@@ -337,26 +312,37 @@ class Store:
         rows = [{"key": key, "vector": vector} for key, vector in vectors.items()]
         try:
             with _storage_errors(self._url), self._engine.begin() as connection:
-                connection.execute(_VECTORS.insert(), rows)
+                connection.execute(VECTORS.insert(), rows)
         except sa.exc.IntegrityError:  # another process keeps some of them already
             for row in rows:
-                self._insert(_VECTORS, **row)
+                self._insert(VECTORS, **row)
 
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""
         with _storage_errors(self._url), self._engine.begin() as connection:
-            connection.execute(_STUDIES.delete().where(_STUDIES.c.name == name))
-            connection.execute(_TRIALS.delete().where(_TRIALS.c.study == name))
-            connection.execute(_RESULTS.delete().where(_RESULTS.c.study == name))
-            connection.execute(_NOTES.delete().where(_NOTES.c.study == name))
+            connection.execute(STUDIES.delete().where(STUDIES.c.name == name))
+            connection.execute(TRIALS.delete().where(TRIALS.c.study == name))
+            connection.execute(RESULTS.delete().where(RESULTS.c.study == name))
+            connection.execute(NOTES.delete().where(NOTES.c.study == name))
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table."""
         with _storage_errors(self._url), self._engine.connect() as connection:
             return {
                 table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for table in _METADATA.sorted_tables
+                for table in METADATA.sorted_tables
             }
+
+    def _sound_record(self, table: sa.Table, key: str) -> str | None:
+        """Return the record under a key; drop it where it is not what was written."""
+        query = sa.select(table.c.record, table.c.checksum).where(table.c.key == key)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            found = connection.execute(query).one_or_none()
+        if found is None or is_sound(*found):
+            return None if found is None else str(found.record)
+        with _storage_errors(self._url), self._engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.key == key))
+        return None
 
     def _scalar(self, query: sa.Select[Any]) -> str | None:
         with _storage_errors(self._url), self._engine.connect() as connection:

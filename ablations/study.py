@@ -64,6 +64,8 @@ class Study:
         self._optuna = optuna_study
         self._design = self._known_design()
         self._asked: dict[int, optuna.trial.Trial] = {}
+        self.damaged = store.damaged(spec.name)
+        """Finished trials of which the store lost answers, as on a failing disk, with the ids of their queries."""
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
         self._places = asyncio.Semaphore(spec.concurrency)
@@ -79,6 +81,7 @@ class Study:
             PartFailedError: a part failed; unfinished trials are taken up by the next run.
         """
         with _storage_errors():
+            await self._mend()
             self._enqueue_design()
             queue = self._trials()
             await together(self._work(queue) for _ in range(2 * self._spec.concurrency))
@@ -90,16 +93,30 @@ class Study:
 
     @property
     def remaining(self) -> int:
-        """How many trials are not finished, interrupted ones included."""
+        """How many trials are not finished, interrupted and damaged ones included."""
         with _storage_errors():
-            finished = sum(trial.state.is_finished() for trial in self._optuna.get_trials(deepcopy=False))
-        return max(self._spec.total_trials - finished, 0)
+            finished = {trial.number for trial in self._optuna.get_trials(deepcopy=False) if trial.state.is_finished()}
+        return max(self._spec.total_trials - len(finished - set(self.damaged)), 0)
 
     @property
     def best(self) -> Finished | None:
         """The finished trial with the highest mean, replicates left out."""
         complete = [f for f in self.finished if f.state == "complete" and not f.trial.point.replicate]
         return max(complete, key=lambda f: f.summary.mean or 0.0, default=None)
+
+    async def _mend(self) -> None:
+        """Ask for the answers that finished trials lost; what their records say stays."""
+        records, queries = self._store.trials(self._spec.name), self._spec.queries
+        for trial in self._optuna.get_trials(deepcopy=False):
+            if trial.number in self.damaged and trial.state.is_finished():
+                planned, known = self._restored(trial), self.damaged[trial.number]
+                some = [query for query in queries if query.id in known]
+                turns = await self._evaluator.evaluate(
+                    planned.condition, some, planned.point.replicate, lambda turn, keys: None
+                )
+                state = str(records[trial.number]["state"])
+                self.finished.append(Finished(planned, summarise(turns), state, query_means(turns)))
+                del self.damaged[trial.number]
 
     async def _work(self, queue: Iterator[PlannedTrial]) -> None:
         while await self._places.acquire() and (trial := next(queue, None)) is not None:
@@ -235,10 +252,10 @@ class Study:
         with _storage_errors():
             frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
         told = {number for number, trial in frozen.items() if trial.state.is_finished()}
-        turns = judged_turns(self._store, self._spec.name, queries)
+        turns = judged_turns(self._store, self._spec.name, queries, set(self.damaged))
         records = self._store.trials(self._spec.name)
         # A trial in the store that Optuna still calls running was killed before it could be told.
-        for number in sorted(told | (set(records) - set(frozen))):
+        for number in sorted((told | (set(records) - set(frozen))) - set(self.damaged)):
             trial = self._restored(frozen[number]) if number in frozen else None
             if trial is None or number not in records or number not in turns or not _same(trial, records[number]):
                 raise StudyMismatchError(

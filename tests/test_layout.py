@@ -19,7 +19,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "conditions",
-        "records json_rows tasks looks",
+        "records json_rows tasks looks tables",
         "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
         "scoring store design places pruning environment",
         "evaluation lengths",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from ablations.conditions import DecodingParams
 from ablations.errors import StorageError
@@ -281,3 +282,49 @@ def test_a_trials_exact_prompts_are_known_by_query_and_turn(store: Store) -> Non
 def test_studies_are_listed_with_their_ids(store: Store) -> None:
     ids = [store.add_study(name, {}) for name in ("one", "two")]
     assert store.studies() == dict(zip(("one", "two"), ids, strict=True))
+
+
+def spoil(store: Store, table: str, key: str) -> None:
+    """Change a stored record behind the store's back, as a failing disk does."""
+    with store._engine.begin() as connection:
+        changed = sa.text(f"UPDATE {table} SET record = replace(record, '6.5', '9.5') WHERE key = :key")
+        assert connection.execute(changed, {"key": key}).rowcount == 1
+
+
+def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -> None:
+    fill(store)
+    assert store.damaged("s") == {}
+    spoil(store, "judgments", "j")
+    assert store.damaged("s") == {0: {"q1"}}
+    with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again makes them"):
+        store.results("s")
+    assert store.results("s", without=[0]) == []
+    assert store.find_judgment("j") is None
+    store.add_judgment("j", JUDGMENT)
+    assert store.find_judgment("j") == JUDGMENT
+    assert store.damaged("s") == {}
+
+
+def test_a_lost_record_is_damage_too(store: Store) -> None:
+    fill(store)
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM completions"))
+    assert store.damaged("s") == {0: {"q1"}}
+
+
+def test_a_store_of_an_older_version_has_no_checksums_and_is_read(url: str) -> None:
+    store = Store(url)
+    fill(store)
+    with store._engine.begin() as connection:
+        for table in ("completions", "judgments"):
+            connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN checksum"))
+    store.close()
+    again = Store(url)
+    assert again.find_completion("c") == COMPLETION
+    assert again.damaged("s") == {}
+    again.add_completion("d", {}, COMPLETION)
+    spoil_whole = sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'")
+    with again._engine.begin() as connection:
+        connection.execute(spoil_whole)
+    assert again.find_completion("d") is None
+    again.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 
 from ablations.errors import BackendError, JudgeError, StudyMismatchError, UsageError
 from ablations.evaluation import Evaluator
@@ -318,3 +319,20 @@ def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World,
     world.run(replace(spec, trials=2, queries=odd), FakeBackend())
     run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
     assert "score_category/C__ _hard_ _ more" in run.data.metrics
+
+
+def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: StudySpec) -> None:
+    spec = replace(spec, trials=6)
+    world.run(spec, FakeBackend())
+    before = results_frame(world.store, "test", spec.queries)
+    with world.store._engine.begin() as connection:
+        (key,) = connection.execute(sa.text("SELECT completion_key FROM results WHERE trial = 3 LIMIT 1")).one()
+        connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = :key"), {"key": key})
+    users = {result for result in world.store.damaged("test")}
+    assert 3 in users
+    backend, judge = FakeBackend(), FakeJudge()
+    study = world.run(spec, backend, judge)
+    assert (len(backend.requests), judge.judged) == (1, 0)
+    assert (study.damaged, study.remaining) == ({}, 0)
+    assert sorted(one.trial.number for one in study.finished) == list(range(6))
+    assert results_frame(world.store, "test", spec.queries).equals(before)
