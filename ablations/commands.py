@@ -6,6 +6,7 @@ Knows every part and does the work of none.
 import argparse
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -95,6 +96,7 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
         model = options["model"] or f"what {flags.base_url} serves"
         show_plan(console, spec, model, study.informed_judge, flags.dry_run, study.confirmation)
         if flags.dry_run:
+            _check_engine(flags)
             return
         backend = study.backend or await make_backend(flags, file, options, study.places.engine_log(spec.name), console)
         given = (spec, options | {"name": spec.name}, backend, study.judge, study.places, console, flags.fresh)
@@ -103,6 +105,14 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
             return
         kind = SearchSession if spec.mode == "greedy-search" else Session
         await kind(*given).run()
+
+
+def _check_engine(flags: argparse.Namespace) -> None:
+    """Raise `UsageError` for settings that vLLM's engine does not know; a run finds them when it makes the engine."""
+    if flags.engine:
+        from ablations.backends.vllm_settings import check_settings
+
+        check_settings(engine_settings(flags.engine))
 
 
 def _describe(path: Path) -> tuple[str, str]:
@@ -259,12 +269,12 @@ def report(flags: argparse.Namespace) -> int:
 
 
 def rebuild(flags: argparse.Namespace) -> int:
-    """Make MLflow's and Optuna's views anew from the results of record."""
+    """Make MLflow's and Optuna's views anew from the results of record; 3 where some studies were left out."""
     from ablations.rebuild import rebuild as make_anew
 
     places = Places.choose(flags.mlruns, flags.store, flags.storage, flags.tracking_uri)
-    make_anew(places, flags.name, make_console(quiet=False))
-    return 0
+    left_out = make_anew(places, flags.name, make_console(quiet=False))
+    return PartFailedError.exit_code if left_out else 0
 
 
 def reproduce(flags: argparse.Namespace) -> int:
@@ -325,13 +335,27 @@ def ui(flags: argparse.Namespace) -> int:
         check_sqlite(path)
     if places.artifacts is None:
         raise UsageError(f"{redacted(places.tracking_uri)} is an MLflow server: open its address in a browser")
+    _check_port(flags.port)
     address = f"http://127.0.0.1:{flags.port}/#/experiments?workflowType=machine_learning"  # the pages with runs
-    print(f"MLflow shows {redacted(places.tracking_uri)} at {address} (stop with Ctrl-C)", flush=True)
+    print(
+        f"MLflow starts in some seconds and shows {redacted(places.tracking_uri)} at {address} (stop with Ctrl-C)",
+        flush=True,
+    )
     if code := serve_ui(places.tracking_uri, places.artifacts, "127.0.0.1", flags.port):
         raise PartFailedError(
             f"MLflow's server ended with code {code}; is port {flags.port} free? choose another with --port"
         )
     return 0
+
+
+def _check_port(port: int) -> None:
+    """Raise `UsageError` where no server can begin to listen."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--port {port} cannot be used: {error}; choose another, 1 to 65535") from error
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {

@@ -14,6 +14,7 @@ Knows nothing of the rest of the package.
     │   ├── UnsupportedError      a parameter that the backend does not honour
     │   ├── StudyMismatchError    the same study name with other content
     │   └── StorageError          `mlruns` cannot be read or written
+    │       └── MissingStudyError     it holds no such study
     └── PartFailedError           exit 3: a part failed; finished work is kept
         ├── BackendError          the engine or the model's server
         ├── JudgeError            the judge
@@ -76,6 +77,10 @@ class StudyMismatchError(UserError, ValueError):
 
 class StorageError(UserError, OSError):
     """The results folder or one of its databases cannot be used."""
+
+
+class MissingStudyError(StorageError):
+    """No study of this name has been run in this folder."""
 
 
 class PartFailedError(AblationError, RuntimeError):

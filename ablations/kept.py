@@ -72,7 +72,7 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Kept
     elif path.is_file():
         card = _card_without_note(name, identity, _queries(_loaded(path)))
         lacking.append(
-            "an older version kept it, without study file, options and search space: its experiment is named like it"
+            "an older version kept it, without study file, options and search space: its experiment has its own name"
         )
     else:
         raise StorageError(f"an older version kept it without its queries, and {path} does not exist")

@@ -82,6 +82,7 @@ class Closing:
         findings: an object with `headline`, `figures`, `metrics()` and `tables()`.
         judging: what judging took.
         files: kept as artifacts.
+        confirms: the id of the study whose confirmation it is, or None.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Closing:
     findings: Any
     judging: Judging
     files: Sequence[Path]
+    confirms: str | None = None
 
 
 async def log_closing(tracker: Tracker, closing: Closing, recorded: Recorded) -> None:
@@ -111,6 +113,8 @@ async def log_closing(tracker: Tracker, closing: Closing, recorded: Recorded) ->
     prompt = recorded.first_prompt(baseline) if baseline is not None and baseline in recorded.turns else None
     await tracker.log_texts({} if prompt is None else {PROMPT_FILE: prompt})
     await tracker.log_traces([one for one in traced if tracker.knows(one.number)])
+    if closing.confirms is not None:
+        await tracker.log_confirmation(closing.confirms, closing.findings.headline)
 
 
 def study_note(closing: Closing, traced: Sequence[TracedTrial], recorded: Recorded) -> str:

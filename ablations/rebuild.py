@@ -48,8 +48,10 @@ class _Comparison:
     names: dict[str, str]
 
 
-def rebuild(places: Places, name: str | None, console: Console) -> None:
+def rebuild(places: Places, name: str | None, console: Console) -> list[str]:
     """Make the views of all studies anew, or of one, and say what could not be made.
+
+    Returns the studies that were left out, because their records are damaged or lacking.
 
     Raises:
         UsageError: there is no such study, or nothing to rebuild from.
@@ -67,7 +69,7 @@ def rebuild(places: Places, name: str | None, console: Console) -> None:
         chosen = _chosen(store, places, name)
         for one in chosen:
             given_back.callback(places.lock(one).release)
-        _Rebuild(places, store, chosen, name is None, console).run()
+        return _Rebuild(places, store, chosen, name is None, console).run()
 
 
 def _chosen(store: Store | None, places: Places, name: str | None) -> dict[str, str | None]:
@@ -105,9 +107,10 @@ class _Rebuild:
         self._moves_artifacts = everything and self._tracking.path is not None
         self._artifacts = self._new_artifacts if self._moves_artifacts else places.artifacts
         self._made = 0
+        self._left_out: list[str] = []
 
-    def run(self) -> None:
-        """Write the views aside, then put them in place."""
+    def run(self) -> list[str]:
+        """Write the views aside, then put them in place; return the studies that were left out."""
         try:
             self._places.folder.mkdir(parents=True, exist_ok=True)
             if not self._everything:
@@ -133,6 +136,10 @@ class _Rebuild:
         self._say(f"{self._made} rebuilt; browse them with: {shown}")
         if moved:
             self._say(f"what stood there before is in {self._kept}; delete it when it is needed no more")
+        if self._left_out:
+            where = f", whose former pages are in {self._kept} alone" if moved and self._everything else ""
+            self._say(f"{len(self._left_out)} left out: {', '.join(self._left_out)}{where}")
+        return self._left_out
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -157,6 +164,7 @@ class _Rebuild:
             except (StorageError, KeyError, ValueError) as error:
                 why = str(error) if isinstance(error, StorageError) else f"its records are damaged ({error!r})"
                 self._say(f"{name}: left out, because {why}")
+                self._left_out.append(name)
                 continue
             if isinstance(found, _Comparison):
                 await self._compare(found)
@@ -234,9 +242,9 @@ class _Rebuild:
             findings = find(kept.frame)
         files: list[Path] = [path, *(path.with_name(name) for name in (PROMPT_FILE, SELECTION_FILE))]
         existing = [file for file in files if file.is_file()]
-        await log_closing(
-            tracker, Closing(kept.name, kept.card, kept.frame, findings, kept.judging, existing), kept.recorded
-        )
+        confirms = None if self._store is None else self._store.studies().get(kept.confirms or "")
+        closing = Closing(kept.name, kept.card, kept.frame, findings, kept.judging, existing, confirms)
+        await log_closing(tracker, closing, kept.recorded)
 
     def _refill(self, kept: KeptStudy) -> list[str]:
         """Make the study's trials in Optuna anew, and return what there is to say of that."""
@@ -256,7 +264,7 @@ class _Rebuild:
             there = False
         if there:
             return [f"Optuna's trials copied from the old database, because {objection}"]
-        return [f"Optuna's trials cannot be made, because {objection}: the study cannot go on, but be browsed"]
+        return [f"Optuna's trials cannot be made, because {objection}: the study can be browsed, and not go on"]
 
     async def _audits(self, store: Store) -> None:
         audits = store.audits()

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ablations.conditions import format_value
-from ablations.errors import StorageError
+from ablations.errors import StorageError, nearest
 from ablations.judges import audit_key
 from ablations.places import CONFIRMATION, Places
 from ablations.store import Store
@@ -52,10 +52,10 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         )
         report = models_report(frames, About(name, facts))
     else:
-        raise StorageError(
-            f"there are no results of a study {name!r}: {path} does not exist; run it first, or name one of: "
-            f"{', '.join(known) or 'none yet'}"
-        )
+        if not places.folder.is_dir():
+            raise StorageError(f"there is no folder {places.folder}; name the one of all results with --mlruns")
+        meant = f"; {nearest(name, known)}" if known else ""
+        raise StorageError(f"there are no results of a study {name!r}: {path} does not exist; run it first{meant}")
     return write_report(report, path.parent if folder is None else folder)
 
 
@@ -89,12 +89,19 @@ def _facts(
         if audit is None
         else str(audit["verdict"]),
         "queries": f"{results.get_column('query_id').n_unique()}, up to {max(results.get_column('turn'))} turns each",
+        "baseline": _baseline(results),
         "conditions": f"{complete.get_column('condition_id').n_unique()} complete, {len(trials)} trials in all",
         "coverage": f"{coverage:.1%} of the completions have a score",
         "design": ", ".join(format_value(identity[key]) for key in ("mode", "design", "sampler") if key in identity),
         "seed": str(identity.get("seed", "")),
     }
     return tuple((key, text) for key, text in facts.items() if text)
+
+
+def _baseline(results: pl.DataFrame) -> str:
+    """Return what the baseline sets, as its label has it."""
+    labels = results.filter(pl.col("role") == "baseline").get_column("label").unique().to_list()
+    return labels[0] if len(labels) == 1 else ""
 
 
 def _named(model: object) -> str:

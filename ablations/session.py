@@ -211,7 +211,8 @@ class Session:
         findings, files = await self._find(frame, store)
         judging = Judging.of(store, account, self.judge.identity, self.judge.budget.price)
         show_judging(console, self.judge.name, judging.usage, judging.cost, judging.audit)
-        closing = Closing(spec.name, card, frame, findings, judging, [path, *files])
+        confirms = store.studies().get(spec.confirms or "")
+        closing = Closing(spec.name, card, frame, findings, judging, [path, *files], confirms)
         await log_closing(tracker, closing, recorded_in(store, spec.name, spec.queries))
         console.print(f"results: {path}")
         console.print(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ablations.errors import StorageError
+from ablations.errors import MissingStudyError
 from ablations.places import CONFIRMATION, Places
 from analysis.frames import load_results
 
@@ -32,11 +32,23 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
         return load_results(Path(named).expanduser())
     path = places.results(named)
     if not path.is_file():
-        raise StorageError(
-            f"No study {named!r} has been run yet: {path} does not exist. Run it, then this again:\n"
-            f"    .venv/bin/python ablations/run.py --study {named}"
+        raise MissingStudyError(
+            f"No study {named!r} has been run yet: {path} does not exist{_folder_is_missing(places)}. Run it, then "
+            f"this again:\n    .venv/bin/python ablations/run.py --study {named}"
         )
     return load_results(path)
+
+
+def open_confirmation(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:
+    """Return the results of a study's confirmation, or None where it has none or is named by path or run."""
+    try:
+        return open_results(f"{named}{CONFIRMATION}", mlruns)
+    except MissingStudyError:
+        return None
+
+
+def _folder_is_missing(places: Places) -> str:
+    return "" if places.folder.is_dir() else f" (there is no folder {places.folder})"
 
 
 def open_models(named: str, mlruns: str | Path | None = None) -> dict[str, pl.DataFrame]:
@@ -49,7 +61,7 @@ def open_models(named: str, mlruns: str | Path | None = None) -> dict[str, pl.Da
     found = [name for name in places.exported if name.startswith(f"{named}.") and not name.endswith(CONFIRMATION)]
     frames = {name.removeprefix(f"{named}."): load_results(places.results(name)) for name in found}
     if not frames:
-        raise StorageError(
+        raise MissingStudyError(
             f"{places.folder} holds no study {named!r} of several models yet. Run it, then this again:\n"
             f"    .venv/bin/python ablations/run.py --study {named}"
         )

@@ -22,7 +22,7 @@ from IPython.display import Markdown, display
 
 from ablations.errors import StorageError
 from analysis.report import About, study_report
-from analysis.sources import open_results
+from analysis.sources import open_confirmation, open_results
 
 STUDY = "decoding"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
@@ -31,7 +31,7 @@ try:
     results = open_results(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = study_report(results, About(STUDY, ()))
+report = study_report(results, About(STUDY, ()), open_confirmation(STUDY, MLRUNS))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

@@ -22,7 +22,7 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import StorageError
+from ablations.errors import MissingStudyError, StorageError
 from analysis.report import About, study_report
 from analysis.sources import open_results
 
@@ -31,11 +31,13 @@ MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
     results = open_results(STUDY, MLRUNS)
-except StorageError:
+except MissingStudyError:
     raise SystemExit(
         f"No study {STUDY!r} has been run yet. Run it, then this again:\n"
         f"    .venv/bin/python ablations/run.py --study components --design leave-one-out --name {STUDY}"
     ) from None
+except StorageError as error:
+    raise SystemExit(str(error)) from None
 report = study_report(results, About(STUDY, ()))
 display(Markdown(f"**{report.headline}**"))
 

@@ -53,8 +53,16 @@ def _smaller(png: str) -> str:
 def main(names: list[str]) -> int:
     """Execute these notebooks, or all of them."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))
-    missing = 0
-    for source in sorted(HERE.glob("[0-9][0-9]_*.py")):
+    if folder := os.environ.get("ABLATIONS_MLRUNS"):
+        os.environ["ABLATIONS_MLRUNS"] = str(Path(folder).expanduser().resolve())  # a notebook runs in another folder
+    # tqdm says so in every notebook, and where it is installed.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:IProgress")))
+    missing, sources = 0, sorted(HERE.glob("[0-9][0-9]_*.py"))
+    if unknown := set(names) - {source.stem for source in sources}:
+        known = ", ".join(source.stem for source in sources)
+        print(f"error: {min(unknown)!r} is no notebook; there are: {known}", file=sys.stderr)
+        return 2
+    for source in sources:
         if names and source.stem not in names:
             continue
         begun = time.monotonic()

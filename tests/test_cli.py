@@ -323,6 +323,24 @@ def test_a_prompt_is_shown_with_the_studys_pool_or_another(tmp_path: Path, comma
     assert (other.code, "Is this mine?" in other.out) == (0, False)
 
 
+def test_a_port_that_cannot_be_used_is_one_message(tmp_path: Path, command: Callable[..., Called]) -> None:
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for port in (taken.getsockname()[1], -1, 99_999):
+            done = command("ui", "--mlruns", str(tmp_path), "--port", str(port))
+            assert (done.code, done.out) == (2, "")
+            assert f"--port {port} cannot be used" in done.err
+
+
+@pytest.mark.slow
+def test_a_dry_run_refuses_what_the_engine_would(command: Callable[..., Called]) -> None:
+    done = command("run", "--study", "decoding", "--dry-run", "--engine", "foo=1")
+    assert done.code == 2
+    assert "engine setting 'foo' is not known to vLLM" in done.err
+
+
 @pytest.mark.slow
 def test_the_page_server_ends_with_its_command(tmp_path: Path) -> None:
     open_client(f"sqlite:///{tmp_path / 'mlflow.db'}").search_experiments()

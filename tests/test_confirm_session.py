@@ -293,6 +293,9 @@ def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_
     (study,) = world.runs(kind="study", study="s")
     assert parent.info.experiment_id == study.info.experiment_id
     assert parent.info.status == "FINISHED"
+    headline, _, rest = study.data.tags["mlflow.note.content"].partition("\n\n")
+    assert headline == parent.data.tags["mlflow.note.content"].partition("\n")[0]
+    assert rest.startswith("As selected: ")
     assert "onfirmed: " in parent.data.tags["mlflow.note.content"]
     assert parent.data.params["confirms"] == "s"
     assert {"selected_lead/1", "fresh_lead/1", "held_back_lead/2", "shrinkage_low/1"} <= set(parent.data.metrics)

@@ -1,6 +1,7 @@
 """Claims about the notebooks: they run on results of real runs, and say what to do where a study was not run."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +44,8 @@ def test_a_committed_copy_has_outputs_of_its_source_and_is_small(topic: str) -> 
     source = (path.with_suffix(".py")).read_text(encoding="utf-8")
     lines = [line for cell in code for line in cell.source.splitlines() if line and not line.startswith("%")]
     assert all(line in source for line in lines)
-    assert str(Path.home()) not in path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    assert not [place for place in (str(Path.home()), str(ROOT), "site-packages", "/tmp/") if place in text]
 
 
 @pytest.mark.slow
@@ -67,6 +69,23 @@ def test_a_notebook_without_its_study_says_what_to_run_and_leaves_its_copy(
     why = runner.execute(ROOT / "notebooks" / "02_component_importance.py", tmp_path)
     assert "ablations/run.py --study components --design leave-one-out --name components-loo" in why
     assert not list(tmp_path.glob("*.ipynb"))
+
+
+def test_a_name_that_is_no_notebook_is_refused(runner: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["3"]) == 2
+    assert "'3' is no notebook; there are: 01_decoding_importance, " in capsys.readouterr().err
+
+
+def test_a_folder_given_from_here_is_found_by_the_notebooks(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATIONS_MLRUNS", "own")
+    monkeypatch.setattr(runner, "execute", lambda source, folder: os.environ["ABLATIONS_MLRUNS"])
+    monkeypatch.setenv("PYTHONWARNINGS", "")
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert runner.main(["05_reading_completions"]) == 1
+    assert os.environ["ABLATIONS_MLRUNS"] == str(tmp_path / "own")
 
 
 @pytest.mark.parametrize("topic", ["01_decoding_importance", "03_demonstrations"])

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from ablations.alignment import compare_models, study_names
+from ablations.cli import main
 from ablations.greedy_search import FOUND_NOTE, Found
 from ablations.places import Places
 from ablations.results import write_results
@@ -120,4 +121,6 @@ def test_models_of_which_one_has_no_results_are_left_out_and_that_is_said(
     store.close()
     said = rebuilt(folder)
     assert "alignment.models-x: left out, because" in said
+    assert "1 left out: alignment.models-x" in said
+    assert main(["rebuild", "--mlruns", str(folder)]) == 3
     assert "alignment.base: " in said

@@ -49,10 +49,17 @@ def test_an_unknown_study_names_those_that_there_are(capsys: pytest.CaptureFixtu
     assert main(["report", "--study", "nope", "--mlruns", str(MLRUNS)]) != 0
     message = capsys.readouterr().err
     assert "'nope'" in message
-    assert "decoding, decoding.confirmation" in message
-    with pytest.raises(StorageError, match="none yet"):
+    assert "decoding" in message
+    with pytest.raises(StorageError, match="there is no folder"):
         report_study("nope", places(MLRUNS / "empty"), None)
     assert "many-shot" in places(MLRUNS).exported
+
+
+def test_a_misspelt_study_and_a_missing_folder_are_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="did you mean decoding"):
+        report_study("decodin", places(MLRUNS), None)
+    with pytest.raises(StorageError, match=f"there is no folder {tmp_path / 'none'}"):
+        report_study("decoding", places(tmp_path / "none"), None)
 
 
 def test_a_confirmation_is_reported_on_the_page_of_its_study(tmp_path: Path) -> None:

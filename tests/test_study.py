@@ -328,7 +328,7 @@ def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: Wo
     with world.store._engine.begin() as connection:
         (key,) = connection.execute(sa.text("SELECT completion_key FROM results WHERE trial = 3 LIMIT 1")).one()
         connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = :key"), {"key": key})
-    users = {result for result in world.store.damaged("test")}
+    users = set(world.store.damaged("test"))
     assert 3 in users
     backend, judge = FakeBackend(), FakeJudge()
     study = world.run(spec, backend, judge)

@@ -151,6 +151,18 @@ class Tracker:
         """
         await self._call(self._log_findings, metrics, description, tables, figures, tags)
 
+    async def log_confirmation(self, study_id: str, headline: str) -> None:
+        """Let the page of a confirmed study, by its id, begin with what its confirmation found."""
+
+        def log() -> None:
+            for run in self._search(f"tags.`{STUDY_ID}` = '{study_id}' and tags.`{KIND}` = 'study'"):
+                note = f"{headline}\n\nAs selected: {run.data.tags.get(_NOTE, '')}"
+                for tag, text in ((_NOTE, note), (_HEADLINE, headline)):
+                    self._client.set_tag(run.info.run_id, tag, text)
+            self._describe_experiment()
+
+        await self._call(log)
+
     async def log_texts(self, texts: Mapping[str, str]) -> None:
         """Keep texts as artifacts of the parent run, by file name."""
         for name, text in texts.items():

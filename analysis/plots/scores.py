@@ -22,7 +22,8 @@ def draw_categories(scores: pl.DataFrame, names: dict[int, str], axes: Axes, jud
     judged = dict(counts.iter_rows())
     axes.set_yticks(range(len(groups)), [f"{group} (n = {judged[group]})" for group in groups])
     axes.invert_yaxis()
-    axes.set_xlabel(f"mean score ({judge} judge), 95 % interval; n judgments")
+    with_bars = own.get_column("low").is_not_null().any()
+    axes.set_xlabel(f"mean score ({judge} judge){', 95 % interval' if with_bars else ''}; n judgments")
     axes.set_title("Scores by category")
     legend_below(axes, columns=1)
     return axes

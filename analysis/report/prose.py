@@ -16,7 +16,18 @@ IMPORTANCE = (
     "without effect lies about 0. ped-anova: how far the best half of the conditions differs from all in this "
     "parameter.",
     "Intervals resample queries and conditions; where they overlap, the order means little. A parameter that has "
-    "no effect in a condition, such as top-p under greedy decoding, stands for all its values there.",
+    "no effect in a condition, such as top-p under greedy decoding, stands for all its values there. The methods ask "
+    "different questions: where they rank parameters otherwise, this study does not settle the order.",
+)
+INTERACTIONS = (
+    "A difference of differences, in points: what moving the first parameter through its whole range (of names: from "
+    "the baseline's to another) changes at the far end of the second one, less what it changes at the near end. 0 "
+    "says that each acts as if the other were not there. p is corrected for all pairs."
+)
+FEW_FOR_LENGTH = "There is no interval at equal length: it takes twelve queries."
+SAME_ANSWERS = (
+    "Where the fresh seeds' lead is the selected one to the digit, answers were greedy: these do not change with the "
+    "seed, so that fresh seeds say nothing new there and only held-back queries do."
 )
 COMPONENTS = (
     "A component's Shapley value is its mean contribution over all orders in which components can be added to the "

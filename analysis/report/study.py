@@ -102,7 +102,9 @@ def _confirmation(found: ConfirmationFindings) -> Section:
     for title, name in named.items():
         columns |= {title: signed(name), f"{title}, 95 %": interval(f"{name}_low", f"{name}_high")}
     table = make_table("Lead over the baseline", found.table, columns)
-    return Section("Confirmation", (prose.CONFIRMATION,), found.figures, _filled([table]))
+    same = any(row["selected"] is not None and row["selected"] == row["fresh"] for row in found.table.to_dicts())
+    text = (prose.CONFIRMATION, prose.SAME_ANSWERS) if same else (prose.CONFIRMATION,)
+    return Section("Confirmation", text, found.figures, _filled([table]))
 
 
 def _importance(findings: Findings) -> Section:
@@ -126,7 +128,8 @@ def _importance(findings: Findings) -> Section:
     tables = [make_table("Importances", found.table.sort("method"), columns)]
     if not known.get_column("difference").is_null().all():
         shown, note = rows_of(known, MOST_ROWS, "difference")
-        tables.append(make_table("Interactions of two parameters", shown, {**pairs, **reasons}, note))
+        notes = " ".join(filter(None, (prose.INTERACTIONS, note)))
+        tables.append(make_table("Interactions of two parameters", shown, {**pairs, **reasons}, notes))
     withheld = tuple(f"No importance by {method}: {reason}." for method, reason in found.withheld.items())
     names = ("importance", "marginals", "temperature_by_repetition_penalty")
     text = prose.IMPORTANCE if len(found.of(FANOVA)) else ()
@@ -225,6 +228,8 @@ def _answers(findings: Findings) -> Section:
     }
     changes = frames["trials"].select("trial", "change")
     controlled, note = rows_of(frames["length_controlled"].join(changes, on="trial"), MOST_ROWS, "raw")
+    if len(controlled) and controlled.get_column("controlled_low").is_null().all():
+        note = " ".join(filter(None, (prose.FEW_FOR_LENGTH, note)))
     front, cut = rows_of(frames["costs"].sort("tokens"), MOST_ROWS, "mean")
     tables = [
         make_table("Effects at equal length", controlled, length, note),

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablations.errors import StorageError
-from analysis.sources import open_models, open_results
+from ablations.errors import MissingStudyError, StorageError
+from analysis.sources import open_confirmation, open_models, open_results
 
 MLRUNS = Path(__file__).parents[1] / "fixtures" / "mlruns"
 
@@ -60,3 +60,18 @@ def test_a_study_is_found_by_its_mlflow_run(tmp_path: Path, empty_tracking: Path
     assert found.equals(open_results("decoding", MLRUNS))
     with pytest.raises(StorageError, match=r"run 'nope' has no results\.parquet"):
         open_results("runs:/nope", tmp_path)
+
+
+def test_a_study_has_its_confirmation_or_none(tmp_path: Path) -> None:
+    confirmed = open_confirmation("decoding", MLRUNS)
+    assert confirmed is not None
+    assert not confirmed.is_empty()
+    assert open_confirmation("components-loo", MLRUNS) is None
+    assert open_confirmation(str(MLRUNS / "results" / "decoding" / "results.parquet"), MLRUNS) is None
+    damaged = tmp_path / "results" / "s.confirmation" / "results.parquet"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match="cannot be read"):
+        open_confirmation("s", tmp_path)
+    with pytest.raises(MissingStudyError, match="there is no folder"):
+        open_results("s", tmp_path / "none")
