@@ -30,7 +30,7 @@ from ablations.judges import Judge, make_judge
 from ablations.leakage import check_held_back, check_start, flattered, plan_confirmation, queries_that_chose
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
-from ablations.places import Places
+from ablations.places import Places, redacted
 from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query
@@ -322,16 +322,21 @@ async def make_backend(
         if settings:
             note = f"{file.path.name}: [engine] is for the engine in this process; the server keeps its own"
             console.print(note, markup=False)
-        return await server_backend(options["model"], flags.base_url)
+        return await server_backend(options["model"], flags.base_url, console)
     return engine_backend(options["model"], settings, log_file, console)
 
 
-async def server_backend(model: str | None, base_url: str) -> Backend:
-    """Return the backend of a server that answers; `model` is None for the only one it serves."""
-    from ablations.backends.openai_api import OpenAIBackend, probe_server
+async def server_backend(model: str | None, base_urls: Sequence[str], console: Console) -> Backend:
+    """Return the backend of a server, or of several that share requests; `model` is None for the only one served."""
+    from ablations.backends.openai_api import ATTEMPTS, OpenAIBackend, probe_server
+    from ablations.backends.pool import ServerPool
 
-    name, server = await probe_server(base_url, model)
-    return OpenAIBackend(name, base_url, server)
+    # Among several, a request that fails once more soon goes to another one.
+    attempts, servers = ATTEMPTS if len(base_urls) == 1 else 2, list[Backend]()
+    for address in base_urls:
+        name, served = await probe_server(address, model)
+        servers.append(OpenAIBackend(name, address, served, attempts))
+    return servers[0] if len(servers) == 1 else ServerPool(servers, list(map(redacted, base_urls)), console.print)
 
 
 def engine_backend(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> Backend:

@@ -157,7 +157,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--one-of-models", action="store_true", help=argparse.SUPPRESS)  # said to each model's process
     model.add_argument("--models", metavar="A,B,…", help="of the study alignment: one after the other")
     model.add_argument("--backend", metavar="NAME", help="vllm (in this process) or openai (a completions server)")
-    model.add_argument("--base-url", metavar="URL", help="the server's address; implies --backend openai")
+    model.add_argument(
+        "--base-url",
+        action="append",
+        metavar="URL",
+        help="the server's address; implies --backend openai; several times for servers that share the requests",
+    )
     model.add_argument(
         "--engine", action="append", default=[], metavar="KEY=VALUE", help="an engine argument of vLLM; may be repeated"
     )

@@ -93,7 +93,7 @@ def _models(flags: argparse.Namespace, file: StudyFile) -> list[str]:
 async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> None:
     async with assembled(flags, file, console) as study:
         spec, options = study.spec, study.options
-        model = options["model"] or f"what {flags.base_url} serves"
+        model = options["model"] or f"what {', '.join(map(redacted, flags.base_url))} serves"
         show_plan(console, spec, model, study.informed_judge, flags.dry_run, study.confirmation)
         if flags.dry_run:
             _check_engine(flags)
@@ -316,7 +316,7 @@ async def _backend_of(kept: "KeptTrial", flags: argparse.Namespace, log_file: Pa
     if kept.identity["backend"] == "openai":
         if flags.base_url is None:
             raise UsageError("a server made this trial's answers; say where it is now with --base-url URL")
-        return await server_backend(model, flags.base_url)
+        return await server_backend(model, [flags.base_url], console)
     if flags.base_url is not None:
         raise UsageError("--base-url names a server, and an engine in this process made this trial's answers; drop it")
     if model is None:

@@ -36,11 +36,12 @@ class OpenAIBackend:
         model: the name under which the server knows the model.
         base_url: the server's address, ending in `/v1`.
         server: what the server says of itself and the model, from `probe_server`.
+        attempts: how often a request that fails for a reason that may pass is made.
     """
 
     name = "openai"
 
-    def __init__(self, model: str, base_url: str, server: "Served") -> None:
+    def __init__(self, model: str, base_url: str, server: "Served", attempts: int = ATTEMPTS) -> None:
         self._model = model
         self._base_url = base_url
         self._server = server
@@ -49,6 +50,7 @@ class OpenAIBackend:
         # Retries are tenacity's, so that they are counted once.
         self._client = _client(base_url, TIMEOUT_SECONDS)
         self._places = asyncio.Semaphore(IN_FLIGHT)
+        self._attempts = attempts
 
     @property
     def identity(self) -> BackendIdentity:
@@ -84,7 +86,7 @@ class OpenAIBackend:
         """Return the completion; transient failures are asked again with growing pauses."""
         request = completion_request(self._model, prompt.text, decoding, seed, self._server.is_vllm)
         try:
-            async for attempt in retrying(ATTEMPTS, RETRY_SECONDS):
+            async for attempt in retrying(self._attempts, RETRY_SECONDS):
                 with attempt:
                     async with self._places:
                         reply = await self._client.completions.create(**request)
