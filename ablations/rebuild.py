@@ -216,6 +216,7 @@ class _Rebuild:
             for page in kept.rounds:
                 if not tracker.knows(page.number):
                     await tracker.log_round(page)
+            tracker.check()
             if kept.finished:
                 await self._close(kept, tracker)
             elif card.mode == "greedy-search" and kept.found is None:

@@ -209,6 +209,7 @@ class Session:
         path = places.results(spec.name)
         write_results(frame, path)
         findings, files = await self._find(frame, store)
+        tracker.check()
         judging = Judging.of(store, account, self.judge.identity, self.judge.budget.price)
         show_judging(console, self.judge.name, judging.usage, judging.cost, judging.audit)
         confirms = store.studies().get(spec.confirms or "")

@@ -80,6 +80,8 @@ class Tracker:
         self._study_id = ""
         self._about = ""
         self._children: dict[int, str] = {}
+        self._logged: set[int] = set()
+        self._failure: TrackingError | None = None
         self.parent_id = ""
         self.seconds = 0.0
 
@@ -121,9 +123,10 @@ class Tracker:
     ) -> None:
         """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead.
 
-        `record` is what the store keeps of it, `prompt` the exact text that asked the first query's first turn.
+        `record` is what the store keeps of it, `prompt` the exact text that asked the first query's first turn. Where
+        MLflow fails, that is kept for `check`: the next run of the study logs what is lacking.
         """
-        await self._call(self._log_trial, number, record, summary, list(turns), prompt)
+        await self._try(self._log_trial, number, record, summary, list(turns), prompt)
 
     async def log_round(self, page: RoundPage) -> None:
         """Log a round of a search as a child run."""
@@ -134,8 +137,9 @@ class Tracker:
             self._log_metrics(run_id, page.metrics)
             self._log_tables(run_id, page.tables)
             self._client.set_terminated(run_id, "FINISHED", int(page.ended * 1000))
+            self._logged.add(page.number)
 
-        await self._call(log)
+        await self._try(log)
 
     async def log_findings(
         self,
@@ -182,8 +186,8 @@ class Tracker:
             await self._call(lambda path=path: self._client.log_artifact(self.parent_id, str(path)))
 
     def knows(self, trial: int) -> bool:
-        """Whether a child run of the trial exists."""
-        return trial in self._children
+        """Whether a child run of the trial exists and is whole."""
+        return trial in self._logged
 
     async def finish(self, status: str, ended: float | None = None) -> None:
         """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
@@ -195,6 +199,19 @@ class Tracker:
                 raise
         finally:
             self._thread.shutdown(wait=True)
+
+    def check(self) -> None:
+        """Raise what MLflow failed with while trials were logged, if it did."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def _try(self, work: Any, *arguments: Any) -> None:
+        """Run `work` unless MLflow has failed before: a study does not wait for its pages."""
+        if self._failure is None:
+            try:
+                await self._call(work, *arguments)
+            except TrackingError as error:
+                self._failure = error
 
     async def _call(self, work: Any, *arguments: Any) -> None:
         """Run `work` in the tracking thread, so that the engine is fed meanwhile; count the time it takes."""
@@ -232,6 +249,8 @@ class Tracker:
             self._client.update_run(self.parent_id, status="RUNNING")
             children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
             self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
+            whole = (run for run in children if run.info.status != "RUNNING")
+            self._logged = {int(run.data.tags[TRIAL]) for run in whole}
         else:
             tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, _NOTE: description}
             begun = None if started is None else int(started * 1000)
@@ -294,6 +313,7 @@ class Tracker:
             self._client.set_tag(run_id, "ablations.failed_because", why_failed)
         status, ended = "FINISHED" if why_failed is None else "FAILED", record.get("ended", now)
         self._client.set_terminated(run_id, status, int(ended * 1000))
+        self._logged.add(number)
 
     def _child(self, number: int, name: str, tags: Mapping[str, str], started: float) -> str:
         """Return the id of the child run with this number, made if it does not exist."""
