@@ -197,6 +197,3 @@ def test_a_study_is_confirmed_later_killed_meanwhile_and_goes_on(killed: tuple[P
     assert figure(r"(\d+) completions generated", done.stdout) == count(folder, "completions") - stored > 0
     frame = pl.read_parquet(folder / "results" / "results" / "decoding.confirmation" / "results.parquet")
     assert frame.height == 3 * 2 * QUERIES * 2
-    again = run(server, folder, "--confirm", "2")
-    assert (again.returncode, "engine ready" in again.stdout) == (0, False)
-    assert "onfirmed: " in again.stdout
