@@ -9,14 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import analysis, judging, prefix_cache, racing, throughput
+from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, throughput
 
 
 def main() -> None:
     """Measure, print a table each and, where asked for, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="throughput, prefix-cache, racing, judging, analysis (all)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="throughput, prefix-cache, racing, judging, analysis, orchestration (all)",
     )
     parser.add_argument("--model", default="gemma-3-270m", help="of throughput and prefix-cache")
     parser.add_argument("--trials", type=int, default=8)
@@ -34,6 +37,7 @@ def main() -> None:
             f"{flags.model}, {flags.queries} queries",
             lambda at: prefix_cache.measure(flags.model, flags.queries, at),
         ),
+        "orchestration": ("an engine and a judge that answer at once", lambda at: orchestration.measure(at)),
         "analysis": ("a simulated study", lambda at: analysis.measure(at)),
         "racing": ("a round of a greedy search, replayed", lambda at: racing.measure()),
     }

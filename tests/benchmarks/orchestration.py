@@ -1,0 +1,110 @@
+"""What a study costs beside the model: per trial, per request, to resume, and in memory; and the store by itself.
+
+The backend and the judge answer at once, so that all the time is the toolkit's, Optuna's, the store's and MLflow's.
+"""
+
+import asyncio
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ablations.conditions import DecodingParams
+from ablations.evaluation import Evaluator
+from ablations.queries import choose_subset, load_queries
+from ablations.records import Completion, Judgment, Prompt, Query, Score
+from ablations.spec import StudySpec
+from ablations.store import Store
+from ablations.study import Study, open_optuna_study
+from ablations.study_file import find_study_file, read_study_file
+from ablations.tables import COMPLETIONS
+from ablations.tracking import Tracker
+from tests.fakes import FakeBackend, FakeJudge
+
+QUERIES = 8
+ROWS = 1_000_000
+LOOKED_UP = 5_000
+
+
+class Instant(FakeBackend):
+    """Answers at once with the seed and the temperature."""
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        """Return an answer without waiting."""
+        return Completion(f"{seed} {decoding}", 500, 32, "stop", seed)
+
+
+class InstantJudge(FakeJudge):
+    """Scores by length, at once."""
+
+    async def judge(self, query: Query, completions: Any) -> Judgment:
+        """Return a score without waiting."""
+        return Judgment(self.name, Score(1 + len(completions[-1].text) % 10))
+
+
+async def measure(folder: Path, sizes: tuple[int, ...] = (100, 1_000)) -> dict[str, float]:
+    """Return milliseconds a trial and a request, MLflow's share, resume times, memory, and the store's speed."""
+    figures: dict[str, float] = {}
+    for trials in sizes:
+        own = folder / str(trials)
+        own.mkdir()
+        seconds, tracked, requests = await _study(own, trials)
+        figures |= {
+            f"{trials} trials: ms a trial": 1_000 * seconds / trials,
+            f"{trials} trials: ms a request": 1_000 * seconds / requests,
+            f"{trials} trials: MLflow, share of the time": tracked / seconds,
+        }
+        resumed, _, _ = await _study(own, trials)
+        figures[f"{trials} trials: resumed, s"] = resumed
+        figures[f"{trials} trials: most memory so far, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures | await asyncio.to_thread(_store_speed, folder)
+
+
+async def _study(folder: Path, trials: int) -> tuple[float, float, int]:
+    """Run a study, or resume it; return its seconds, MLflow's, and its requests."""
+    queries = choose_subset(load_queries("instructions"), QUERIES, seed=0)
+    spec = StudySpec("bench", read_study_file(find_study_file("decoding")), "ablation", "qmc", trials, 3, 0, 8, queries)
+    store = Store(f"sqlite:///{folder / 'store.db'}")
+    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
+    await tracker.start("bench", "", {}, {})
+    begun, tracked = time.perf_counter(), tracker.seconds
+    evaluator = Evaluator(Instant(), InstantJudge(), store, seed=0)
+    study = Study(spec, open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}"), evaluator, store, tracker)
+    await study.restore_finished({query.id: query for query in queries})
+    await study.run()
+    seconds = time.perf_counter() - begun
+    await tracker.finish("FINISHED")
+    store.close()
+    return seconds, tracker.seconds - tracked, trials * spec.turns
+
+
+def _store_speed(folder: Path) -> dict[str, float]:
+    """Return writes and look-ups per second of a store with a million completions."""
+    url = f"sqlite:///{folder / 'million.db'}"
+    store = Store(url)
+    completion = Completion("an answer of some words " * 8, 500, 32, "stop", 1)
+    record = completion.to_json()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for start in range(0, ROWS, 10_000):
+            rows = [
+                {"key": f"{number:032x}", "request": "{}", "record": record, "created": "now"}
+                for number in range(start, start + 10_000)
+            ]
+            connection.execute(COMPLETIONS.insert(), rows)
+    engine.dispose()
+    begun = time.perf_counter()
+    for number in range(LOOKED_UP):
+        assert store.find_completion(f"{(number * 7919) % ROWS:032x}") is not None
+    read = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for number in range(LOOKED_UP):
+        store.add_completion(f"{ROWS + number:032x}", {"prompt": "p"}, completion)
+    written = time.perf_counter() - begun
+    store.close()
+    return {
+        f"store of {ROWS:,} rows: look-ups a second": LOOKED_UP / read,
+        f"store of {ROWS:,} rows: writes a second": LOOKED_UP / written,
+    }
