@@ -118,12 +118,13 @@ def _headline(found: Any, gain: Mapping[str, Any] | str) -> str:
         return f"No verdict: {gain}."
     if not found.added:
         return f"No demonstration was added: {found.why_ended}."
-    value, low, high = (gain[name] for name in ("difference", "low", "high"))
-    clear = low is not None and (low > 0 or high < 0)
-    verdict = "no clear gain" if not clear else "a clear gain" if value > 0 else "a clear loss"
+    interval = Interval(gain["difference"], gain["low"], gain["high"], gain["n"])
+    verdict = (
+        "no clear gain" if not interval.excludes_zero else "a clear gain" if interval.value > 0 else "a clear loss"
+    )
     return (
-        f"Added {', '.join(found.added)}: {Interval(value, low, high, gain['n'])} points over the start prompt on "
-        f"{gain['n']} held-back queries, first turn: {verdict}."
+        f"Added {', '.join(found.added)}: {interval} points over the start prompt on {interval.n} held-back queries, "
+        f"first turn: {verdict}."
     )
 
 

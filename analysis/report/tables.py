@@ -68,9 +68,7 @@ def share(name: str) -> Column:
 def interval(low: str = "low", high: str = "high", sign: bool = True) -> Column:
     """Return a reader of a 95 % interval."""
     form = "+.2f" if sign else ".2f"
-    return lambda row: (
-        "–" if row[low] is None else f"[{round(row[low], 2) + 0.0:{form}}, {round(row[high], 2) + 0.0:{form}}]"
-    )
+    return lambda row: "–" if row[low] is None else f"[{_rounded(row[low]):{form}}, {_rounded(row[high]):{form}}]"
 
 
 def p_value(name: str) -> Column:
