@@ -214,7 +214,12 @@ class Store:
 
     def prompts(self, study: str, trial: int) -> dict[tuple[str, int], str]:
         """Return the exact prompts of a trial by query id and turn."""
-        return {(one.query_id, one.turn): one.prompt.text for one in self.requests(study, trial)}
+        joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key)
+        of_trial = sa.and_(RESULTS.c.study == study, RESULTS.c.trial == trial)
+        query = sa.select(RESULTS.c.query_id, RESULTS.c.turn, COMPLETIONS.c.request).select_from(joined)
+        with _storage_errors(self._url), self._engine.connect() as connection:
+            rows = connection.execute(query.where(of_trial)).all()
+        return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
 
     def requests(self, study: str, trial: int) -> list[StoredRequest]:
         """Return every request of a trial, ordered by query and turn."""
