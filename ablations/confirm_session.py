@@ -53,12 +53,9 @@ class ConfirmedSession(Session):
             raise PromptError(f"held back, {error}; or --held-back 0 confirms fresh seeds alone") from error
 
     async def _run_with(self, store: Store) -> None:
-        lock = self.places.lock(follow_up_name(self.spec.name))
-        try:
+        with self.places.lock(follow_up_name(self.spec.name)):
             await super()._run_with(store)
             await self._confirm(store)
-        finally:
-            lock.release()
 
     def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
         super()._check_stored(store, identity)

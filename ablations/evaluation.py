@@ -16,7 +16,7 @@ from ablations.judges.base import Judge, judgment_identity, worth_asking_again
 from ablations.prompts import render_prompt
 from ablations.records import Completion, Judgment, Prompt, Query
 from ablations.scoring import JudgedTurn
-from ablations.store import Store, completion_key, judgment_key
+from ablations.store import ResultKeys, Store, completion_key, judgment_key
 from ablations.tasks import TaskGroup, together
 
 _Result = TypeVar("_Result")
@@ -61,6 +61,10 @@ class TurnKeys:
     completion: str
     judgment: str
     reused: bool
+
+    def of(self, turn: JudgedTurn) -> ResultKeys:
+        """Return them as a trial's record of the turn."""
+        return ResultKeys(turn.query.id, turn.turn, turn.judgment.judge, self.completion, self.judgment)
 
 
 OnTurn = Callable[[JudgedTurn, TurnKeys], None]

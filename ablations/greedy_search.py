@@ -16,13 +16,13 @@ from typing import Any
 from ablations.conditions import Condition, Demonstration, Headings, PromptParts, content_hash
 from ablations.demonstrations.racing import RaceResult, Stopped, race
 from ablations.design import DesignPoint
-from ablations.evaluation import Evaluator, TurnKeys
+from ablations.evaluation import Evaluator
 from ablations.prompts import render_demonstrations
 from ablations.records import Query
 from ablations.scoring import JudgedTurn, mean_interval, summarise
 from ablations.search_plan import ALL_ROUNDS, NO_CANDIDATE, NO_GAIN, NO_SCORE, SearchPlan, race_settings, with_first
 from ablations.spec import StudySpec
-from ablations.store import Store
+from ablations.store import ResultKeys, Store
 from ablations.tracking import RoundPage, Tracker
 from ablations.trials import PlannedTrial, check_replies
 
@@ -262,11 +262,10 @@ class GreedySearch:
         return [turn.judgment.score.value for turn in turns]
 
     async def _evaluate(self, trial: int, condition: Condition, queries: Sequence[Query]) -> list[JudgedTurn]:
-        def keep(turn: JudgedTurn, keys: TurnKeys) -> None:
-            found = (keys.completion, keys.judgment)
-            self._store.add_result(self._spec.name, trial, turn.query.id, turn.turn, turn.judgment.judge, found)
-
-        return await self._evaluator.evaluate(condition, queries, 0, keep)
+        found: list[ResultKeys] = []
+        turns = await self._evaluator.evaluate(condition, queries, 0, lambda turn, keys: found.append(keys.of(turn)))
+        self._store.add_results(self._spec.name, trial, found)
+        return turns
 
     def _trial(self, number: int, condition: Condition, role: str, label: str) -> PlannedTrial:
         point = DesignPoint({"demonstrations": len(condition.prompt.demonstrations)}, role)

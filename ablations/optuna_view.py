@@ -14,8 +14,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from ablations.cards import typed_values
 from ablations.kept import KeptStudy
+from ablations.optuna_storage import opening, to_optuna
 from ablations.search_space import SearchSpace
-from ablations.study import opening, to_optuna
 
 _STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -46,21 +46,6 @@ def remake_trials(kept: KeptStudy, storage_url: str) -> None:
                 study.enqueue_trial(to_optuna(card.space, card.design[number]), user_attrs={"design": number})
             else:
                 study.enqueue_trial({})  # its sampler chooses again
-
-
-def carry_over(name: str, old_url: str, new_url: str) -> bool:
-    """Copy a study from one of Optuna's databases to another; return whether it was there."""
-    with opening(old_url) as old, opening(new_url) as new:
-        if name not in {study.study_name for study in old.get_all_studies()}:
-            return False
-        optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
-    return True
-
-
-def known_studies(storage_url: str) -> set[str]:
-    """Return the names of the studies in a database of Optuna's."""
-    with opening(storage_url) as storage:
-        return {study.study_name for study in storage.get_all_studies()}
 
 
 def _finished(space: SearchSpace, record: Mapping[str, Any]) -> FrozenTrial:

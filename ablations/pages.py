@@ -67,7 +67,7 @@ class Recorded:
 
 def recorded_in(store: Store, study: str, queries: Sequence[Query]) -> Recorded:
     """Return the trials that the store has of a study."""
-    turns = judged_turns(store, study, {query.id: query for query in queries})
+    turns = judged_turns(store, study, queries)
     return Recorded(store.trials(study), turns, lambda number: store.prompts(study, number))
 
 

@@ -6,13 +6,15 @@ Knows addresses and whether they can be written, not what is in them.
 import re
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ablations.errors import StorageError
+from ablations.databases import is_server
+from ablations.errors import StorageError, UsageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
@@ -36,7 +38,24 @@ class Places:
 
     @classmethod
     def choose(cls, folder: str | None, store: str | None, storage: str | None, tracking_uri: str | None) -> "Places":
-        """Return the given addresses, with SQLite files in the folder for those left out."""
+        """Return the given addresses, with SQLite files in the folder for those left out.
+
+        Raises:
+            UsageError: one of store and storage is a database server and the other a file, or two share a database.
+        """
+        given = {name: url for name, url in (("--store", store), ("--storage", storage)) if url and is_server(url)}
+        if len(given) == 1:
+            (name,) = given
+            raise UsageError(
+                f"{name} is a database server and the other of --store and --storage is a file: workers that share one "
+                "need the other; give both"
+            )
+        servers = [url for url in (store, storage, tracking_uri) if url and "://" in url and is_server(url)]
+        if len(set(servers)) < len(servers):
+            raise UsageError(
+                "--store, --storage and --tracking-uri name the same database, whose tables would get mixed up; "
+                "give each one of its own, on the same server if you like"
+            )
         chosen = Path(folder).expanduser().resolve() if folder else DEFAULT_FOLDER
         return cls(
             folder=chosen,
@@ -81,12 +100,21 @@ class Places:
         for name in ("store.db", "optuna.db", "mlflow.db"):
             check_sqlite(self.folder / name)
 
-    def lock(self, study: str) -> Any:
-        """Return a held lock on the study, given back by `release()`.
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may work on one study: its records are on database servers."""
+        return is_server(self.store) and is_server(self.storage)
+
+    @contextmanager
+    def lock(self, study: str) -> Iterator[None]:
+        """Keep other processes off the study; where they may share it, `ablations.claims` keeps them apart.
 
         Raises:
             StorageError: another process runs the study.
         """
+        if self.shared:
+            yield
+            return
         path = self.folder / "locks" / f"{study}.lock"
         lock = FileLock(path)
         try:
@@ -98,7 +126,10 @@ class Places:
             ) from error
         except OSError as error:
             raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def redacted(address: str) -> str:

@@ -21,14 +21,14 @@ from ablations.cards import CARD_NOTE
 from ablations.errors import StorageError, UsageError
 from ablations.greedy_search import CANDIDATE
 from ablations.kept import KeptStudy, exported_study, stored_study
-from ablations.optuna_view import carry_over, known_studies, remake_trials, why_not
+from ablations.optuna_storage import carry_over, delete_optuna_study, known_studies
+from ablations.optuna_view import remake_trials, why_not
 from ablations.pages import AUDITS, Closing, log_audit, log_closing
 from ablations.places import Places, check_sqlite, redacted
 from ablations.results import write_results
 from ablations.scoring import summarise
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
 from ablations.store import Store
-from ablations.study import delete_optuna_study
 from ablations.tracking import Tracker, forget_runs, moved_experiments
 
 _NO_ROUNDS = (
@@ -68,7 +68,7 @@ def rebuild(places: Places, name: str | None, console: Console) -> list[str]:
             given_back.callback(store.close)
         chosen = _chosen(store, places, name)
         for one in chosen:
-            given_back.callback(places.lock(one).release)
+            given_back.enter_context(places.lock(one))
         return _Rebuild(places, store, chosen, name is None, console).run()
 
 

@@ -46,17 +46,15 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
 
 
 def judged_turns(
-    store: Store, study: str, queries: Mapping[str, Query], without: Collection[int] = ()
+    store: Store, study: str, queries: Sequence[Query], only: Collection[int] | None = None
 ) -> dict[int, list[JudgedTurn]]:
-    """Return every judged turn of a study by trial, in the order of the queries, which are given by id.
-
-    Trials in `without` are left out.
-    """
-    places = {query_id: place for place, query_id in enumerate(queries)}
+    """Return every judged turn of a study by trial, or of these trials `only`, in the order of the queries."""
+    by_id = {query.id: query for query in queries}
+    places = {query_id: place for place, query_id in enumerate(by_id)}
     turns: dict[int, list[JudgedTurn]] = {}
-    for result in store.results(study, without):
-        if result.query_id in queries:
-            turn = JudgedTurn(queries[result.query_id], result.turn, result.completion, result.judgment)
+    for result in store.results(study, only):
+        if result.query_id in by_id:
+            turn = JudgedTurn(by_id[result.query_id], result.turn, result.completion, result.judgment)
             turns.setdefault(result.trial, []).append(turn)
     for of_trial in turns.values():
         of_trial.sort(key=lambda turn: (places[turn.query.id], turn.turn))

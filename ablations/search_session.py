@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from ablations.claims import Claims
 from ablations.closing import show_search
 from ablations.conditions import Condition
 from ablations.errors import StorageError
@@ -33,7 +34,12 @@ class SearchSession(Session):
     def _conditions(self) -> list[Condition]:
         return [self.spec.baseline, longest_condition(self.spec)]
 
-    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker) -> GreedySearch:
+    @property
+    def _shares(self) -> bool:
+        return False  # a round's races go on from what its own process knows
+
+    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker, claims: Claims) -> GreedySearch:
+        del claims
         return GreedySearch(self.spec, evaluator, store, tracker)
 
     async def _evaluate(self, study: GreedySearch, done: Progress, tracker: Tracker) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.cards import CARD_NOTE, StudyCard
+from ablations.claims import BOOKS, Claims
 from ablations.closing import show_audit, show_findings, show_judging
 from ablations.conditions import Condition
 from ablations.confirmation import follow_up_account, follow_up_name
@@ -24,13 +25,14 @@ from ablations.errors import PartFailedError, StorageError
 from ablations.evaluation import Evaluator, Progress
 from ablations.judges import Judge, audit_key
 from ablations.lengths import check_prompt_lengths
+from ablations.optuna_storage import delete_optuna_study, open_optuna_study
 from ablations.pages import AUDITS, Closing, Judging, log_audit, log_closing, recorded_in
 from ablations.places import Places, redacted
 from ablations.records import PaidReply, Usage
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
-from ablations.study import Study, delete_optuna_study, open_optuna_study
+from ablations.study import Study
 from ablations.terminal import progress_display, study_status
 from ablations.tracking import Tracker
 
@@ -76,7 +78,7 @@ class Session:
             await self._check()
             self.places.prepare()
             async with AsyncExitStack() as given_back:
-                given_back.callback(self.places.lock(self.spec.name).release)
+                given_back.enter_context(self.places.lock(self.spec.name))
                 store = Store(self.places.store)
                 given_back.callback(store.close)
                 given_back.push_async_exit(parts.pop_all())  # the parts first, then the store and the lock
@@ -95,9 +97,10 @@ class Session:
         """Conditions that show what all trials need of a backend."""
         return self.spec.boundary_conditions
 
-    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker) -> Any:
+    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker, claims: Claims) -> Any:
         """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
-        return Study(self.spec, open_optuna_study(self.spec, self.places.storage), evaluator, store, tracker)
+        optuna_study = open_optuna_study(self.spec.name, self.places.storage)
+        return Study(self.spec, optuna_study, evaluator, store, tracker, claims)
 
     def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
         """Raise `StudyMismatchError` where what is stored cannot be continued."""
@@ -124,6 +127,17 @@ class Session:
         store.forget_study(name)
 
     async def _run_with(self, store: Store) -> None:
+        async with Claims(store, self.spec.name, self.places.shared) as claims:
+            if self.fresh or not self._shares:
+                await claims.be_alone()
+            await self._run_claiming(claims, store)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether several processes may evaluate the study side by side."""
+        return True
+
+    async def _run_claiming(self, claims: Claims, store: Store) -> None:
         spec = self.spec
         ledger = _Ledger(store)
         self.judge.keep_replies(ledger.add)
@@ -131,27 +145,37 @@ class Session:
         self._check_stored(store, identity)
         places, price = self.places, self.judge.budget.price
         tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
-        await tracker.connect()
         if self.fresh:
+            await tracker.connect()
             await self._start_parts()  # nothing is forgotten before everything is known to work
             self._forget(store, spec.name)
             if (store.find_study(follow_up_name(spec.name)) or {}).get("confirms") == spec.name:
                 self._forget(store, follow_up_name(spec.name))
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
-        study = self._make_study(evaluator, store, tracker)
+        async with claims.desk():  # databases make their tables at first use
+            await tracker.connect()
+            study = self._make_study(evaluator, store, tracker, claims)
         if self._needs_parts(study, evaluator):
             await self._start_parts()
-        self._study_id = study_id = store.add_study(spec.name, identity)
+        async with claims.desk():
+            self._study_id = study_id = store.add_study(spec.name, identity)
+            self._check_stored(store, identity)  # another worker may have been first, with other settings
+            card = StudyCard.of(spec, self.options, identity, price)
+            store.add_note(spec.name, CARD_NOTE, card.to_dict())
+            await tracker.start(study_id, card.about, card.parameters, card.files, card.inputs)
         self.judge.budget.spend(self._paid_before(store, study_id))
         account = self._account(study_id)
         ledger.open(account)
-        card = StudyCard.of(spec, self.options, identity, price)
-        store.add_note(spec.name, CARD_NOTE, card.to_dict())
-        await tracker.start(study_id, card.about, card.parameters, card.files, card.inputs)
         status = "FAILED"
         try:
             await self._evaluate(study, evaluator.progress, tracker)
-            await self._close_books(store, tracker, account, card)
+            if claims.take(BOOKS):
+                if self._shares:  # a search logs as it goes what it looks up
+                    await study.complete_log()
+                await self._close_books(store, tracker, account, card)
+                claims.give_back(BOOKS)
+            else:
+                self._leave_books(store)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
             raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
@@ -159,7 +183,7 @@ class Session:
             status = "KILLED"
             raise
         finally:
-            await tracker.finish(status)
+            await tracker.finish(status if claims.alone else None)
 
     async def _start_parts(self) -> None:
         """Load the judge and the engine, which takes a minute or more, unless that is done."""
@@ -180,7 +204,7 @@ class Session:
         if study.damaged:
             shown = ", ".join(map(str, sorted(study.damaged)))
             console.print(f"the store lost answers of the trials {shown}, or holds damaged ones: they are made anew")
-        if restored := await study.restore_finished({query.id: query for query in spec.queries}):
+        if restored := study.restore():
             console.print(f"{restored} of {spec.total_trials} trials are finished already")
         if not study.remaining:
             return
@@ -201,6 +225,12 @@ class Session:
                 f"prefix cache: {cache.cached_tokens:,} of {cache.prompt_tokens:,} prompt tokens "
                 f"({cache.hit_rate:.0%}) were not computed again"
             )
+
+    def _leave_books(self, store: Store) -> None:
+        """Export the results of record, and leave it to another worker to log what was found."""
+        path = self.places.results(self.spec.name)
+        write_results(results_frame(store, self.spec.name, self.spec.queries), path)
+        self.console.print(f"another worker logs what was found; results: {path}")
 
     async def _close_books(self, store: Store, tracker: Tracker, account: str, card: StudyCard) -> None:
         """Export the results of record, compute what the study found, show and log it."""

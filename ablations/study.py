@@ -6,32 +6,30 @@ nor how results are drawn.
 
 import asyncio
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from ablations.conditions import Value, format_value
+from ablations.claims import Claims
+from ablations.conditions import Value
 from ablations.design import BASELINE, SAMPLED, DesignPoint
-from ablations.errors import StorageError, StudyMismatchError
+from ablations.errors import StudyMismatchError
 from ablations.evaluation import Evaluator, OnTurn, TurnKeys
+from ablations.optuna_storage import add_running, from_optuna, make_sampler, storage_errors
 from ablations.pruning import Stop, query_blocks, stop
-from ablations.records import Query
 from ablations.results import judged_turns
 from ablations.scoring import JudgedTurn, Summary, query_means, summarise
-from ablations.search_space import Choices, SearchSpace
 from ablations.spec import StudySpec
-from ablations.store import Store
+from ablations.store import ResultKeys, Store
 from ablations.tasks import together
 from ablations.tracking import Tracker
 from ablations.trials import PlannedTrial, check_replies
 
-_OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
+WATCH_SECONDS = 2.0
+"""How often a worker with nothing left to do looks after the trials of the others."""
 
 
 @dataclass
@@ -52,15 +50,23 @@ class Study:
         optuna_study: from `open_optuna_study`.
         evaluator: its parts may start after this, but before `run`.
         store, tracker: opened ones.
+        claims: what this process has taken of the study; others may work on it at the same time.
     """
 
     def __init__(
-        self, spec: StudySpec, optuna_study: optuna.Study, evaluator: Evaluator, store: Store, tracker: Tracker
+        self,
+        spec: StudySpec,
+        optuna_study: optuna.Study,
+        evaluator: Evaluator,
+        store: Store,
+        tracker: Tracker,
+        claims: Claims,
     ) -> None:
         self._spec = spec
         self._evaluator = evaluator
         self._store = store
         self._tracker = tracker
+        self._claims = claims
         self._optuna = optuna_study
         self._design = self._known_design()
         self._asked: dict[int, optuna.trial.Trial] = {}
@@ -68,6 +74,11 @@ class Study:
         """Finished trials of which the store lost answers, as on a failing disk, with the ids of their queries."""
         self.finished: list[Finished] = []
         self.running: dict[int, PlannedTrial] = {}
+        self._interrupted: list[FrozenTrial] = []
+        self._others: set[int] = set()
+        self._points: list[int] = []
+        self._waiting, self._begun, self._to_begin = 0, 0, 0
+        self._handing_out = asyncio.Lock()
         self._places = asyncio.Semaphore(spec.concurrency)
 
     async def run(self) -> None:
@@ -80,11 +91,11 @@ class Study:
         Raises:
             PartFailedError: a part failed; unfinished trials are taken up by the next run.
         """
-        with _storage_errors():
+        with storage_errors():
             await self._mend()
-            self._enqueue_design()
-            queue = self._trials()
-            await together(self._work(queue) for _ in range(2 * self._spec.concurrency))
+            async with self._claims.desk():
+                self._look_up()
+            await together(self._work() for _ in range(2 * self._spec.concurrency))
 
     def _known_design(self) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
@@ -94,7 +105,7 @@ class Study:
     @property
     def remaining(self) -> int:
         """How many trials are not finished, interrupted and damaged ones included."""
-        with _storage_errors():
+        with storage_errors():
             finished = {trial.number for trial in self._optuna.get_trials(deepcopy=False) if trial.state.is_finished()}
         return max(self._spec.total_trials - len(finished - set(self.damaged)), 0)
 
@@ -108,7 +119,7 @@ class Study:
         """Ask for the answers that finished trials lost; what their records say stays."""
         records, queries = self._store.trials(self._spec.name), self._spec.queries
         for trial in self._optuna.get_trials(deepcopy=False):
-            if trial.number in self.damaged and trial.state.is_finished():
+            if trial.number in self.damaged and trial.state.is_finished() and self._claims.take(trial.number):
                 planned, known = self._restored(trial), self.damaged[trial.number]
                 some = [query for query in queries if query.id in known]
                 turns = await self._evaluator.evaluate(
@@ -117,9 +128,10 @@ class Study:
                 state = str(records[trial.number]["state"])
                 self.finished.append(Finished(planned, summarise(turns), state, query_means(turns)))
                 del self.damaged[trial.number]
+                self._claims.give_back(trial.number)
 
-    async def _work(self, queue: Iterator[PlannedTrial]) -> None:
-        while await self._places.acquire() and (trial := next(queue, None)) is not None:
+    async def _work(self) -> None:
+        while await self._places.acquire() and (trial := await self._next()) is not None:
             if trial.point.role == SAMPLED or self._races(trial):
                 await self._evaluate(trial, on_generated=lambda: None)
                 self._places.release()
@@ -127,28 +139,70 @@ class Study:
                 await self._evaluate(trial, on_generated=self._places.release)
         self._places.release()
 
-    def _enqueue_design(self) -> None:
-        """Queue the design points that Optuna does not have yet; identical settings stay apart by their index."""
-        trials = self._optuna.get_trials(deepcopy=False)
-        known = {trial.user_attrs.get("design") for trial in trials}
-        for index, point in enumerate(self._spec.design):
-            if index not in known:
-                self._optuna.enqueue_trial(to_optuna(self._spec.space, point.values), user_attrs={"design": index})
+    async def _next(self) -> PlannedTrial | None:
+        """Return a trial to evaluate, or None when there is none left; wait for those that other workers evaluate."""
+        async with self._handing_out:
+            while True:
+                async with self._claims.desk():
+                    trial = self._hand_out()
+                if trial is not None or not self._others:
+                    return trial
+                await asyncio.sleep(WATCH_SECONDS)
 
-    def _trials(self) -> Iterator[PlannedTrial]:
-        """Hand out interrupted trials first, then new ones until the study has all of its trials."""
+    def _hand_out(self) -> PlannedTrial | None:
+        """Return an interrupted trial first, then new ones until the study has all of its trials."""
+        if self._claims.shared:
+            self._look_up()
+        while self._interrupted:
+            left = self._interrupted.pop(0)
+            if not self._claims.take(left.number):
+                continue
+            if self._optuna.get_trials(deepcopy=False)[left.number].state.is_finished():  # since it was looked up
+                self._claims.give_back(left.number)
+                continue
+            self._others.discard(left.number)
+            return self._planned(optuna.trial.Trial(self._optuna, left._trial_id))
+        if self._to_begin < 1:
+            return None
+        self._to_begin -= 1
+        self._begun += 1
+        trial = self._begin()
+        self._claims.take(trial.number)
+        return self._planned(trial)
+
+    def _begin(self) -> optuna.trial.Trial:
+        """Begin a trial that waits already, or else the next point of the design, or else what the sampler chooses."""
+        if not self._waiting and self._points:
+            index = self._points.pop(0)
+            return add_running(self._optuna, self._spec.space, self._spec.design[index].values, {"design": index})
+        self._waiting = max(self._waiting - 1, 0)
+        # Seeded by the trial: no two draw alike, whichever run or worker begins them.
+        self._optuna.sampler = make_sampler(self._spec.sampler, self._spec.seed + self._begun)
+        return self._optuna.ask()
+
+    def _look_up(self) -> None:
+        """Find out what is interrupted, what is still to begin, and what other workers have finished meanwhile."""
         trials = self._optuna.get_trials(deepcopy=False)
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                yield self._planned(optuna.trial.Trial(self._optuna, trial._trial_id))
-        begun = sum(trial.state != TrialState.WAITING for trial in trials)
-        for _ in range(self._spec.total_trials - begun):
-            yield self._planned(self._optuna.ask())
+        self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+        known = {trial.user_attrs.get("design") for trial in trials}
+        self._points = [index for index in range(len(self._spec.design)) if index not in known]
+        self._begun = len(trials) - self._waiting
+        self._to_begin = self._spec.total_trials - self._begun
+        running = (trial for trial in trials if trial.state == TrialState.RUNNING)
+        self._interrupted = [trial for trial in running if trial.number not in self.running]
+        self._others = {trial.number for trial in self._interrupted} if self._claims.shared else set()
+        if self._claims.shared:
+            seen = {one.trial.number for one in self.finished} | set(self.damaged) | set(self.running)
+            new = {trial.number for trial in trials if trial.state.is_finished()} - seen
+            self._take_up({trial.number: trial for trial in trials}, new)
+            self._evaluator.progress.skip(len(new) * self._spec.turns)
 
     def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
         values = self._spec.space.suggest(trial)
         self._asked[trial.number] = trial
-        return self._placed(trial.number, values, trial.user_attrs.get("design"))
+        planned = self._placed(trial.number, values, trial.user_attrs.get("design"))
+        self.running[trial.number] = planned
+        return planned
 
     def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
         """Return the trial with its place in the design; None is a trial that the sampler chose."""
@@ -164,20 +218,13 @@ class Study:
         return PlannedTrial(number, self._spec.to_condition(values), point, reference, index=index, baseline=baseline)
 
     async def _evaluate(self, trial: PlannedTrial, on_generated: Callable[[], None]) -> None:
-        self.running[trial.number] = trial
         started = time.time()
+        found: list[ResultKeys] = []
         reused: list[bool] = []
 
         def keep(turn: JudgedTurn, keys: TurnKeys) -> None:
+            found.append(keys.of(turn))
             reused.append(keys.reused)
-            self._store.add_result(
-                self._spec.name,
-                trial.number,
-                turn.query.id,
-                turn.turn,
-                turn.judgment.judge,
-                (keys.completion, keys.judgment),
-            )
 
         generating = 0.0
 
@@ -195,11 +242,14 @@ class Study:
         record = trial.record(state, why, summary, generating, (started, time.time()), measured=not any(reused))
         if stopped is not None:
             record["stopped"] = asdict(stopped)
-        self._store.add_trial(self._spec.name, trial.number, record)
-        await self._log(trial.number, record, summary, turns)
-        self._tell(trial, summary, state, stopped)
+        if self._claims.holds(trial.number):  # else another worker took this one for dead, and finishes the trial
+            self._store.add_results(self._spec.name, trial.number, found)
+            self._store.add_trial(self._spec.name, trial.number, record)
+            await self._log(trial.number, record, summary, turns)
+            self._tell(trial, summary, state, stopped)
+            self._claims.give_back(trial.number)
+            self.finished.append(Finished(trial, summary, state, query_means(turns)))
         del self.running[trial.number]
-        self.finished.append(Finished(trial, summary, state, query_means(turns)))
 
     def _races(self, trial: PlannedTrial) -> bool:
         """Whether the trial stops where it cannot become the best; the baseline and its replicate never do."""
@@ -236,26 +286,32 @@ class Study:
             self._optuna.tell(trial.number, summary.mean)
         elif state == "stopped" and stopped is not None:
             # What it was heading for, not what it has: its queries may be easier than the others.
-            self._asked[trial.number].report(stopped.estimate, stopped.after)
+            self._asked.pop(trial.number).report(stopped.estimate, stopped.after)
             self._optuna.tell(trial.number, state=TrialState.PRUNED)
         else:
             self._optuna.tell(trial.number, state=TrialState.FAIL)
 
-    async def restore_finished(self, queries: dict[str, Query]) -> int:
+    def restore(self) -> int:
         """Take up what earlier runs finished, so that the best so far is known; return their number.
-
-        A trial that MLflow does not have, because its database was moved away, is logged again.
 
         Raises:
             StudyMismatchError: Optuna and the store do not know the same trials.
         """
-        with _storage_errors():
+        with storage_errors():
             frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
         told = {number for number, trial in frozen.items() if trial.state.is_finished()}
-        turns = judged_turns(self._store, self._spec.name, queries, set(self.damaged))
-        records = self._store.trials(self._spec.name)
         # A trial in the store that Optuna still calls running was killed before it could be told.
-        for number in sorted((told | (set(records) - set(frozen))) - set(self.damaged)):
+        known = told | (set(self._store.trials(self._spec.name)) - set(frozen))
+        self._take_up(frozen, known - set(self.damaged))
+        return len(self.finished)
+
+    def _take_up(self, frozen: Mapping[int, FrozenTrial], numbers: Collection[int]) -> None:
+        """Add finished trials of another run or worker to this one's."""
+        if not numbers:
+            return
+        turns = judged_turns(self._store, self._spec.name, self._spec.queries, numbers)
+        records = self._store.trials(self._spec.name)
+        for number in sorted(numbers):
             trial = self._restored(frozen[number]) if number in frozen else None
             if trial is None or number not in records or number not in turns or not _same(trial, records[number]):
                 raise StudyMismatchError(
@@ -265,87 +321,23 @@ class Study:
                     "completions are reused)"
                 )
             summary, state = summarise(turns[number]), str(records[number]["state"])
-            if not self._tracker.knows(number):
-                await self._log(number, records[number], summary, turns[number])
             self.finished.append(Finished(trial, summary, state, query_means(turns[number])))
-        return len(self.finished)
+
+    async def complete_log(self) -> None:
+        """Log the finished trials that MLflow lacks: it failed, was moved away, or a worker died before."""
+        await self._tracker.look_again()
+        lacking = [one.trial.number for one in self.finished if not self._tracker.knows(one.trial.number)]
+        if lacking:
+            records = self._store.trials(self._spec.name)
+            turns = judged_turns(self._store, self._spec.name, self._spec.queries, lacking)
+            for number in lacking:
+                await self._log(number, records[number], summarise(turns[number]), turns[number])
 
     def _restored(self, frozen: FrozenTrial) -> PlannedTrial:
-        values = _from_optuna(self._spec.space, frozen.params)
+        values = from_optuna(self._spec.space, frozen.params)
         return self._placed(frozen.number, values, frozen.user_attrs.get("design"))
 
 
 def _same(trial: PlannedTrial, record: dict[str, Any]) -> bool:
     evaluated = (trial.condition.condition_id, trial.point.replicate)
     return evaluated == (record["condition_id"], record["replicate"])
-
-
-def open_optuna_study(spec: StudySpec, storage_url: str) -> optuna.Study:
-    """Return the Optuna study of this name, made if it does not exist."""
-    with opening(storage_url) as storage:
-        study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize", load_if_exists=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
-        return study
-
-
-def delete_optuna_study(name: str, storage_url: str) -> None:
-    """Drop the Optuna study of this name if it exists."""
-    with opening(storage_url) as storage:
-        if name in {study.study_name for study in storage.get_all_studies()}:
-            optuna.delete_study(study_name=name, storage=storage)
-
-
-@contextmanager
-def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
-    """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield optuna.storages.RDBStorage(storage_url)
-    except _OPTUNA_ERRORS as error:
-        raise StorageError(
-            f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
-            "check --storage, or move a damaged file away"
-        ) from error
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Turn what Optuna's database raises once it is open, a full disk or a lost server, into `StorageError`."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"Optuna's storage failed: {str(error).splitlines()[0]}; check --storage") from error
-
-
-def make_sampler(spec: StudySpec, trials_before: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of an adaptive search; where the design is fixed, all trials are enqueued.
-
-    The seed moves on with the trials that exist, so that a resumed search does not repeat its first draws.
-    """
-    seed = spec.seed + trials_before
-    if spec.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-    if spec.sampler == "gp":
-        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:
-    """Return values as Optuna keeps them: categories by their label."""
-    return {
-        name: format_value(value) if isinstance(space[name].domain, Choices) else value
-        for name, value in values.items()
-    }
-
-
-def _from_optuna(space: SearchSpace, params: dict[str, Any]) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    for name in space.names:
-        if name in params:
-            domain = space[name].domain
-            values[name] = (
-                domain.options[domain.labels.index(params[name])] if isinstance(domain, Choices) else params[name]
-            )
-    return values

@@ -6,7 +6,7 @@ Knows SQL, not what the rows mean.
 import hashlib
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 METADATA = sa.MetaData()
 COMPLETIONS = sa.Table(
@@ -78,6 +78,14 @@ NOTES = sa.Table(
     sa.Column("kind", sa.String(64), primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
 )
+CLAIMS = sa.Table(
+    "claims",
+    METADATA,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("worker", sa.String(255), nullable=False),
+    sa.Column("beat", sa.Integer, nullable=False),
+)
 AUDITS = sa.Table(
     "audits",
     METADATA,
@@ -89,9 +97,10 @@ AUDITS = sa.Table(
 
 def make_tables(engine: sa.Engine) -> None:
     """Make the tables that a database lacks, and in those of an older version the columns."""
-    with engine.begin() as connection:  # create_all would fail where two processes open a new file
-        for table in METADATA.sorted_tables:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+    try:
+        _create_tables(engine)
+    except (IntegrityError, ProgrammingError):  # PostgreSQL, where another process makes them at the same moment
+        _create_tables(engine)
     for table in (COMPLETIONS, JUDGMENTS):
         if not _has_checksum(engine, table):
             try:
@@ -100,6 +109,14 @@ def make_tables(engine: sa.Engine) -> None:
             except (OperationalError, ProgrammingError):
                 if not _has_checksum(engine, table):  # else another process was faster
                     raise
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    with engine.begin() as connection:  # create_all would fail where two processes open a new file
+        for table in METADATA.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 
 
 def _has_checksum(engine: sa.Engine, table: sa.Table) -> bool:

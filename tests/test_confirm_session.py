@@ -279,10 +279,8 @@ def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: World, spec: Study
 
 def test_two_processes_do_not_confirm_one_study_at_once(world: World, spec: StudySpec) -> None:
     world.places.prepare()
-    lock = world.places.lock("s.confirmation")
-    with pytest.raises(StorageError, match="being run by another process"):
+    with world.places.lock("s.confirmation"), pytest.raises(StorageError, match="being run by another process"):
         world.run(spec, backend=NeverStarted())
-    lock.release()
 
 
 def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_table_and_figure(

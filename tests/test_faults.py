@@ -42,7 +42,7 @@ def test_a_study_goes_on_without_mlflow_and_its_pages_are_made_by_the_next_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(tmp_path, queries=make_queries(12))
-    logged = Tracker._log_tables
+    logged = Tracker._log_child
 
     def fails_later(self: Tracker, run_id: str, tables: Any) -> None:
         if len(self._logged) == 3:
@@ -51,7 +51,7 @@ def test_a_study_goes_on_without_mlflow_and_its_pages_are_made_by_the_next_run(
 
     backend = FakeBackend()
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "_log_tables", fails_later)
+        patch.setattr(Tracker, "_log_child", fails_later)
         with pytest.raises(TrackingError, match=r"MLflow failed: .*no space left on device; finished work is kept"):
             run(spec, folder, backend)
     whole = table(folder)

@@ -19,10 +19,10 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "conditions",
-        "records json_rows tasks looks tables",
+        "records json_rows tasks looks tables databases",
         "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
         "scoring store design places pruning environment",
-        "evaluation lengths",
+        "evaluation lengths claims optuna_storage",
         "spec results trials",
         "tracking search_plan",
         "cards",

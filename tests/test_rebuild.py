@@ -307,12 +307,8 @@ def test_an_unknown_study_is_refused_with_the_known_ones(moved: Path, capfd: pyt
 
 
 def test_a_study_that_runs_is_not_rebuilt(moved: Path) -> None:
-    lock = places_of(moved).lock("s")
-    try:
-        with pytest.raises(StorageError, match="is being run by another process"):
-            rebuilt(moved)
-    finally:
-        lock.release()
+    with places_of(moved).lock("s"), pytest.raises(StorageError, match="is being run by another process"):
+        rebuilt(moved)
 
 
 def test_a_damaged_view_is_replaced_and_kept(moved: Path, finished: Path) -> None:

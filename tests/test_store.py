@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ablations.conditions import DecodingParams
 from ablations.errors import StorageError
 from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Score, Usage
-from ablations.store import Store, StoredResult, completion_key, judgment_key
+from ablations.store import ResultKeys, Store, StoredResult, completion_key, judgment_key
 
 COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
 JUDGMENT = Judgment("reference", Score(6.5), ("raw",), {"similarity": 0.25})
@@ -42,7 +42,7 @@ def fill(store: Store, study: str = "s") -> None:
     store.add_judgment("j", JUDGMENT)
     store.add_audit("judge", {"verdict": "passed"})
     store.add_reply("account", REPLY)
-    store.add_result(study, 0, "q1", 1, "reference", ("c", "j"))
+    store.add_results(study, 0, [ResultKeys("q1", 1, "reference", "c", "j")])
     store.add_vectors({"v": b"1234"})
     store.add_note(study, "card", {"about": "this"})
 
@@ -81,7 +81,7 @@ def test_the_first_write_under_a_key_stays(store: Store) -> None:
     store.add_judgment("j", replace(JUDGMENT, replies=("other",)))
     store.add_study("s", {"model": "other"})
     store.add_trial("s", 0, {})
-    store.add_result("s", 0, "q1", 1, "reference", ("x", "y"))
+    store.add_results("s", 0, [ResultKeys("q1", 1, "reference", "c", "j")])
     assert store.find_completion("c") == COMPLETION
     assert store.find_judgment("j") == JUDGMENT
     assert store.find_study("s") == {"model": "m", "levels": 3}
@@ -103,8 +103,8 @@ def test_a_judgment_that_got_no_reply_may_be_replaced_and_the_newest_audit_count
 def test_results_are_ordered_by_trial_query_and_turn_and_belong_to_one_study(store: Store) -> None:
     fill(store)
     fill(store, "other")
-    for trial, query_id, turn in [(10, "q1", 1), (2, "q2", 1), (2, "q1", 2), (2, "q1", 1)]:
-        store.add_result("s", trial, query_id, turn, "reference", ("c", "j"))
+    for trial, places in {10: [("q1", 1)], 2: [("q2", 1), ("q1", 2), ("q1", 1)]}.items():
+        store.add_results("s", trial, [ResultKeys(*place, "reference", "c", "j") for place in places])
     found = [(result.trial, result.query_id, result.turn) for result in store.results("s")]
     assert found == [(0, "q1", 1), (2, "q1", 1), (2, "q1", 2), (2, "q2", 1), (10, "q1", 1)]
 
@@ -115,7 +115,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     store.close()
     again = Store(url)
     tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors", "notes")
-    assert again.counts() == before == dict.fromkeys(tables, 1)
+    assert again.counts() == before == dict.fromkeys(tables, 1) | {"claims": 0}
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
 
@@ -273,8 +273,8 @@ def test_a_trials_exact_prompts_are_known_by_query_and_turn(store: Store) -> Non
     prompt = Prompt("q1", 1, "exactly this")
     store.add_completion("c", {"prompt": prompt.to_dict()}, COMPLETION)
     store.add_judgment("j", JUDGMENT)
-    store.add_result("s", 0, "q1", 1, "reference", ("c", "j"))
-    store.add_result("s", 1, "q2", 2, "reference", ("c", "j"))
+    store.add_results("s", 0, [ResultKeys("q1", 1, "reference", "c", "j")])
+    store.add_results("s", 1, [ResultKeys("q2", 2, "reference", "c", "j")])
     assert store.prompts("s", 0) == {("q1", 1): "exactly this"}
     assert store.prompts("s", 1) == {("q2", 2): "exactly this"}
 
@@ -298,7 +298,7 @@ def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -
     assert store.damaged("s") == {0: {"q1"}}
     with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again makes them"):
         store.results("s")
-    assert store.results("s", without=[0]) == []
+    assert store.results("s", only=[1]) == []
     assert store.find_judgment("j") is None
     store.add_judgment("j", JUDGMENT)
     assert store.find_judgment("j") == JUDGMENT

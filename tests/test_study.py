@@ -12,14 +12,16 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
+from ablations.claims import Claims
 from ablations.errors import BackendError, JudgeError, StudyMismatchError, UsageError
 from ablations.evaluation import Evaluator
 from ablations.judges import NO_REPLY
+from ablations.optuna_storage import open_optuna_study
 from ablations.records import Completion, Judgment, Query, Score
 from ablations.results import results_frame
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
-from ablations.study import Study, open_optuna_study
+from ablations.study import Study
 from ablations.study_file import read_study_file
 from ablations.tracking import Tracker, open_client
 from tests.fakes import FakeBackend, FakeJudge, make_queries
@@ -87,9 +89,11 @@ class World:
         await tracker.start(study_id, "a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
         try:
             evaluator = Evaluator(backend, judge, self.store, spec.seed)
-            study = Study(spec, open_optuna_study(spec, self.storage), evaluator, self.store, tracker)
-            await study.restore_finished({query.id: query for query in spec.queries})
+            claims = Claims(self.store, spec.name)
+            study = Study(spec, open_optuna_study(spec.name, self.storage), evaluator, self.store, tracker, claims)
+            study.restore()
             await study.run()
+            await study.complete_log()
         finally:
             await tracker.finish("FINISHED")
         return study

@@ -4,7 +4,6 @@ Knows what to log, not how it was computed.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.conditions import format_value
 from ablations.errors import AblationError, TrackingError
 from ablations.judges.prices import Price
 from ablations.pruning import Stop
@@ -21,6 +19,7 @@ from ablations.scoring import JudgedTurn, Summary
 from ablations.tracking.client import failures, first_line, open_client
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics
+from ablations.tracking.run_page import RunPage, log_page
 from ablations.tracking.traces import TracedTrial, log_traces
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ _NOTE = "mlflow.note.content"
 _KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 """Runs to compare, which MLflow's pages call model training; left out, the pages guess and ask."""
 _HEADLINE = "ablations.headline"
-_PARAMETER_LIMIT = 500
 PROMPT_FILE = "prompt.txt"
 """The artifact that holds the exact prompt of a study's first query."""
 _LATEST = 5
@@ -130,16 +128,8 @@ class Tracker:
 
     async def log_round(self, page: RoundPage) -> None:
         """Log a round of a search as a child run."""
-
-        def log() -> None:
-            run_id = self._child(page.number, page.name, {KIND: "round"}, page.started)
-            self._log_parameters(run_id, page.parameters)
-            self._log_metrics(run_id, page.metrics)
-            self._log_tables(run_id, page.tables)
-            self._client.set_terminated(run_id, "FINISHED", int(page.ended * 1000))
-            self._logged.add(page.number)
-
-        await self._try(log)
+        shown = RunPage(page.parameters, page.metrics, {KIND: "round"}, page.tables)
+        await self._try(self._log_child, page.number, page.name, shown, (page.started, page.ended), "FINISHED")
 
     async def log_findings(
         self,
@@ -169,8 +159,7 @@ class Tracker:
 
     async def log_texts(self, texts: Mapping[str, str]) -> None:
         """Keep texts as artifacts of the parent run, by file name."""
-        for name, text in texts.items():
-            await self._call(lambda name=name, text=text: self._client.log_text(self.parent_id, text, name))
+        await self._call(lambda: log_page(self._client, self.parent_id, RunPage(texts=texts)))
 
     async def log_traces(self, trials: Sequence[TracedTrial]) -> None:
         """Show these trials' turns as traces of their runs, and no others of this study."""
@@ -185,15 +174,24 @@ class Tracker:
         for path in paths:
             await self._call(lambda path=path: self._client.log_artifact(self.parent_id, str(path)))
 
+    async def look_again(self) -> None:
+        """Find out which trials have runs: other workers log too. A failure of MLflow's is forgotten, and met anew."""
+        self._failure = None
+        await self._call(self._find_children)
+
     def knows(self, trial: int) -> bool:
         """Whether a child run of the trial exists and is whole."""
         return trial in self._logged
 
-    async def finish(self, status: str, ended: float | None = None) -> None:
-        """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
+    async def finish(self, status: str | None, ended: float | None = None) -> None:
+        """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced.
+
+        None leaves the run open, because other workers go on.
+        """
         when = None if ended is None else int(ended * 1000)
         try:
-            await self._call(lambda: self._client.set_terminated(self.parent_id, status, when))
+            if status is not None:
+                await self._call(lambda: self._client.set_terminated(self.parent_id, status, when))
         except TrackingError:
             if status == "FINISHED":
                 raise
@@ -247,20 +245,21 @@ class Tracker:
         if found:
             self.parent_id = found[0].info.run_id
             self._client.update_run(self.parent_id, status="RUNNING")
-            children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
-            self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
-            whole = (run for run in children if run.info.status != "RUNNING")
-            self._logged = {int(run.data.tags[TRIAL]) for run in whole}
+            self._find_children()
         else:
             tags = {KIND: "study", STUDY: self._study, STUDY_ID: study_id, _NOTE: description}
             begun = None if started is None else int(started * 1000)
             run = self._client.create_run(self._experiment_id, begun, tags, run_name=self._study)
             self.parent_id = run.info.run_id
-            self._log_parameters(self.parent_id, parameters)
-        for name, text in files.items():
-            self._client.log_text(self.parent_id, text, name)
+            log_page(self._client, self.parent_id, RunPage(parameters))
+        log_page(self._client, self.parent_id, RunPage(texts=files))
         log_inputs(self._client, self.parent_id, inputs)
         self._describe_experiment()
+
+    def _find_children(self) -> None:
+        children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
+        self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
+        self._logged = {int(run.data.tags[TRIAL]) for run in children if run.info.status != "RUNNING"}
 
     def _connect(self) -> None:
         if self._client is None:
@@ -289,61 +288,40 @@ class Tracker:
         self, number: int, record: Mapping[str, Any], summary: Summary, turns: list[JudgedTurn], prompt: str | None
     ) -> None:
         now = time.time()
+        stopped, why_failed = record["state"] == "stopped", record["failed_because"]
         tags = {
             KIND: "trial",
             "ablations.role": record["role"],
             "ablations.condition_id": record["condition_id"],
             "ablations.label": record["label"],
         }
-        name = record.get("run_name", record["label"])
-        run_id = self._child(number, name, tags, record.get("started", now))
-        parameters = record["values"] | {"role": record["role"], "replicate": record["replicate"]}
-        self._log_parameters(run_id, parameters)
+        if stopped:
+            tags["ablations.stopped"] = str(Stop(**record["stopped"]))
+        if why_failed is not None:
+            tags["ablations.failed_because"] = why_failed
         # A trial that found answers in the store says nothing about the engine's speed.
         seconds = record["seconds"] if record.get("measured") else None
-        stopped = record["state"] == "stopped"
-        self._log_metrics(run_id, trial_metrics(summary, seconds, self._price, stopped))
-        self._log_tables(run_id, {"completions.json": completions_table(turns)})
-        if prompt is not None:
-            self._client.log_text(run_id, prompt, PROMPT_FILE)
-        if stopped:
-            self._client.set_tag(run_id, "ablations.stopped", str(Stop(**record["stopped"])))
-        why_failed = record["failed_because"]
-        if why_failed is not None:
-            self._client.set_tag(run_id, "ablations.failed_because", why_failed)
-        status, ended = "FINISHED" if why_failed is None else "FAILED", record.get("ended", now)
-        self._client.set_terminated(run_id, status, int(ended * 1000))
-        self._logged.add(number)
+        page = RunPage(
+            record["values"] | {"role": record["role"], "replicate": record["replicate"]},
+            trial_metrics(summary, seconds, self._price, stopped),
+            tags,
+            {"completions.json": completions_table(turns)},
+            {} if prompt is None else {PROMPT_FILE: prompt},
+        )
+        when = record.get("started", now), record.get("ended", now)
+        name, status = record.get("run_name", record["label"]), "FINISHED" if why_failed is None else "FAILED"
+        self._log_child(number, name, page, when, status)
 
-    def _child(self, number: int, name: str, tags: Mapping[str, str], started: float) -> str:
-        """Return the id of the child run with this number, made if it does not exist."""
+    def _log_child(self, number: int, name: str, page: RunPage, when: tuple[float, float], status: str) -> None:
+        """Log the child run with this number, made if it does not exist; `when` it began and ended."""
+        begun, ended = (int(moment * 1000) for moment in when)
         if number not in self._children:
-            own = {PARENT: self.parent_id, STUDY: self._study, TRIAL: str(number), **tags}
-            run = self._client.create_run(self._experiment_id, start_time=int(started * 1000), tags=own, run_name=name)
+            tags = {PARENT: self.parent_id, STUDY: self._study, TRIAL: str(number)}
+            run = self._client.create_run(self._experiment_id, begun, tags, run_name=name)
             self._children[number] = run.info.run_id
-        return self._children[number]
-
-    def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        texts = {name: format_value(value) for name, value in parameters.items()}
-        self._client.log_batch(run_id, params=[Param(name, text[:_PARAMETER_LIMIT]) for name, text in texts.items()])
-
-    def _log_metrics(self, run_id: str, metrics: Mapping[str, float | None]) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        known = {name: value for name, value in metrics.items() if value is not None}
-        self._client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in known.items()])
-
-    def _log_tables(self, run_id: str, tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
-        """Log tables as MLflow's own `log_table` does, which would append to what an interrupted run left."""
-        for path, columns in tables.items():
-            rows = [list(row) for row in zip(*columns.values(), strict=True)]
-            text = json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False)
-            self._client.log_text(run_id, text, path)
-        shown = json.dumps([{"path": path, "type": "table"} for path in tables])
-        self._client.set_tag(run_id, "mlflow.loggedArtifacts", shown)
+        log_page(self._client, self._children[number], page)
+        self._client.set_terminated(self._children[number], status, ended)
+        self._logged.add(number)
 
     def _log_findings(
         self,
@@ -353,13 +331,13 @@ class Tracker:
         figures: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
-        self._log_metrics(self.parent_id, {metric_name(name, "/"): value for name, value in metrics.items()})
-        for name, text in tags.items():
-            self._client.set_tag(self.parent_id, name, text)
-        self._client.set_tag(self.parent_id, _NOTE, description)
-        self._client.set_tag(self.parent_id, _HEADLINE, description.partition("\n")[0])
+        page = RunPage(
+            metrics={metric_name(name, "/"): value for name, value in metrics.items()},
+            tags={**tags, _NOTE: description, _HEADLINE: description.partition("\n")[0]},
+            tables={f"tables/{name}.json": table for name, table in tables.items()},
+        )
+        log_page(self._client, self.parent_id, page)
         self._describe_experiment()
-        self._log_tables(self.parent_id, {f"tables/{name}.json": table for name, table in tables.items()})
         for name, figure in figures.items():
             self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
 

@@ -20,16 +20,18 @@ from typing import Any
 import openai
 
 from ablations.backends import Backend
+from ablations.claims import Claims
 from ablations.conditions import DecodingParams
 from ablations.evaluation import Evaluator
 from ablations.judges import JudgeSettings, Limits, make_judge
 from ablations.judges.client import JudgeClient
 from ablations.judges.prices import Budget
+from ablations.optuna_storage import open_optuna_study
 from ablations.queries import load_queries
 from ablations.records import Completion, Prompt
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.study import Study, open_optuna_study
+from ablations.study import Study
 from ablations.study_file import find_study_file, read_study_file
 from ablations.tasks import together
 from ablations.tracking import Tracker
@@ -130,7 +132,8 @@ async def _hidden(url: str, trials: int, limit: int, folder: Path) -> dict[str, 
     await tracker.start("bench", "", {}, {})
     evaluator = Evaluator(backend, judge, store, seed=0)
     begun = time.perf_counter()
-    await Study(spec, open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}"), evaluator, store, tracker).run()
+    optuna_study = open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}")
+    await Study(spec, optuna_study, evaluator, store, tracker, Claims(store, spec.name)).run()
     seconds = time.perf_counter() - begun
     await tracker.finish("FINISHED")
     await judge.close()

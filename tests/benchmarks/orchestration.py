@@ -11,13 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ablations.claims import Claims
 from ablations.conditions import DecodingParams
 from ablations.evaluation import Evaluator
+from ablations.optuna_storage import open_optuna_study
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.study import Study, open_optuna_study
+from ablations.study import Study
 from ablations.study_file import find_study_file, read_study_file
 from ablations.tables import COMPLETIONS
 from ablations.tracking import Tracker
@@ -71,8 +73,15 @@ async def _study(folder: Path, trials: int) -> tuple[float, float, int]:
     await tracker.start("bench", "", {}, {})
     begun, tracked = time.perf_counter(), tracker.seconds
     evaluator = Evaluator(Instant(), InstantJudge(), store, seed=0)
-    study = Study(spec, open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}"), evaluator, store, tracker)
-    await study.restore_finished({query.id: query for query in queries})
+    study = Study(
+        spec,
+        open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}"),
+        evaluator,
+        store,
+        tracker,
+        Claims(store, spec.name),
+    )
+    study.restore()
     await study.run()
     seconds = time.perf_counter() - begun
     await tracker.finish("FINISHED")

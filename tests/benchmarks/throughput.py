@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ablations.backends.vllm_engine import VllmBackend
+from ablations.claims import Claims
 from ablations.conditions import DecodingParams
 from ablations.evaluation import Evaluator
 from ablations.judges import make_judge
 from ablations.models import resolve_model
+from ablations.optuna_storage import open_optuna_study
 from ablations.queries import choose_subset, load_queries
 from ablations.records import Completion, Prompt, Query
 from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.study import Study, open_optuna_study
+from ablations.study import Study
 from ablations.study_file import find_study_file, read_study_file
 from ablations.tracking import Tracker
 
@@ -82,8 +84,8 @@ async def _study(
     await tracker.start("bench", "", {}, {})
     started, tracked = time.perf_counter(), tracker.seconds
     evaluator = Evaluator(backend, judge, store, seed=0)
-    optuna_study = open_optuna_study(spec, f"sqlite:///{folder / 'optuna.db'}")
-    await Study(spec, optuna_study, evaluator, store, tracker).run()
+    optuna_study = open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}")
+    await Study(spec, optuna_study, evaluator, store, tracker, Claims(store, spec.name)).run()
     seconds = time.perf_counter() - started
     share = (tracker.seconds - tracked) / seconds
     await tracker.finish("FINISHED")

@@ -1,0 +1,120 @@
+"""Optuna's storage: studies opened, dropped and copied, their samplers, and values as Optuna keeps them.
+
+Knows neither the store nor how a study is run.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from ablations.conditions import Value, format_value
+from ablations.databases import is_server, wait_where_lost
+from ablations.errors import StorageError
+from ablations.search_space import Choices, SearchSpace
+
+_OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
+
+
+def open_optuna_study(name: str, storage_url: str) -> optuna.Study:
+    """Return the Optuna study of this name, made if it does not exist."""
+    with opening(storage_url) as storage:
+        return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+
+
+def delete_optuna_study(name: str, storage_url: str) -> None:
+    """Drop the Optuna study of this name if it exists."""
+    with opening(storage_url) as storage:
+        if name in {study.study_name for study in storage.get_all_studies()}:
+            optuna.delete_study(study_name=name, storage=storage)
+
+
+def carry_over(name: str, old_url: str, new_url: str) -> bool:
+    """Copy a study from one of Optuna's databases to another; return whether it was there."""
+    with opening(old_url) as old, opening(new_url) as new:
+        if name not in {study.study_name for study in old.get_all_studies()}:
+            return False
+        optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
+    return True
+
+
+def known_studies(storage_url: str) -> set[str]:
+    """Return the names of the studies in a database of Optuna's."""
+    with opening(storage_url) as storage:
+        return {study.study_name for study in storage.get_all_studies()}
+
+
+@contextmanager
+def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        # SQLite's own pool has no use for a ping, and takes no such setting.
+        settings = {"pool_pre_ping": True} if is_server(storage_url) else None
+        storage = optuna.storages.RDBStorage(storage_url, engine_kwargs=settings)
+        wait_where_lost(storage.engine)
+        yield storage
+    except _OPTUNA_ERRORS as error:
+        raise StorageError(
+            f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
+            "check --storage, or move a damaged file away"
+        ) from error
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn what Optuna's database raises once it is open, a full disk or a lost server, into `StorageError`."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageError(f"Optuna's storage failed: {str(error).splitlines()[0]}; check --storage") from error
+
+
+def make_sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of an adaptive search; where the design is fixed, all trials are enqueued."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if kind == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        if kind == "gp":
+            return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+
+def add_running(
+    study: optuna.Study, space: SearchSpace, values: Mapping[str, Value], user_attrs: Mapping[str, Any]
+) -> optuna.trial.Trial:
+    """Begin a trial with these values: one write, where Optuna's queue reads all that wait at each ask."""
+    fixed = optuna.trial.FixedTrial(to_optuna(space, values))
+    space.suggest(fixed)
+    trial = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING,
+        params=fixed.params,
+        distributions=fixed.distributions,
+        user_attrs=dict(user_attrs),
+    )
+    study.add_trial(trial)
+    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
+
+
+def to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:
+    """Return values as Optuna keeps them: categories by their label."""
+    return {
+        name: format_value(value) if isinstance(space[name].domain, Choices) else value
+        for name, value in values.items()
+    }
+
+
+def from_optuna(space: SearchSpace, params: dict[str, Any]) -> dict[str, Value]:
+    """Return Optuna's parameters as values of the search space."""
+    values: dict[str, Value] = {}
+    for name in space.names:
+        if name in params:
+            domain = space[name].domain
+            values[name] = (
+                domain.options[domain.labels.index(params[name])] if isinstance(domain, Choices) else params[name]
+            )
+    return values
