@@ -1,116 +1,23 @@
 """Claims about several processes that work on one study through PostgreSQL: each trial once, whoever is killed."""
 
-import asyncio
-import io
-import multiprocessing
 import os
 import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import optuna
 import polars as pl
 import pytest
-from optuna.trial import FrozenTrial
-from rich.console import Console
 
-from ablations import claims, study
-from ablations.conditions import content_hash
 from ablations.places import Places
-from ablations.records import Completion, Prompt
-from ablations.session import Session
-from ablations.spec import StudySpec
 from ablations.store import Store
-from ablations.tracking import open_client
-from analysis import figures, importance
-from tests.fakes import FakeBackend, FakeJudge, make_queries
+from tests.fakes import make_queries
 from tests.servers import Postgres, mlflow_server
 from tests.test_rebuild import run, spec_of
-
-WORKERS = multiprocessing.get_context("forkserver")
-
-
-class Paid(FakeBackend):
-    """Writes down which worker was asked what, and takes its time over the answer."""
-
-    def __init__(self, path: Path, seconds: float, workers: int) -> None:
-        super().__init__()
-        self._path = path
-        self._seconds = seconds
-        self._workers = workers
-
-    async def start(self) -> None:
-        """Wait until all workers have loaded their engines."""
-        self._path.with_name(f"started-{os.getpid()}").touch()
-        while len(list(self._path.parent.glob("started-*"))) < self._workers:
-            await asyncio.sleep(0.01)
-
-    async def generate(self, prompt: Prompt, decoding: Any, seed: int) -> Completion:
-        with self._path.open("a") as file:
-            file.write(f"{os.getpid()} {content_hash([prompt.text, asdict(decoding), seed])}\n")
-        await asyncio.sleep(self._seconds)
-        return await super().generate(prompt, decoding, seed)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What workers share: two databases, MLflow's address, and a file of all requests."""
-
-    folder: Path
-    store: str
-    storage: str
-    tracking: str
-
-    @property
-    def paid(self) -> Path:
-        return self.folder / "paid"
-
-    @property
-    def requests(self) -> list[tuple[int, str]]:
-        lines = (line.split() for line in self.paid.read_text().splitlines())
-        return [(int(worker), request) for worker, request in lines]
-
-    def states(self) -> list[str]:
-        """Return what Optuna says of each trial."""
-        return [trial.state.name for trial in self.trials()]
-
-    def trials(self) -> list[FrozenTrial]:
-        """Return Optuna's trials of the study."""
-        storage = optuna.storages.RDBStorage(self.storage)
-        found = optuna.load_study(study_name="s", storage=storage).trials
-        storage.remove_session()
-        storage.engine.dispose()
-        return found
-
-    def places(self, worker: str) -> Places:
-        return Places.choose(str(self.folder / worker), self.store, self.storage, self.tracking)
-
-    def table(self, worker: str, name: str = "s") -> pl.DataFrame:
-        return pl.read_parquet(self.places(worker).results(name))
-
-    def pages(self) -> list[Any]:
-        client = open_client(self.tracking)
-        (experiment,) = (found for found in client.search_experiments() if found.name != "Default")
-        return list(client.search_runs([experiment.experiment_id], max_results=1000))
-
-
-def work(shared: Shared, spec: StudySpec, worker: str, workers: int, seconds: float) -> None:
-    """Run the study in a process of its own, with hearts that beat faster than users' do."""
-    os.setpgid(0, 0)
-    claims.BEAT_SECONDS, claims.DEAD_SECONDS, study.WATCH_SECONDS = 0.2, 4.0, 0.2
-    importance.DRAWS, importance.FITS, figures._DRAWN = 4, 2, figures._DRAWN[:1]
-    shown = io.StringIO()
-    given = (spec, {}, Paid(shared.paid, seconds, workers), FakeJudge(), shared.places(worker))
-    try:
-        asyncio.run(Session(*given, Console(file=shown, width=200)).run())
-    finally:
-        (shared.folder / f"{worker}.txt").write_text(shown.getvalue())
+from tests.workers import Shared, begin, end, wait_for
 
 
 @pytest.fixture
@@ -126,30 +33,6 @@ def served(shared: Shared) -> Iterator[Shared]:
     """As `shared`, with MLflow's own server."""
     with mlflow_server(shared.folder) as address:
         yield replace(shared, tracking=address)
-
-
-def begin(shared: Shared, spec: StudySpec, workers: int, seconds: float) -> list[BaseProcess]:
-    WORKERS.set_forkserver_preload(["ablations.session", "analysis.findings", "mlflow", "tests.test_workers"])
-    processes = [
-        WORKERS.Process(target=work, args=(shared, spec, f"worker-{number}", workers, seconds))
-        for number in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    begun = time.monotonic()
-    while not what():
-        assert time.monotonic() - begun < seconds, "what the test waits for did not happen"
-        time.sleep(0.01)
-
-
-def end(processes: list[BaseProcess]) -> list[int | None]:
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, throughput
+from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, throughput, workers
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="throughput, prefix-cache, racing, judging, analysis, orchestration (all)",
+        help="throughput, prefix-cache, racing, judging, analysis, orchestration, workers (all)",
     )
     parser.add_argument("--model", default="gemma-3-270m", help="of throughput and prefix-cache")
     parser.add_argument("--trials", type=int, default=8)
@@ -38,6 +38,7 @@ def main() -> None:
             lambda at: prefix_cache.measure(flags.model, flags.queries, at),
         ),
         "orchestration": ("an engine and a judge that answer at once", lambda at: orchestration.measure(at)),
+        "workers": ("an engine that takes its time, on PostgreSQL", lambda at: workers.measure(at)),
         "analysis": ("a simulated study", lambda at: analysis.measure(at)),
         "racing": ("a round of a greedy search, replayed", lambda at: racing.measure()),
     }

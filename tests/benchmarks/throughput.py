@@ -1,11 +1,15 @@
-"""A study's tokens per second against the same requests given to the loaded engine in one call.
+"""A study's seconds per condition against the same requests made in other ways, all in one run.
 
-Both run in one process on one engine, in the order study, call, call, study, each after a round that warms
-the prefix cache, so that neither has the better place.
+On one loaded engine, after a round that warms the prefix cache: as a study, in one call, and as trials one after
+another, in an order that gives none the better place. Then as published code does it: a fresh process for a condition,
+which loads the model and asks one request after another.
 """
 
 import asyncio
+import multiprocessing
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +45,22 @@ class Recording:
         return await self._backend.generate(prompt, decoding, seed)
 
 
+AT_ONCE = 4
+ROUNDS = ("study", "one call", "one by one", "one by one", "one call", "study")
+Request = tuple[Prompt, DecodingParams, int]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One way through all requests: its seconds, the tokens written, and MLflow's share of the time."""
+
+    seconds: float
+    tokens: int
+    tracked: float = 0.0
+
+
 async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str, float]:
-    """Return tokens per second of both ways, their ratio, and MLflow's share of the study's time."""
+    """Return tokens per second of each way, ratios of their times, and MLflow's share of the study's time."""
     file = read_study_file(find_study_file("decoding"))
     backend = Recording(VllmBackend(resolve_model(model), dict(file.engine), folder / "vllm.log"))
     judge = make_judge("reference")
@@ -50,35 +68,41 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
     await asyncio.gather(backend.start(), judge.start())
     figures: dict[str, float] = {"engine start, s": time.perf_counter() - begun}
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
-    rounds: dict[str, list[float]] = {"study": [], "call": []}
-    shares = []
+    rounds: dict[str, list[Round]] = {way: [] for way in ROUNDS}
     try:
-        await _study(backend, judge, file, queries, trials, folder / "warm")
+        await _study(backend, judge, file, queries, trials, folder / "warm", AT_ONCE)
         requests = list(backend.requests)
-        for number, way in enumerate(("study", "call", "call", "study")):
-            if way == "study":
-                speed, share = await _study(backend, judge, file, queries, trials, folder / str(number))
-                shares.append(share)
-            else:
-                speed = await _one_call(backend, requests)
-            rounds[way].append(speed)
+        for number, way in enumerate(ROUNDS):
+            at_once = 1 if way == "one by one" else AT_ONCE
+            rounds[way].append(
+                await _one_call(backend, requests)
+                if way == "one call"
+                else await _study(backend, judge, file, queries, trials, folder / str(number), at_once)
+            )
     finally:
         await backend.close()
         await judge.close()
-    for way, speeds in rounds.items():
-        figures |= {f"{way}, round {number}, tokens/s": speed for number, speed in enumerate(speeds, start=1)}
+    seconds = {way: sum(one.seconds for one in made) / len(made) for way, made in rounds.items()}
+    for way, made in rounds.items():
+        figures[f"{way}, tokens/s"] = sum(one.tokens for one in made) / sum(one.seconds for one in made)
+    own = [request for request in requests if request[1] == requests[0][1]][: len(requests) // trials]
+    fresh = await asyncio.to_thread(_fresh_process, model, dict(file.engine), own, folder / "fresh.log")
     return figures | {
         "requests": len(requests),
-        "study / one call": sum(rounds["study"]) / sum(rounds["call"]),
-        "MLflow, share of the study's time": max(shares),
+        "one call's time / study's": seconds["one call"] / seconds["study"],
+        "one by one's time / study's": seconds["one by one"] / seconds["study"],
+        "fresh process, s a condition": fresh,
+        "study, s a condition": seconds["study"] / trials,
+        "fresh process's time / study's, a condition": fresh / (seconds["study"] / trials),
+        "MLflow, share of the study's time": max(one.tracked / one.seconds for one in rounds["study"]),
     }
 
 
 async def _study(
-    backend: Any, judge: Any, file: Any, queries: tuple[Query, ...], trials: int, folder: Path
-) -> tuple[float, float]:
+    backend: Any, judge: Any, file: Any, queries: tuple[Query, ...], trials: int, folder: Path, at_once: int
+) -> Round:
     folder.mkdir()
-    spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, 4, queries)
+    spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, at_once, queries)
     store = Store(f"sqlite:///{folder / 'store.db'}")
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
     await tracker.start("bench", "", {}, {})
@@ -86,14 +110,35 @@ async def _study(
     evaluator = Evaluator(backend, judge, store, seed=0)
     optuna_study = open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}")
     await Study(spec, optuna_study, evaluator, store, tracker, Claims(store, spec.name)).run()
-    seconds = time.perf_counter() - started
-    share = (tracker.seconds - tracked) / seconds
+    made = Round(time.perf_counter() - started, evaluator.progress.completion_tokens, tracker.seconds - tracked)
     await tracker.finish("FINISHED")
     store.close()
-    return evaluator.progress.completion_tokens / seconds, share
+    return made
 
 
-async def _one_call(backend: Any, requests: list[tuple[Prompt, DecodingParams, int]]) -> float:
+async def _one_call(backend: Any, requests: Sequence[Request]) -> Round:
     started = time.perf_counter()
     completions = await asyncio.gather(*(backend.generate(*request) for request in requests))
-    return sum(completion.completion_tokens for completion in completions) / (time.perf_counter() - started)
+    return Round(time.perf_counter() - started, sum(completion.completion_tokens for completion in completions))
+
+
+def _fresh_process(model: str, engine: Mapping[str, Any], requests: Sequence[Request], log: Path) -> float:
+    """Return the seconds that a process takes from its start to its end for the requests of one condition."""
+    started = time.perf_counter()
+    process = multiprocessing.get_context("spawn").Process(target=_load_and_ask, args=(model, engine, requests, log))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the fresh process ended with {process.exitcode}; read {log}")
+    return time.perf_counter() - started
+
+
+def _load_and_ask(model: str, engine: Mapping[str, Any], requests: Sequence[Request], log: Path) -> None:
+    async def ask() -> None:
+        backend = VllmBackend(resolve_model(model), dict(engine), log)
+        await backend.start()
+        for request in requests:
+            await backend.generate(*request)
+        await backend.close()
+
+    asyncio.run(ask())
