@@ -1,6 +1,7 @@
 """Database servers: how long one that went away is waited for.
 
-Knows SQLAlchemy's engines, not what is kept in them. A file is not waited for: what is wrong with it stays wrong.
+Knows SQLAlchemy's engines, not what is kept in them. Of a file
+only a lock is waited for: what else is wrong with it stays wrong.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 WAIT_SECONDS = 120.0
 """How long a lost server may take to come back, restarted or failed over."""
+LOCKED_SECONDS = 60.0
+"""How long a file that another process has locked is waited for."""
 
 _Result = TypeVar("_Result")
 
@@ -23,6 +26,11 @@ def is_server(url: str) -> bool:
     (True, False)
     """
     return not url.startswith("sqlite")
+
+
+def engine_settings(url: str) -> dict[str, Any]:
+    """Return SQLAlchemy's settings: a server's connections are tried before use, a locked file is waited for."""
+    return {"pool_pre_ping": True} if is_server(url) else {"connect_args": {"timeout": LOCKED_SECONDS}}
 
 
 def wait_where_lost(engine: sa.Engine) -> None:

@@ -8,11 +8,11 @@ Nothing here remembers where it was: every completion and judgment is in the sto
 looks up what it did and goes on.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ablations.clock import Stopwatch
 from ablations.conditions import Condition, Demonstration, Headings, PromptParts, content_hash
 from ablations.demonstrations.racing import RaceResult, Stopped, race
 from ablations.design import DesignPoint
@@ -183,10 +183,10 @@ class GreedySearch:
             if not racers:
                 why = NO_CANDIDATE
                 break
-            begun = time.time()
+            watch = Stopwatch()
             outcome, scores = await self._round(number, parts, racers, current)
             rounds.append(outcome)
-            await self._log_round(outcome, parts, racers, begun)
+            await self._log_round(outcome, parts, racers, watch)
             if outcome.winner is None:
                 why = NO_SCORE
                 break
@@ -223,13 +223,13 @@ class GreedySearch:
             turns[index] += judged
             return [turn.judgment.score.value for turn in judged]
 
-        begun = time.time()
+        watch = Stopwatch()
         result = await race(len(racers), current, score, self._settings)
         for index, one in enumerate(racers):
             state = "complete" if index in result.finished else "stopped"
             trial = self._trial(places[index], conditions[index], CANDIDATE, f"round {number}: + {one.id}")
-            ended = time.time()
-            record = trial.record(state, None, summarise(turns[index]), ended - begun, (begun, ended), measured=False)
+            when = (watch.started, watch.now)
+            record = trial.record(state, None, summarise(turns[index]), watch.seconds, when, measured=False)
             self._store.add_trial(self._spec.name, trial.number, record)
         winner = None if result.winner is None else racers[result.winner]
         scores = [] if result.winner is None else [result.scores[result.winner][at] for at in range(len(current))]
@@ -246,14 +246,14 @@ class GreedySearch:
         self, number: int, condition: Condition, queries: Sequence[Query], role: str, label: str
     ) -> list[float | None]:
         """Evaluate a condition on all of these queries and record it as a trial."""
-        begun, trial = time.time(), self._trial(number, condition, role, label)
+        watch, trial = Stopwatch(), self._trial(number, condition, role, label)
         turns = await self._evaluate(number, condition, queries)
-        summary, ended = summarise(turns), time.time()
+        summary, seconds = summarise(turns), watch.seconds
         why = summary.failure(self._spec.min_coverage)
         if why is not None:
             check_replies(f"trial {number} ({label})", summary)
         state = "complete" if why is None else "failed"
-        record = trial.record(state, why, summary, ended - begun, (begun, ended), measured=False)
+        record = trial.record(state, why, summary, seconds, (watch.started, watch.now), measured=False)
         self._store.add_trial(self._spec.name, number, record)
         if not self._tracker.knows(number):
             kept = self._store.trials(self._spec.name)[number]  # an earlier run's, where it has evaluated the trial
@@ -271,7 +271,9 @@ class GreedySearch:
         point = DesignPoint({"demonstrations": len(condition.prompt.demonstrations)}, role)
         return PlannedTrial(number, condition, point, self._spec.baseline, label)
 
-    async def _log_round(self, outcome: Round, parts: PromptParts, racers: list[Demonstration], begun: float) -> None:
+    async def _log_round(
+        self, outcome: Round, parts: PromptParts, racers: list[Demonstration], watch: Stopwatch
+    ) -> None:
         """Log a round as a run of its own: who raced, who was stopped when, and what the winner gained."""
         place = self._place(outcome.number, racers[0])
         found = outcome.race
@@ -291,8 +293,8 @@ class GreedySearch:
         page = RoundPage(
             number=place,
             name=f"round {outcome.number}: {outcome.winner.id if outcome.winner else 'nobody'} of {len(racers)}",
-            started=begun,
-            ended=time.time(),
+            started=watch.started,
+            ended=watch.now,
             parameters={
                 "round": outcome.number,
                 "prompt": content_hash(parts.content()),

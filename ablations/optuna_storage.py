@@ -12,7 +12,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Value, format_value
-from ablations.databases import is_server, wait_where_lost
+from ablations.databases import engine_settings, wait_where_lost
 from ablations.errors import StorageError
 from ablations.search_space import Choices, SearchSpace
 
@@ -52,9 +52,7 @@ def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
     """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        # SQLite's own pool has no use for a ping, and takes no such setting.
-        settings = {"pool_pre_ping": True} if is_server(storage_url) else None
-        storage = optuna.storages.RDBStorage(storage_url, engine_kwargs=settings)
+        storage = optuna.storages.RDBStorage(storage_url, engine_kwargs=engine_settings(storage_url))
         wait_where_lost(storage.engine)
         yield storage
     except _OPTUNA_ERRORS as error:
@@ -70,7 +68,8 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"Optuna's storage failed: {str(error).splitlines()[0]}; check --storage") from error
+        cause = error.__cause__ or error  # what Optuna wraps says which it is
+        raise StorageError(f"Optuna's storage failed: {str(cause).splitlines()[0]}; check --storage") from error
 
 
 def make_sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:

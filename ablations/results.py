@@ -5,6 +5,7 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def write_results(frame: pl.DataFrame, path: Path) -> None:
         frame.write_parquet(aside)
         aside.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise StorageError(f"the results {path} cannot be written: {error}; free the disk") from error
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import DecodingParams, content_hash
-from ablations.databases import again_where_cut, is_server, wait_where_lost
+from ablations.databases import again_where_cut, engine_settings, wait_where_lost
 from ablations.errors import StorageError
 from ablations.places import redacted
 from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
@@ -116,7 +116,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = url
         with _storage_errors(url):
-            self._engine = sa.create_engine(url, pool_pre_ping=is_server(url))
+            self._engine = sa.create_engine(url, **engine_settings(url))
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
             make_tables(self._engine)
@@ -377,7 +377,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
 
 

@@ -5,7 +5,6 @@ nor how results are drawn.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations.claims import Claims
+from ablations.clock import Stopwatch
 from ablations.conditions import Value
 from ablations.design import BASELINE, SAMPLED, DesignPoint
 from ablations.errors import StudyMismatchError
@@ -218,7 +218,7 @@ class Study:
         return PlannedTrial(number, self._spec.to_condition(values), point, reference, index=index, baseline=baseline)
 
     async def _evaluate(self, trial: PlannedTrial, on_generated: Callable[[], None]) -> None:
-        started = time.time()
+        watch = Stopwatch()
         found: list[ResultKeys] = []
         reused: list[bool] = []
 
@@ -230,7 +230,7 @@ class Study:
 
         def generated() -> None:
             nonlocal generating
-            generating = time.time() - started
+            generating = watch.seconds
             on_generated()
 
         turns, stopped = await self._turns(trial, keep, generated)
@@ -239,7 +239,7 @@ class Study:
         if why is not None:
             check_replies(f"trial {trial.number} ({trial.label})", summary)
         state = "failed" if why is not None else "stopped" if stopped is not None else "complete"
-        record = trial.record(state, why, summary, generating, (started, time.time()), measured=not any(reused))
+        record = trial.record(state, why, summary, generating, (watch.started, watch.now), measured=not any(reused))
         if stopped is not None:
             record["stopped"] = asdict(stopped)
         if self._claims.holds(trial.number):  # else another worker took this one for dead, and finishes the trial

@@ -18,7 +18,8 @@ class TaskGroup(asyncio.TaskGroup):
         try:
             await super().__aexit__(*details)
         except BaseExceptionGroup as group:
-            raise first_error(group) from None
+            first = first_error(group)
+            raise first from first.__cause__
 
 
 async def together(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:

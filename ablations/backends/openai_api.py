@@ -23,7 +23,7 @@ VLLM_EXTRAS = frozenset({"top_k", "min_p", "repetition_penalty"})
 
 TIMEOUT_SECONDS = 600.0
 RETRY_SECONDS = 900.0
-ATTEMPTS = 8
+ATTEMPTS = 16
 IN_FLIGHT = 64
 """Requests at once; more would only wait in the server's queue and run into their time limit."""
 _MAX_STOPS = 4

@@ -263,12 +263,10 @@ class VllmBackend:
 
     def _shut_down(self) -> None:
         engine, self._engine = self._engine, None
-        try:
-            if engine is not None:
-                with output_to(self._log_file):
-                    engine.shutdown()
-        finally:
-            self._guard.close()
+        if engine is not None:
+            with output_to(self._log_file):
+                engine.shutdown()
+        self._guard.close()  # where a second Ctrl-C broke that off, the guard ends what is left with this process
 
 
 def _sampling_params(decoding: DecodingParams, seed: int, stop_tokens: Sequence[int] = ()) -> Any:

@@ -44,9 +44,9 @@ class Limits:
     tokens_per_minute: float | None = None
     call_seconds: float = 120.0
     total_seconds: float = 600.0
-    attempts: int = 8
+    attempts: int = 16
     breaker_failures: int = 5
-    breaker_seconds: float = 60.0
+    breaker_seconds: float = 120.0
 
 
 @dataclass(frozen=True)

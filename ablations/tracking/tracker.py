@@ -78,6 +78,7 @@ class Tracker:
         self._study_id = ""
         self._about = ""
         self._children: dict[int, str] = {}
+        self._begun: dict[str, int] = {}
         self._logged: set[int] = set()
         self._failure: TrackingError | None = None
         self.parent_id = ""
@@ -188,10 +189,9 @@ class Tracker:
 
         None leaves the run open, because other workers go on.
         """
-        when = None if ended is None else int(ended * 1000)
         try:
             if status is not None:
-                await self._call(lambda: self._client.set_terminated(self.parent_id, status, when))
+                await self._call(self._end, self.parent_id, status, time.time() if ended is None else ended)
         except TrackingError:
             if status == "FINISHED":
                 raise
@@ -244,6 +244,7 @@ class Tracker:
         found = self._search(f"tags.`{STUDY_ID}` = '{study_id}' and tags.`{KIND}` = 'study'")
         if found:
             self.parent_id = found[0].info.run_id
+            self._begun[self.parent_id] = found[0].info.start_time
             self._client.update_run(self.parent_id, status="RUNNING")
             self._find_children()
         else:
@@ -251,6 +252,7 @@ class Tracker:
             begun = None if started is None else int(started * 1000)
             run = self._client.create_run(self._experiment_id, begun, tags, run_name=self._study)
             self.parent_id = run.info.run_id
+            self._begun[self.parent_id] = run.info.start_time
             log_page(self._client, self.parent_id, RunPage(parameters))
         log_page(self._client, self.parent_id, RunPage(texts=files))
         log_inputs(self._client, self.parent_id, inputs)
@@ -259,6 +261,7 @@ class Tracker:
     def _find_children(self) -> None:
         children = self._search(f"tags.`{PARENT}` = '{self.parent_id}'")
         self._children = {int(run.data.tags[TRIAL]): run.info.run_id for run in children}
+        self._begun |= {run.info.run_id: run.info.start_time for run in children}
         self._logged = {int(run.data.tags[TRIAL]) for run in children if run.info.status != "RUNNING"}
 
     def _connect(self) -> None:
@@ -314,14 +317,19 @@ class Tracker:
 
     def _log_child(self, number: int, name: str, page: RunPage, when: tuple[float, float], status: str) -> None:
         """Log the child run with this number, made if it does not exist; `when` it began and ended."""
-        begun, ended = (int(moment * 1000) for moment in when)
+        begun, ended = when
         if number not in self._children:
             tags = {PARENT: self.parent_id, STUDY: self._study, TRIAL: str(number)}
-            run = self._client.create_run(self._experiment_id, begun, tags, run_name=name)
+            run = self._client.create_run(self._experiment_id, int(begun * 1000), tags, run_name=name)
+            self._begun[run.info.run_id] = run.info.start_time
             self._children[number] = run.info.run_id
         log_page(self._client, self._children[number], page)
-        self._client.set_terminated(self._children[number], status, ended)
+        self._end(self._children[number], status, ended)
         self._logged.add(number)
+
+    def _end(self, run_id: str, status: str, ended: float) -> None:
+        """End a run, not before it began: the machine's clock may have been set back meanwhile."""
+        self._client.set_terminated(run_id, status, max(int(ended * 1000), self._begun.get(run_id, 0)))
 
     def _log_findings(
         self,

@@ -1,12 +1,14 @@
 """Claims about the judges' client, against a real server that misbehaves on demand."""
 
 import asyncio
+import random
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tenacity import RetryCallState
 
 from ablations import tasks
 from ablations.errors import BudgetError, JudgeError, UsageError
@@ -15,6 +17,7 @@ from ablations.judges.client import CallFailedError, JudgeClient
 from ablations.judges.parsing import CUT_OFF, EMPTY, NO_RATING, OUT_OF_RANGE, REFUSED, SEVERAL
 from ablations.judges.prices import Budget, Price, tokens_at_most
 from ablations.records import Judgment, PaidReply, Query, Usage
+from ablations.servers import retrying
 from tests.judges.bad_server import (
     MODEL,
     Answer,
@@ -225,6 +228,17 @@ def test_a_server_that_is_gone_stops_the_study() -> None:
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url, limits=QUICK))
     with pytest.raises(JudgeError, match="times in a row"):
         asyncio.run(together(judge, [judge.judge(QUERY, [completion("x")])]))
+
+
+def test_the_attempts_of_a_request_last_longer_than_a_server_that_is_away_for_a_minute() -> None:
+    random.seed(0)
+    attempts = retrying(Limits().attempts, Limits().total_seconds)
+    waits = [RetryCallState(attempts, None, (), {}) for _ in range(1, Limits().attempts)]
+    for number, state in enumerate(waits, start=1):
+        state.attempt_number = number
+    shortest = min(sum(map(attempts.wait, waits)) for _ in range(1000))
+    assert 60 < shortest < Limits().total_seconds
+    assert Limits().breaker_seconds > 60
 
 
 def test_no_more_requests_are_in_flight_than_allowed() -> None:
