@@ -60,10 +60,11 @@ test: setup ## run all tests: the quick ones side by side, then those that load 
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-check: setup ## lint, format, types and the quick tests
+check: setup ## lint, format, types, known vulnerabilities and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict ablations analysis
+	$(BIN)/python .ci/audit.py
 ifeq ($(QUICK_TESTS),yes)
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 endif

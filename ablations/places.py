@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
 CONFIRMATION = ".confirmation"
 """What the name of a confirmation has more than that of the study it confirms."""
+STUDY_NAME = re.compile(r"\w[\w.-]*")
+"""A study's name: it is also that of files, and leads out of no folder."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Places:
 
     def results(self, study: str) -> Path:
         """Where a study's results of record are exported to."""
-        return self.folder / "results" / study / "results.parquet"
+        return self.folder / "results" / _checked(study) / "results.parquet"
 
     @property
     def exported(self) -> list[str]:
@@ -80,7 +82,7 @@ class Places:
 
     def engine_log(self, study: str) -> Path:
         """Where everything goes that the engine prints."""
-        return self.folder / "logs" / f"{study}.vllm.log"
+        return self.folder / "logs" / f"{_checked(study)}.vllm.log"
 
     def prepare(self) -> None:
         """Make the folder and check that it and its databases can be used.
@@ -115,7 +117,7 @@ class Places:
         if self.shared:
             yield
             return
-        path = self.folder / "locks" / f"{study}.lock"
+        path = self.folder / "locks" / f"{_checked(study)}.lock"
         lock = FileLock(path)
         try:
             path.parent.mkdir(exist_ok=True)
@@ -130,6 +132,13 @@ class Places:
             yield
         finally:
             lock.release()
+
+
+def _checked(study: str) -> str:
+    """Return a study's name; raise `StorageError` for one that no study has, wherever it was read."""
+    if STUDY_NAME.fullmatch(study):
+        return study
+    raise StorageError(f"{study!r} is no study's name, which has letters, digits, '_', '-' and '.' alone")
 
 
 def redacted(address: str) -> str:

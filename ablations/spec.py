@@ -4,7 +4,6 @@ Knows neither Optuna nor MLflow nor how conditions are evaluated. Flags override
 study file overrides the defaults here.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from ablations.conditions import (
 from ablations.demonstrations import Prepared
 from ablations.design import BARE_DESIGNS, DESIGNS, DesignPlan, DesignPoint, fixed_part, make_design
 from ablations.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
+from ablations.places import STUDY_NAME
 from ablations.prompts import FORMATS, build_parts
 from ablations.records import Query
 from ablations.scoring import MIN_COVERAGE
@@ -93,7 +93,7 @@ class StudySpec:
     confirms: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w.-]*", self.name):
+        if not STUDY_NAME.fullmatch(self.name):
             raise UsageError(f"--name {self.name!r} has other characters than letters, digits, '_', '-' and '.'")
         if len(self.name) > MOST_CHARACTERS:
             raise UsageError(

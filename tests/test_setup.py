@@ -1,8 +1,10 @@
 """Claims about installing: what the constraints hold, and that they resolve."""
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +15,43 @@ def test_constraints_are_exact_versions_without_addresses_or_options() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
     assert "torch==2.13.0" in lines
+
+
+@pytest.fixture(scope="module")
+def audit() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SOUND = {"name": "sound", "version": "1.0", "vulns": []}
+SKIPPED = {"name": "own", "skip_reason": "not found"}
+KNOWN = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.0"]}
+VULNERABLE = {"name": "old", "version": "1.0", "vulns": [KNOWN]}
+
+
+def test_a_vulnerable_package_fails_the_audit_unless_a_reason_lets_it_pass(
+    audit: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = audit.verdict([SOUND, SKIPPED, VULNERABLE])
+    assert (code, said.splitlines()[1:]) == (1, ["  old 1.0: PYSEC-1 (2.0)"])
+    monkeypatch.setattr(audit, "IGNORED", {"CVE-1": "what it concerns is not used"})
+    assert audit.verdict([SOUND, SKIPPED, VULNERABLE]) == (
+        0,
+        "2 packages audited, 1 unknown to the index; none vulnerable",
+    )
+
+
+def test_an_audit_that_reaches_no_advisories_passes_with_a_line_and_one_that_breaks_fails(audit: ModuleType) -> None:
+    assert audit.verdict([SKIPPED]) == (0, "packages not audited: the index here knows no advisories")
+    refused = "Traceback\nrequests.exceptions.ProxyError: HTTPSConnectionPool(host='h', port=443): refused"
+    code, said = audit.failure(refused)
+    assert (code, said.count("\n")) == (0, 0)
+    assert said.startswith("packages not audited: the advisories cannot be reached (requests.exceptions.ProxyError")
+    assert audit.failure("/bin/python: No module named pip_audit")[0] == 1
 
 
 @pytest.mark.slow

@@ -10,6 +10,9 @@ from typing import Any
 from ablations.judges.prices import Price
 from ablations.scoring import JudgedTurn, Summary
 
+_MOST_CHARACTERS = 200
+"""Of a text in a metric's name; the rest is for what stands before it."""
+
 
 def trial_metrics(
     summary: Summary, seconds: float | None, price: Price | None, stopped: bool = False
@@ -50,12 +53,14 @@ def trial_metrics(
 
 
 def metric_name(text: str, also: str = "") -> str:
-    """Return a text as (part of) a metric's name, in which MLflow takes few characters; `also` are taken too.
+    """Return a text as (part of) a metric's name, in which MLflow takes few characters, and of which it takes 250.
+
+    `also` are characters that are taken too. Of a longer text the beginning is left.
 
     >>> metric_name("C++ (hard)")
     'C__ _hard_'
     """
-    return re.sub(rf"[^\w\- :{also}]", "_", text)
+    return re.sub(rf"[^\w\- :{also}]", "_", text)[:_MOST_CHARACTERS]
 
 
 def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:

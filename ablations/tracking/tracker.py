@@ -272,7 +272,7 @@ class Tracker:
         existing = self._client.get_experiment_by_name(self._experiment)
         if existing is not None:
             return str(existing.experiment_id)
-        location = None if self._artifacts is None else (self._artifacts / self._experiment).as_uri()
+        location = None if self._artifacts is None else (self._artifacts / metric_name(self._experiment)).as_uri()
         return str(
             self._client.create_experiment(self._experiment, artifact_location=location, tags=dict(_KIND_OF_PAGES))
         )

@@ -3,6 +3,7 @@
 Knows columns, neither HTML nor Markdown.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ import polars as pl
 Row = Mapping[str, Any]
 Column = Callable[[Row], str]
 Columns = dict[str, str | Column]
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+"""Where Markdown would see a tag of HTML."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,13 @@ def outcomes(row: Row) -> str:
 
 
 def cell(text: str) -> str:
-    """Return a text as a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Return a text as a cell or on a line of Markdown, without tags of HTML.
+
+    >>> cell("<b> x < 1")
+    '&lt;b> x < 1'
+    """
+    line = text.replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+    return _TAG.sub("&lt;", line)
 
 
 def _plain(name: str) -> Column:
