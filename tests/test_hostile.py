@@ -89,7 +89,7 @@ def blocks_removed(markdown: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_no_study_names_no_file(name: str, tmp_path: Path) -> None:
     places = places_of(tmp_path)
-    for place in (places.results, places.engine_log, places.lock):
+    for place in (places.results, places.engine_log, lambda study: places.lock(study).__enter__()):
         with pytest.raises(StorageError, match="is no study's name"):
             place(name)
     with pytest.raises(UsageError, match="has other characters than letters"):

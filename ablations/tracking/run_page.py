@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.conditions import format_value
+from ablations.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,7 +65,9 @@ def _log_files(client: "MlflowClient", run_id: str, texts: Mapping[str, str]) ->
         return
     with tempfile.TemporaryDirectory() as folder:
         for path, text in texts.items():
-            file = Path(folder, path)
+            file = Path(folder, path).resolve()
+            if not file.is_relative_to(Path(folder).resolve()):
+                raise TrackingError(f"the artifact {path!r} would leave the run that it belongs to")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         client.log_artifacts(run_id, folder)
