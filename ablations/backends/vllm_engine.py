@@ -14,7 +14,15 @@ from typing import Any
 
 from ablations.backends.base import BackendIdentity, PrefixCache
 from ablations.backends.engine_guard import EngineGuard
-from ablations.backends.vllm_settings import first_line, output_to, platform_settings, prepare_environment, vllm_version
+from ablations.backends.vllm_settings import (
+    CPU_SAMPLER,
+    first_line,
+    output_to,
+    platform_settings,
+    prepare_environment,
+    takes_cpu_sampler,
+    vllm_version,
+)
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
 from ablations.errors import BackendError, ModelError, PromptError, UsageError
 from ablations.models import ResolvedModel, leading_bos
@@ -50,6 +58,7 @@ class VllmBackend:
         self._say = say
         self._given = dict(settings)
         self._settings = platform_settings(self._given, self._model_length()) | self._given
+        self._cpu_sampler = takes_cpu_sampler(self._given)
         self._engine: Any = None
         self._loading: asyncio.Future[None] | None = None
         self._guard = EngineGuard()
@@ -93,6 +102,8 @@ class VllmBackend:
         from vllm import AsyncEngineArgs
 
         settings = self._settings | ({"revision": self._model.revision} if self._model.revision else {})
+        if self._cpu_sampler:
+            settings["logits_processors"] = list(CPU_SAMPLER)
         return AsyncEngineArgs(model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings)
 
     def check_values(self) -> None:
@@ -198,6 +209,10 @@ class VllmBackend:
 
         token_prompt = TokensPrompt(prompt_token_ids=self._token_ids(prompt.text, prompt.templated))
         params = _sampling_params(decoding, seed, self._ends_of_turn if prompt.templated else [])
+        if self._cpu_sampler:
+            from ablations.backends.cpu_sampler import hand_over
+
+            hand_over(params)
         final = await self._final_output(prompt, token_prompt, params)
         if final is None:
             raise BackendError(f"vLLM returned nothing for query {prompt.query_id!r}; read {self._log_file}")

@@ -18,6 +18,9 @@ from ablations.errors import UsageError, nearest
 OWN_SETTINGS = frozenset({"model", "tokenizer", "generation_config", "disable_log_stats"})
 """Engine arguments that the toolkit sets itself."""
 
+CPU_SAMPLER = ("ablations.backends.cpu_sampler:Penalties", "ablations.backends.cpu_sampler:TopP")
+"""Logits processors in place of vLLM's own top-p and penalties; no part of an identity, because outputs are equal."""
+
 CPU_KV_CACHE_GIB = "1"
 CPU_CONTEXT_LENGTH = 4096
 
@@ -70,6 +73,11 @@ def platform_settings(given: Mapping[str, Any], model_length: int | None) -> dic
         "max_model_len": length,
         "max_num_batched_tokens": max(length, 4096),
     }
+
+
+def takes_cpu_sampler(given: Mapping[str, Any]) -> bool:
+    """Whether `CPU_SAMPLER` is used: on the CPU, where no other processors are given and vLLM takes any."""
+    return on_cpu() and not {"logits_processors", "speculative_config"} & given.keys()
 
 
 def on_cpu() -> bool:

@@ -128,6 +128,49 @@ def test_greedy_outputs_of_both_backends_are_equal(
     assert [c.prompt_tokens for c in first] == [c.prompt_tokens for c in second]
 
 
+KINDS: list[dict[str, object]] = [
+    {"repetition_penalty": 1.15},
+    {"presence_penalty": 0.6, "frequency_penalty": 0.3},
+    {"temperature": 0.8},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15},
+    {"temperature": 1.3, "top_p": 0.95, "presence_penalty": 0.5},
+    {"temperature": 1.0, "top_p": 0.6, "min_p": 0.02},
+    {"temperature": 0.9, "top_p": 0.8, "top_k": 40, "frequency_penalty": 0.2},
+]
+
+
+def test_top_p_and_penalties_of_the_toolkit_change_no_token_of_vllms(
+    loop: Loop, engine: VllmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not engine._cpu_sampler:
+        pytest.skip("it is vLLM's CPU build that gets them")
+    requests = [
+        (Prompt(f"{number}-{query.id}", 1, render_prompt(query, build_parts()).text), settings(max_tokens=56, **kind))
+        for number, kind in enumerate(KINDS)
+        for query in load_queries("instructions")[:6]
+    ]
+    final_output = engine._final_output
+    tokens: dict[str, list[int]] = {}
+
+    async def kept(prompt: Prompt, *others: object) -> object:
+        final = await final_output(prompt, *others)
+        tokens[prompt.query_id] = list(final.outputs[0].token_ids)
+        return final
+
+    async def together() -> dict[str, list[int]]:
+        tokens.clear()
+        await asyncio.gather(*(engine.generate(prompt, kind, seed) for seed, (prompt, kind) in enumerate(requests)))
+        return dict(tokens)
+
+    monkeypatch.setattr(engine, "_final_output", kept)
+    own = loop.run(together())
+    monkeypatch.setattr(engine, "_cpu_sampler", False)
+    assert loop.run(together()) == own
+    assert sum(map(len, own.values())) > 2000
+    assert "logits_processors" not in engine.identity.settings  # what is stored keeps its key
+
+
 def test_an_unknown_model_of_a_server_is_refused_with_what_it_serves(loop: Loop, server: str) -> None:
     with pytest.raises(UsageError, match=f"serves: {SERVED}"):
         loop.run(probe_server(server, "gpt-17"))

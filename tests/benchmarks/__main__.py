@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, throughput, workers
+from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, sampler, throughput, workers
 
 
 def main() -> None:
@@ -19,9 +19,9 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="throughput, prefix-cache, racing, judging, analysis, orchestration, workers (all)",
+        help="throughput, sampler, prefix-cache, racing, judging, analysis, orchestration, workers (all)",
     )
-    parser.add_argument("--model", default="gemma-3-270m", help="of throughput and prefix-cache")
+    parser.add_argument("--model", default="gemma-3-270m", help="of throughput, sampler and prefix-cache")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--json", type=Path)
@@ -32,6 +32,10 @@ def main() -> None:
         "throughput": (
             f"{flags.model}, {size}",
             lambda at: throughput.measure(flags.model, flags.trials, flags.queries, at),
+        ),
+        "sampler": (
+            f"{flags.model}, {sampler.IN_FLIGHT} requests in flight",
+            lambda at: sampler.measure(flags.model, flags.trials, flags.queries, at),
         ),
         "prefix-cache": (
             f"{flags.model}, {flags.queries} queries",
