@@ -1,6 +1,7 @@
 """The reference judge: its formula, what it cannot score, and how it fares against planted controls."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,7 +22,20 @@ PERFECT = Features(1.0, 1.0, 1.0, 1.0, 1.0, True)
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[ReferenceJudge]:
+def all_cores() -> Iterator[None]:
+    """Encoders take every core here; beside an engine they take one."""
+    import torch
+
+    before, set_threads = torch.get_num_threads(), torch.set_num_threads
+    set_threads(len(os.sched_getaffinity(0)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda _: None)
+        yield
+    set_threads(before)
+
+
+@pytest.fixture(scope="module")
+def judge(all_cores: None) -> Iterator[ReferenceJudge]:
     made = ReferenceJudge()
     LOOP.run(made.start())
     yield made
@@ -105,6 +119,7 @@ def test_the_judge_passes_the_whole_audit(rows: dict[str, AuditRow]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_the_shipped_weights_are_those_the_calibration_chooses() -> None:
     chosen = calibrate(plant_controls(halves()[0], second_answers()))
     assert chosen.weights == Weights()
