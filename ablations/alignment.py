@@ -14,6 +14,7 @@ import polars as pl
 from rich.console import Console
 
 from ablations.cards import CARD_NOTE, SPACE_FILE
+from ablations.claims import Claims
 from ablations.closing import show_alignment
 from ablations.conditions import content_hash
 from ablations.errors import AblationError, PartFailedError, UsageError, UserError
@@ -84,12 +85,13 @@ async def compare_models(
     store = Store(places.store)
     try:  # under a name of its own: one model alone may be studied under the plain one
         own = f"{name}{MODELS_MARK}{content_hash(models)}"
-        study_id = store.add_study(own, {"models": models})
-        store.add_note(own, CARD_NOTE, {"experiment": file.name, "files": files})
+        async with Claims(store, own, places.shared) as claims, claims.desk():
+            study_id = store.add_study(own, {"models": models})
+            store.add_note(own, CARD_NOTE, {"experiment": file.name, "files": files})
+            tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
+            await log_models(tracker, study_id, files, names, places, console)
     finally:
         store.close()
-    tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
-    await log_models(tracker, study_id, files, names, places, console)
 
 
 async def log_models(

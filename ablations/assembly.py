@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ablations.addresses import redacted
 from ablations.backends import Backend
 from ablations.conditions import PROMPT_PARAMETERS, Condition, PromptParts, Value, content_hash, plain_value
 from ablations.confirmation import Confirmation
@@ -30,7 +31,7 @@ from ablations.judges import Judge, make_judge
 from ablations.leakage import check_held_back, check_start, flattered, plan_confirmation, queries_that_chose
 from ablations.lengths import largest_fitting
 from ablations.models import ResolvedModel
-from ablations.places import Places, redacted
+from ablations.places import Places
 from ablations.prompts import CHAT, read_prompt_file, read_prompt_parts
 from ablations.queries import BUILT_IN, choose_subset, load_queries
 from ablations.records import Query

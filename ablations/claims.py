@@ -1,7 +1,7 @@
 """Claims: which worker does what, where several processes share a study through a database server.
 
 Knows numbers and heartbeats, not what is done under a claim. No two machines' clocks are compared: a claim is dead when
-its heartbeat stood still for `DEAD_SECONDS` of the observer's own monotonic clock.
+its heartbeat stood still for `DEAD_SECONDS` of the observer's own monotonic clock, while the observer was looking.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -24,71 +24,113 @@ from ablations.tables import CLAIMS
 BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 BOOKS = -1
-"""The claim under which a study's results are exported and logged."""
-_DESK = -2
-_PRESENT = -3  # and below: one for each worker
+"""The claim under which a study's results are exported and logged, and its best conditions confirmed."""
+_DESK, _ALONE = -2, -3
+_PRESENT = -4  # and below: one for each worker
 _PAUSE_SECONDS = 0.05
+
+
+class _Held(NamedTuple):
+    """A claim as it was seen: whose it is, its heartbeat, and since when that stands still."""
+
+    worker: str
+    beat: int
+    since: float
 
 
 class Claims:
     """What this process has taken of one study, and who else works on it.
 
+    Entering raises `StorageError` where another worker must be alone with the study, or this one must and is not.
+
     Args:
         store: where all workers see the claims.
         study: its name.
         shared: whether other processes may work on the study; otherwise every claim is given, and none is written.
+        alone: whether this worker must be the only one until it calls `let_in`.
     """
 
-    def __init__(self, store: Store, study: str, shared: bool = False) -> None:
+    def __init__(self, store: Store, study: str, shared: bool = False, alone: bool = False) -> None:
         self.shared = shared
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._store = store
+        self._database = store.database
         self._study = study
-        self._seen: dict[int, tuple[str, int, float]] = {}
+        self._must_be_alone = alone
+        self._seen: dict[int, _Held] = {}
+        self._looked = 0.0
+        self._looking = threading.Lock()
         self._desk = asyncio.Lock()
         self._left = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="claims", daemon=True)
 
     async def __aenter__(self) -> Self:
         if self.shared:
-            while not self.take(_PRESENT - random.getrandbits(30)):
-                pass
             self._beating.start()
+            try:
+                await self._enter()
+            except BaseException:
+                await self.__aexit__()
+                raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
         if self.shared:
             self._left.set()
             self._beating.join()
-            with suppress(StorageError):  # what stays is found dead after a minute
-                self._store.change(CLAIMS.delete().where(self._own))
+            with suppress(StorageError):  # the others find it dead after a minute
+                self._database.change(CLAIMS.delete().where(self._own))
+
+    async def _enter(self) -> None:
+        if self._must_be_alone:
+            await self._until(lambda others: self.take(_ALONE))
+            await self._until(lambda others: not others)
+        else:
+            await self._until(lambda others: _ALONE not in others)
+        while not self.take(_PRESENT - random.getrandbits(30)):
+            pass
+
+    async def _until(self, met: Callable[[dict[int, _Held]], bool]) -> None:
+        """Wait until what others claim is as it must be; refuse where one of them is seen to live."""
+        first = self._others()
+        while not met(others := self._others()):
+            for number, held in others.items():
+                if number in first and held[:2] != first[number][:2]:
+                    raise StorageError(
+                        f"the study {self._study!r} is being run by another process, {held.worker}; wait for it, or "
+                        "use --name for a second study"
+                    )
+            first = others | {number: held for number, held in first.items() if number in others}
+            await asyncio.sleep(min(1.0, BEAT_SECONDS))
+
+    def let_in(self) -> None:
+        """Let other workers join from now on."""
+        self.give_back(_ALONE)
 
     def take(self, number: int) -> bool:
         """Claim a trial, or the books, unless a living worker has it; return whether this worker has it now."""
         if not self.shared:
             return True
+        held = self._observe().get(number)  # which drops the claims of the dead
+        if held is not None:
+            return held.worker == self.worker
         row = {"study": self._study, "number": number, "worker": self.worker, "beat": 0}
-        if self._store.insert(CLAIMS, **row):
-            return True
-        holder = self._observe().get(number)
-        if holder is None:
-            return self._store.insert(CLAIMS, **row)
-        worker, beat, since = holder
-        if worker == self.worker:
-            return True
-        if time.monotonic() - since < DEAD_SECONDS:
-            return False
-        same = sa.and_(self._of_study, CLAIMS.c.number == number, CLAIMS.c.worker == worker, CLAIMS.c.beat == beat)
-        return self._store.change(CLAIMS.update().where(same).values(worker=self.worker, beat=0)) == 1
+        return self._database.insert(CLAIMS, row)
 
     def holds(self, number: int) -> bool:
         """Whether nobody has taken this worker for dead and its claim over."""
-        return not self.shared or self._observe().get(number, ("",))[0] == self.worker
+        if not self.shared:
+            return True
+        held = self._observe().get(number)
+        return held is not None and held.worker == self.worker
+
+    def taken(self) -> set[int]:
+        """Return what other workers have claimed."""
+        return set(self._others()) if self.shared else set()
 
     def give_back(self, number: int) -> None:
         """End a claim."""
         if self.shared:
-            self._store.change(CLAIMS.delete().where(self._own, CLAIMS.c.number == number))
+            self._database.change(CLAIMS.delete().where(self._own, CLAIMS.c.number == number))
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[None]:
@@ -103,49 +145,38 @@ class Claims:
 
     @property
     def alone(self) -> bool:
-        """Whether no other worker is known to be alive."""
-        return not self.shared or not self._others()
+        """Whether no other worker is known to be alive; False where the database does not say."""
+        try:
+            return not self.taken()
+        except StorageError:
+            return False
 
-    async def be_alone(self) -> None:
-        """Wait until it is known whether other workers are alive; a killed one is taken for dead after a minute.
+    def _others(self) -> dict[int, _Held]:
+        return {number: held for number, held in self._observe().items() if held.worker != self.worker}
 
-        Raises:
-            StorageError: one is.
-        """
-        first = self._others()
-        while others := self._others():
-            for number, held in others.items():
-                if number in first and held[:2] != first[number][:2]:
-                    raise StorageError(
-                        f"the study {self._study!r} is being run by another process, {held[0]}; wait for it, or use "
-                        "--name for a second study"
-                    )
-            first |= {number: held for number, held in others.items() if number not in first}
-            await asyncio.sleep(min(1.0, BEAT_SECONDS))
-
-    def _others(self) -> dict[int, tuple[str, int, float]]:
-        now = time.monotonic()
-        return {
-            number: (worker, beat, since)
-            for number, (worker, beat, since) in self._observe().items()
-            if worker != self.worker and now - since < DEAD_SECONDS
-        }
-
-    def _observe(self) -> dict[int, tuple[str, int, float]]:
-        """Return each claim's worker and heartbeat, and since when this worker has seen no other."""
-        now = time.monotonic()
-        query = sa.select(CLAIMS.c.number, CLAIMS.c.worker, CLAIMS.c.beat).where(self._of_study)
-        seen = {}
-        for number, worker, beat in self._store.rows(query):
-            known = self._seen.get(number)
-            seen[number] = known if known is not None and known[:2] == (worker, beat) else (worker, beat, now)
-        self._seen = seen
-        return seen
+    def _observe(self) -> dict[int, _Held]:
+        """Return the claims of the living, and delete those of the dead."""
+        with self._looking:
+            query = sa.select(CLAIMS.c.number, CLAIMS.c.worker, CLAIMS.c.beat).where(self._of_study)
+            rows, now = self._database.rows(query), time.monotonic()
+            # Who did not look, because the database was away, has not seen a heart stand still.
+            known = self._seen if now - self._looked < DEAD_SECONDS / 2 else {}
+            self._looked, self._seen = now, {}
+            for number, worker, beat in rows:
+                held = known.get(number)
+                if held is None or held[:2] != (worker, beat):
+                    held = _Held(worker, beat, now)
+                if worker == self.worker or now - held.since < DEAD_SECONDS:
+                    self._seen[number] = held
+                else:
+                    same = (CLAIMS.c.number == number, CLAIMS.c.worker == worker, CLAIMS.c.beat == beat)
+                    self._database.change(CLAIMS.delete().where(self._of_study, *same))
+            return self._seen
 
     def _beat(self) -> None:
         while not self._left.wait(BEAT_SECONDS):
             with suppress(StorageError):  # whoever needs the database next says that it is gone
-                self._store.change(CLAIMS.update().where(self._own).values(beat=CLAIMS.c.beat + 1))
+                self._database.change(CLAIMS.update().where(self._own).values(beat=CLAIMS.c.beat + 1))
                 self._observe()
 
     @property

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ablations.addresses import redacted
 from ablations.alignment import compare_models, run_models, study_names
 from ablations.assembly import assembled, check_model, engine_backend, make_backend, server_backend
 from ablations.backends import Backend
@@ -26,7 +27,7 @@ from ablations.demonstrations import Chooser, load_pool
 from ablations.errors import AblationError, PartFailedError, StorageError, UsageError
 from ablations.flags import engine_settings, judge_settings, options_in_force, study_file
 from ablations.judges import DEFAULT_JUDGE, ComparingJudge, Judge, make_judge
-from ablations.places import Places, check_sqlite, redacted
+from ablations.places import Places, check_sqlite
 from ablations.plan import show_plan, show_studies
 from ablations.prompts import build_parts, read_prompt_file, read_urial, render_prompt
 from ablations.queries import choose_subset, load_queries

@@ -55,7 +55,6 @@ class ConfirmedSession(Session):
     async def _run_with(self, store: Store) -> None:
         with self.places.lock(follow_up_name(self.spec.name)):
             await super()._run_with(store)
-            await self._confirm(store)
 
     def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
         super()._check_stored(store, identity)
@@ -74,7 +73,7 @@ class ConfirmedSession(Session):
         self._frame = frame
         return await super()._find(frame, store)
 
-    async def _confirm(self, store: Store) -> None:
+    async def _follow_up(self, store: Store) -> None:
         """Evaluate the best conditions and the baseline again; where they are others than last time, all of them."""
         best = best_conditions(self._finished, self.confirmation.best)
         if not best:

@@ -193,7 +193,7 @@ def best_conditions(finished: Collection[Finished], count: int) -> list[Finished
     counted = [one for one in finished if one.state == "complete"]
     means: dict[str, list[float]] = {}
     for one in counted:
-        means.setdefault(one.trial.condition.condition_id, []).append(one.summary.mean or 0.0)
+        means.setdefault(one.trial.condition.condition_id, []).append(one.mean or 0.0)
     complete = [one for one in counted if not one.trial.point.replicate]
     known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == BASELINE}
     best: list[Finished] = []

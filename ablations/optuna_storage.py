@@ -85,8 +85,8 @@ def make_sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
 
 def add_running(
     study: optuna.Study, space: SearchSpace, values: Mapping[str, Value], user_attrs: Mapping[str, Any]
-) -> optuna.trial.Trial:
-    """Begin a trial with these values: one write, where Optuna's queue reads all that wait at each ask."""
+) -> int:
+    """Begin a trial with these values, and return its number: one write, where Optuna's queue reads all that wait."""
     fixed = optuna.trial.FixedTrial(to_optuna(space, values))
     space.suggest(fixed)
     trial = optuna.trial.create_trial(
@@ -95,8 +95,15 @@ def add_running(
         distributions=fixed.distributions,
         user_attrs=dict(user_attrs),
     )
-    study.add_trial(trial)
-    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
+    # What `study.add_trial` does, but that returns no id, and to look for it reads the trials.
+    trial_id = study._storage.create_new_trial(study._study_id, template_trial=trial)
+    return study._storage.get_trial_number_from_id(trial_id)
+
+
+def report(study: optuna.Study, number: int, value: float, step: int) -> None:
+    """Report what a running trial had come to at a step."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    optuna.trial.Trial(study, trial_id).report(value, step)
 
 
 def to_optuna(space: SearchSpace, values: Any) -> dict[str, Any]:

@@ -141,16 +141,6 @@ def _checked(study: str) -> str:
     raise StorageError(f"{study!r} is no study's name, which has letters, digits, '_', '-' and '.' alone")
 
 
-def redacted(address: str) -> str:
-    """Return an address without its password.
-
-    >>> redacted("postgresql://me:secret@host/db"), redacted("sqlite:///mlruns/store.db")
-    ('postgresql://me:***@host/db', 'sqlite:///mlruns/store.db')
-    """
-    # Up to the last @: a password may hold one, and hiding too much is the safe side.
-    return re.sub(r"(:(?://)?[^/:@\s]*):.*@", r"\1:***@", address)
-
-
 def check_sqlite(path: Path) -> None:
     """Raise `StorageError` if an SQLite file exists and cannot be read or written."""
     if not path.exists():

@@ -8,23 +8,25 @@ import asyncio
 import io
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from ablations.addresses import redacted
 from ablations.alignment import MODELS_MARK, log_models, study_names
 from ablations.aside import Aside, move_folders
 from ablations.cards import CARD_NOTE
+from ablations.claims import Claims
 from ablations.errors import StorageError, UsageError
 from ablations.greedy_search import CANDIDATE
 from ablations.kept import KeptStudy, exported_study, stored_study
 from ablations.optuna_storage import carry_over, delete_optuna_study, known_studies
 from ablations.optuna_view import remake_trials, why_not
 from ablations.pages import AUDITS, Closing, log_audit, log_closing
-from ablations.places import Places, check_sqlite, redacted
+from ablations.places import Places, check_sqlite
 from ablations.results import write_results
 from ablations.scoring import summarise
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
@@ -158,6 +160,13 @@ class _Rebuild:
                 forget_runs(self._tracking.url, study_id)
 
     async def _write(self) -> None:
+        async with AsyncExitStack() as claimed:
+            for name in self._chosen:
+                if self._store is not None:
+                    await claimed.enter_async_context(Claims(self._store, name, self._places.shared, alone=True))
+            await self._write_alone()
+
+    async def _write_alone(self) -> None:
         for name, study_id in self._chosen.items():
             try:
                 found = self._read(name, study_id)

@@ -4,6 +4,8 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 """
 
 import json
+import os
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -62,9 +64,14 @@ def judged_turns(
     return turns
 
 
+def aside_of(path: Path) -> Path:
+    """Return where this process writes what then becomes `path`; another worker may do so at the same time."""
+    return path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+
+
 def write_results(frame: pl.DataFrame, path: Path) -> None:
     """Write the frame as Parquet, whole or not at all; raise `StorageError` where that fails."""
-    aside = path.with_suffix(".parquet.part")
+    aside = aside_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         frame.write_parquet(aside)

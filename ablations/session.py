@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from rich.console import Console
 
+from ablations.addresses import redacted
 from ablations.backends import Backend, refuse_unsupported, refuse_varied
 from ablations.cards import CARD_NOTE, StudyCard
 from ablations.claims import BOOKS, Claims
@@ -27,18 +28,22 @@ from ablations.judges import Judge, audit_key
 from ablations.lengths import check_prompt_lengths
 from ablations.optuna_storage import delete_optuna_study, open_optuna_study
 from ablations.pages import AUDITS, Closing, Judging, log_audit, log_closing, recorded_in
-from ablations.places import Places, redacted
+from ablations.places import Places
 from ablations.records import PaidReply, Usage
 from ablations.results import results_frame, write_results
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
-from ablations.study import Study
+from ablations.study import WATCH_SECONDS, Study
 from ablations.terminal import progress_display, study_status
 from ablations.tracking import Tracker
 
 if TYPE_CHECKING:
     from ablations.judges.audit import Planted
     from ablations.judges.pairs import Pair
+
+
+CLOSED_NOTE = "closed"
+"""What the store keeps of who closed a study's books last."""
 
 
 @dataclass
@@ -127,9 +132,8 @@ class Session:
         store.forget_study(name)
 
     async def _run_with(self, store: Store) -> None:
-        async with Claims(store, self.spec.name, self.places.shared) as claims:
-            if self.fresh or not self._shares:
-                await claims.be_alone()
+        alone = self.fresh or not self._shares
+        async with Claims(store, self.spec.name, self.places.shared, alone) as claims:
             await self._run_claiming(claims, store)
 
     @property
@@ -151,6 +155,8 @@ class Session:
             self._forget(store, spec.name)
             if (store.find_study(follow_up_name(spec.name)) or {}).get("confirms") == spec.name:
                 self._forget(store, follow_up_name(spec.name))
+        if self._shares:
+            claims.let_in()
         evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
         async with claims.desk():  # databases make their tables at first use
             await tracker.connect()
@@ -166,14 +172,13 @@ class Session:
         self.judge.budget.spend(self._paid_before(store, study_id))
         account = self._account(study_id)
         ledger.open(account)
-        status = "FAILED"
+        status, closed = "FAILED", store.notes(spec.name).get(CLOSED_NOTE)
         try:
             await self._evaluate(study, evaluator.progress, tracker)
-            if claims.take(BOOKS):
+            if mine := await self._takes_books(claims, store, closed):
                 if self._shares:  # a search logs as it goes what it looks up
                     await study.complete_log()
                 await self._close_books(store, tracker, account, card)
-                claims.give_back(BOOKS)
             else:
                 self._leave_books(store)
             status = "FINISHED"
@@ -183,7 +188,21 @@ class Session:
             status = "KILLED"
             raise
         finally:
-            await tracker.finish(status if claims.alone else None)
+            await tracker.finish(status if status == "FINISHED" or claims.alone else None)
+        if mine:
+            await self._follow_up(store)
+            store.add_note(spec.name, CLOSED_NOTE, {"by": claims.worker})
+
+    async def _takes_books(self, claims: Claims, store: Store, closed: Any) -> bool:
+        """Wait until this worker may close the books, or another has, since it was `closed`; return which it is."""
+        while not claims.take(BOOKS):
+            if store.notes(self.spec.name).get(CLOSED_NOTE) != closed:
+                return False
+            await asyncio.sleep(WATCH_SECONDS)
+        return bool(store.notes(self.spec.name).get(CLOSED_NOTE) == closed)
+
+    async def _follow_up(self, store: Store) -> None:
+        """Do what comes after the study, as the only worker."""
 
     async def _start_parts(self) -> None:
         """Load the judge and the engine, which takes a minute or more, unless that is done."""
@@ -230,7 +249,7 @@ class Session:
         """Export the results of record, and leave it to another worker to log what was found."""
         path = self.places.results(self.spec.name)
         write_results(results_frame(store, self.spec.name, self.spec.queries), path)
-        self.console.print(f"another worker logs what was found; results: {path}")
+        self.console.print(f"another worker has shown and logged what was found; results: {path}")
 
     async def _close_books(self, store: Store, tracker: Tracker, account: str, card: StudyCard) -> None:
         """Export the results of record, compute what the study found, show and log it."""

@@ -7,21 +7,20 @@ Optuna's and MLflow's databases are views that can be made anew from it.
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
+from ablations.addresses import redacted
 from ablations.conditions import DecodingParams, content_hash
-from ablations.databases import again_where_cut, engine_settings, wait_where_lost
+from ablations.databases import Database
 from ablations.errors import StorageError
-from ablations.places import redacted
 from ablations.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
 from ablations.tables import (
     AUDITS,
+    CLAIMS,
     COMPLETIONS,
     JUDGMENTS,
     METADATA,
@@ -36,6 +35,10 @@ from ablations.tables import (
     make_tables,
 )
 
+_BY_KEY = {
+    table: sa.select(table.c.record, table.c.checksum).where(table.c.key == sa.bindparam("key"))
+    for table in (COMPLETIONS, JUDGMENTS)
+}
 _AT_ONCE = 500
 """Keys in one query: databases limit the number of bound parameters."""
 
@@ -114,17 +117,11 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        with _storage_errors(url):
-            self._engine = sa.create_engine(url, **engine_settings(url))
-            if self._engine.dialect.name == "sqlite":
-                sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            make_tables(self._engine)
-            wait_where_lost(self._engine)
+        self.database = Database(url, make_tables)
 
     def close(self) -> None:
         """Give back the connections."""
-        self._engine.dispose()
+        self.database.close()
 
     def find_completion(self, key: str) -> Completion | None:
         """Return the completion stored under `key`, or None; a damaged one is dropped."""
@@ -135,7 +132,7 @@ class Store:
         """Keep a completion; the first one stored under a key stays."""
         record = completion.to_json()
         values = {"request": json.dumps(request, ensure_ascii=False), "record": record, "checksum": checksum(record)}
-        self.insert(COMPLETIONS, key=key, **values, created=_now())
+        self.database.insert(COMPLETIONS, {"key": key, **values, "created": _now()})
 
     def find_judgment(self, key: str) -> Judgment | None:
         """Return the judgment stored under `key`, or None; a damaged one is dropped."""
@@ -144,28 +141,25 @@ class Store:
 
     def add_judgment(self, key: str, judgment: Judgment, replace: bool = False) -> None:
         """Keep a judgment; the first one stored under a key stays, unless it is to be replaced."""
-        if replace:
-            self.change(JUDGMENTS.delete().where(JUDGMENTS.c.key == key))
         record = judgment.to_json()
-        self.insert(JUDGMENTS, key=key, record=record, checksum=checksum(record), created=_now())
+        row = {"key": key, "record": record, "checksum": checksum(record), "created": _now()}
+        self.database.insert(JUDGMENTS, row, replace=replace)
 
     def add_reply(self, payer: str, reply: PaidReply) -> None:
         """Keep a judge's reply and what it took, on the account of a study's or an audit's id."""
         values = {"payer": payer, "model": reply.model, "request": reply.request, "text": reply.text}
-        self.insert(REPLIES, **values, **asdict(reply.usage), created=_now())
+        self.database.insert(REPLIES, {**values, **asdict(reply.usage), "created": _now()})
 
     def paid(self, payer: str) -> Usage:
         """Return what all replies on this account took."""
         columns = (REPLIES.c.calls, REPLIES.c.prompt_tokens, REPLIES.c.completion_tokens)
         query = sa.select(*map(sa.func.sum, columns)).where(REPLIES.c.payer == payer)
-        return Usage(*(int(total or 0) for total in self.rows(query)[0]))
+        return Usage(*(int(total or 0) for total in self.database.rows(query)[0]))
 
     def add_results(self, study: str, trial: int, found: Sequence[ResultKeys]) -> None:
         """Record which completions and judgments are a trial's answers to queries, in place of what was recorded."""
-        rows = [{"study": study, "trial": trial, **one._asdict()} for one in found]
-        of_trial = sa.and_(RESULTS.c.study == study, RESULTS.c.trial == trial)
-        again = RESULTS.c.query_id.in_(sorted({one.query_id for one in found}))
-        self.change(RESULTS.delete().where(of_trial, again), RESULTS.insert().values(rows))
+        rows = ({"study": study, "trial": trial, **one._asdict()} for one in found)
+        self.database.insert(RESULTS, *rows, replace=True)
 
     def results(self, study: str, only: Collection[int] | None = None) -> list[StoredResult]:
         """Return every judged completion of a study, or of these trials `only`, ordered by trial, query and turn.
@@ -173,34 +167,36 @@ class Store:
         Raises:
             StorageError: one of them is damaged or lost, as by a failing disk.
         """
-        rows = self._result_rows(study, only)
-        if any(not row.sound for row in rows):
-            raise StorageError(
-                f"the store {redacted(self._url)} holds damaged answers of the study {study!r}; its command run again "
-                "makes them anew"
-            )
-        return [
-            StoredResult(
-                row.trial,
-                row.query_id,
-                row.turn,
-                row.judge,
-                Completion.from_json(row.completion),
-                Judgment.from_json(row.judgment),
-            )
-            for row in rows
-        ]
+        found = []
+        for row in self._result_rows(study, only):
+            if not row.sound:
+                raise StorageError(
+                    f"the store {redacted(self.database.url)} holds damaged answers of the study {study!r}; its "
+                    "command run again makes them anew"
+                )
+            answer = (Completion.from_json(row.completion), Judgment.from_json(row.judgment))
+            found.append(StoredResult(row.trial, row.query_id, row.turn, row.judge, *answer))
+        return found
+
+    def answered(self, study: str) -> set[int]:
+        """Return the trials that have results, damaged ones among them."""
+        return {
+            number
+            for (number,) in self.database.rows(sa.select(RESULTS.c.trial).where(RESULTS.c.study == study).distinct())
+        }
 
     def damaged(self, study: str) -> dict[int, set[str]]:
         """Return the trials of which a completion or judgment is damaged or lost, with the ids of their queries."""
-        rows = self._result_rows(study, None)
-        found: dict[int, set[str]] = {row.trial: set() for row in rows if not row.sound}
-        for row in rows:
-            if row.trial in found:
-                found[row.trial].add(row.query_id)
-        return found
+        queries: dict[int, set[str]] = {}
+        damaged = set()
+        for row in self._result_rows(study, None):
+            queries.setdefault(row.trial, set()).add(row.query_id)
+            if not row.sound:
+                damaged.add(row.trial)
+        return {trial: queries[trial] for trial in damaged}
 
-    def _result_rows(self, study: str, only: Collection[int] | None) -> "list[_ResultRow]":
+    def _result_rows(self, study: str, only: Collection[int] | None) -> "Iterator[_ResultRow]":
+        """Yield the results one after another: a large study's do not fit the memory as they are."""
         joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key, isouter=True).join(
             JUDGMENTS, RESULTS.c.judgment_key == JUDGMENTS.c.key, isouter=True
         )
@@ -210,22 +206,19 @@ class Store:
         few = only is not None and len(only) <= _AT_ONCE
         if only is not None and few:
             query = query.where(RESULTS.c.trial.in_(only))
-        rows = self.rows(query)
-        found = []
-        for *place, completion, its_checksum, judgment, own_checksum in rows:
+        for *place, completion, its_checksum, judgment, own_checksum in self.database.stream(query):
             if only is not None and place[0] not in only:
                 continue
             known = completion is not None and judgment is not None
             sound = known and is_sound(completion, its_checksum) and is_sound(judgment, own_checksum)
-            found.append(_ResultRow(*place, completion or "", judgment or "", sound))  # type: ignore[call-arg]
-        return found
+            yield _ResultRow(*place, completion or "", judgment or "", sound)  # type: ignore[call-arg]
 
     def prompts(self, study: str, trial: int) -> dict[tuple[str, int], str]:
         """Return the exact prompts of a trial by query id and turn."""
         joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key)
         of_trial = sa.and_(RESULTS.c.study == study, RESULTS.c.trial == trial)
         query = sa.select(RESULTS.c.query_id, RESULTS.c.turn, COMPLETIONS.c.request).select_from(joined)
-        rows = self.rows(query.where(of_trial))
+        rows = self.database.rows(query.where(of_trial))
         return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
 
     def requests(self, study: str, trial: int) -> list[StoredRequest]:
@@ -240,7 +233,7 @@ class Store:
             .where(RESULTS.c.study == study, RESULTS.c.trial == trial)
             .order_by(RESULTS.c.query_id, RESULTS.c.turn)
         )
-        rows = self.rows(query)
+        rows = self.database.rows(query)
         found = []
         for query_id, turn, request, completion, judgment in rows:
             sent = json.loads(request)
@@ -252,18 +245,17 @@ class Store:
     def studies(self) -> dict[str, str]:
         """Return the ids of all studies by name, oldest first."""
         query = sa.select(STUDIES.c.name, STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.name)
-        return {row.name: row.id for row in self.rows(query)}
+        return {row.name: row.id for row in self.database.rows(query)}
 
     def add_note(self, study: str, kind: str, record: Mapping[str, Any]) -> None:
         """Keep the newest record of its kind about a study, for views that are made anew."""
-        same = sa.and_(NOTES.c.study == study, NOTES.c.kind == kind)
-        text = json.dumps(record, ensure_ascii=False)
-        self.change(NOTES.delete().where(same), NOTES.insert().values(study=study, kind=kind, record=text))
+        row = {"study": study, "kind": kind, "record": json.dumps(record, ensure_ascii=False)}
+        self.database.insert(NOTES, row, replace=True)
 
     def notes(self, study: str) -> dict[str, dict[str, Any]]:
         """Return the records about a study by kind."""
         query = sa.select(NOTES.c.kind, NOTES.c.record).where(NOTES.c.study == study)
-        return {kind: json.loads(record) for kind, record in self.rows(query)}
+        return {kind: json.loads(record) for kind, record in self.database.rows(query)}
 
     def find_study(self, name: str) -> dict[str, Any] | None:
         """Return what the study of this name was made from, or None."""
@@ -273,23 +265,23 @@ class Store:
     def add_study(self, name: str, identity: Mapping[str, Any]) -> str:
         """Record what a study is made from, unless that is known; return its id, which no other study has."""
         text = json.dumps(identity, ensure_ascii=False)
-        self.insert(STUDIES, name=name, id=uuid.uuid4().hex, identity=text, created=_now())
+        self.database.insert(STUDIES, {"name": name, "id": uuid.uuid4().hex, "identity": text, "created": _now()})
         return str(self._scalar(sa.select(STUDIES.c.id).where(STUDIES.c.name == name)))
 
     def add_trial(self, study: str, number: int, record: Mapping[str, Any]) -> None:
         """Record what a trial evaluates."""
-        self.insert(TRIALS, study=study, number=number, record=json.dumps(record, ensure_ascii=False))
+        row = {"study": study, "number": number, "record": json.dumps(record, ensure_ascii=False)}
+        self.database.insert(TRIALS, row)
 
     def trials(self, study: str) -> dict[int, dict[str, Any]]:
         """Return what each trial of a study evaluates, by number."""
         query = sa.select(TRIALS.c.number, TRIALS.c.record).where(TRIALS.c.study == study).order_by(TRIALS.c.number)
-        return {number: json.loads(record) for number, record in self.rows(query)}
+        return {number: json.loads(record) for number, record in self.database.rows(query)}
 
     def add_audit(self, judge: str, record: Mapping[str, Any]) -> None:
         """Keep the newest audit of a judge, by the hash of its identity."""
-        text = json.dumps(record, ensure_ascii=False)
-        values = {"judge": judge, "record": text, "created": _now()}
-        self.change(AUDITS.delete().where(AUDITS.c.judge == judge), AUDITS.insert().values(**values))
+        row = {"judge": judge, "record": json.dumps(record, ensure_ascii=False), "created": _now()}
+        self.database.insert(AUDITS, row, replace=True)
 
     def find_audit(self, judge: str) -> dict[str, Any] | None:
         """Return the newest audit of a judge, or None."""
@@ -299,99 +291,46 @@ class Store:
     def audits(self) -> list[dict[str, Any]]:
         """Return the newest audit of every judge, oldest first."""
         query = sa.select(AUDITS.c.record).order_by(AUDITS.c.created)
-        return [json.loads(record) for (record,) in self.rows(query)]
+        return [json.loads(record) for (record,) in self.database.rows(query)]
 
     def find_vectors(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the embeddings that are kept under these keys."""
         found: dict[str, bytes] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = VECTORS.c.key.in_(keys[start : start + _AT_ONCE])
-            found |= {row.key: row.vector for row in self.rows(sa.select(VECTORS.c.key, VECTORS.c.vector).where(some))}
+            found |= {
+                row.key: row.vector
+                for row in self.database.rows(sa.select(VECTORS.c.key, VECTORS.c.vector).where(some))
+            }
         return found
 
     def add_vectors(self, vectors: Mapping[str, bytes]) -> None:
         """Keep embeddings by key; those that are kept already stay."""
-        rows = [{"key": key, "vector": vector} for key, vector in vectors.items()]
-        try:
-            with _storage_errors(self._url), self._engine.begin() as connection:
-                connection.execute(VECTORS.insert(), rows)
-        except sa.exc.IntegrityError:  # another process keeps some of them already
-            for row in rows:
-                self.insert(VECTORS, **row)
+        self.database.insert(VECTORS, *({"key": key, "vector": vector} for key, vector in vectors.items()))
 
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""
         of_study = (table.delete().where(table.c.study == name) for table in (TRIALS, RESULTS, NOTES))
-        self.change(STUDIES.delete().where(STUDIES.c.name == name), *of_study)
+        trials = CLAIMS.delete().where(CLAIMS.c.study == name, CLAIMS.c.number >= 0)
+        self.database.change(STUDIES.delete().where(STUDIES.c.name == name), trials, *of_study)
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table."""
         return {
-            table.name: self.rows(sa.select(sa.func.count()).select_from(table))[0][0]
+            table.name: self.database.rows(sa.select(sa.func.count()).select_from(table))[0][0]
             for table in METADATA.sorted_tables
         }
 
     def _sound_record(self, table: sa.Table, key: str) -> str | None:
         """Return the record under a key; drop it where it is not what was written."""
-        query = sa.select(table.c.record, table.c.checksum).where(table.c.key == key)
-        found = next(iter(self.rows(query)), None)
+        found = next(iter(self.database.rows(_BY_KEY[table], key=key)), None)
         if found is None or is_sound(*found):
             return None if found is None else str(found.record)
-        self.change(table.delete().where(table.c.key == key))
+        self.database.change(table.delete().where(table.c.key == key))
         return None
 
     def _scalar(self, query: sa.Select[Any]) -> str | None:
-        return next((str(record) for (record,) in self.rows(query)), None)
-
-    def rows(self, query: sa.Select[Any]) -> Sequence[Any]:
-        """Return what a query finds in the tables of `ablations.tables`."""
-
-        def found() -> Sequence[Any]:
-            with self._engine.connect() as connection:
-                return connection.execute(query).all()
-
-        with _storage_errors(self._url):
-            return again_where_cut(found)
-
-    def change(self, *statements: sa.Delete | sa.Update | sa.Insert) -> int:
-        """Carry out statements in one transaction; return how many rows the last one changed."""
-
-        def changed() -> int:
-            with self._engine.begin() as connection:
-                return [connection.execute(statement).rowcount for statement in statements][-1]
-
-        with _storage_errors(self._url):
-            return again_where_cut(changed)
-
-    def insert(self, table: sa.Table, **values: Any) -> bool:
-        """Insert a row unless its key exists: content keys make both rows the same; return whether it did not."""
-        try:
-            self.change(table.insert().values(**values))
-        except sa.exc.IntegrityError:
-            return False
-        return True
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # WAL survives a killed process and lets a notebook read while a study writes.
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-@contextmanager
-def _storage_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.IntegrityError:
-        raise
-    except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:  # ValueError: a port that is no number
-        cause = getattr(error, "orig", None) or error
-        raise StorageError(
-            f"the store {redacted(url)} cannot be used: {cause}; check the address and the file's permissions, "
-            "move a damaged file away, or name another with --store"
-        ) from error
+        return next((str(record) for (record,) in self.database.rows(query)), None)
 
 
 def _now() -> str:

@@ -6,7 +6,8 @@ nor how results are drawn.
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -18,7 +19,7 @@ from ablations.conditions import Value
 from ablations.design import BASELINE, SAMPLED, DesignPoint
 from ablations.errors import StudyMismatchError
 from ablations.evaluation import Evaluator, OnTurn, TurnKeys
-from ablations.optuna_storage import add_running, from_optuna, make_sampler, storage_errors
+from ablations.optuna_storage import add_running, from_optuna, make_sampler, report, storage_errors
 from ablations.pruning import Stop, query_blocks, stop
 from ablations.results import judged_turns
 from ablations.scoring import JudgedTurn, Summary, query_means, summarise
@@ -34,12 +35,11 @@ WATCH_SECONDS = 2.0
 
 @dataclass
 class Finished:
-    """A trial that has been told to Optuna; `scores` are by query, the mean of its turns."""
+    """A trial that has been told to Optuna, with its mean score."""
 
     trial: PlannedTrial
-    summary: Summary
+    mean: float | None
     state: str
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Study:
@@ -68,14 +68,18 @@ class Study:
         self._tracker = tracker
         self._claims = claims
         self._optuna = optuna_study
-        self._design = self._known_design()
-        self._asked: dict[int, optuna.trial.Trial] = {}
+        begun = optuna_study.get_trials(deepcopy=False)
+        self._design = self._known_design({trial.user_attrs.get("design", -1) for trial in begun})
         self.damaged = store.damaged(spec.name)
         """Finished trials of which the store lost answers, as on a failing disk, with the ids of their queries."""
         self.finished: list[Finished] = []
+        self.best: Finished | None = None
+        """The finished trial with the highest mean, replicates left out."""
+        self._scores: tuple[int, Mapping[str, float]] = (-1, {})
         self.running: dict[int, PlannedTrial] = {}
         self._interrupted: list[FrozenTrial] = []
-        self._others: set[int] = set()
+        self.elsewhere: set[int] = set()
+        """Trials that other workers evaluate."""
         self._points: list[int] = []
         self._waiting, self._begun, self._to_begin = 0, 0, 0
         self._handing_out = asyncio.Lock()
@@ -97,9 +101,8 @@ class Study:
                 self._look_up()
             await together(self._work() for _ in range(2 * self._spec.concurrency))
 
-    def _known_design(self) -> list[DesignPoint]:
+    def _known_design(self, indices: Collection[int]) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
-        indices = [trial.user_attrs.get("design", -1) for trial in self._optuna.get_trials(deepcopy=False)]
         return replace(self._spec, trials=max([self._spec.trials, *(index + 1 for index in indices)])).design
 
     @property
@@ -109,24 +112,36 @@ class Study:
             finished = {trial.number for trial in self._optuna.get_trials(deepcopy=False) if trial.state.is_finished()}
         return max(self._spec.total_trials - len(finished - set(self.damaged)), 0)
 
-    @property
-    def best(self) -> Finished | None:
-        """The finished trial with the highest mean, replicates left out."""
-        complete = [f for f in self.finished if f.state == "complete" and not f.trial.point.replicate]
-        return max(complete, key=lambda f: f.summary.mean or 0.0, default=None)
+    def _add(self, done: Finished) -> None:
+        self.finished.append(done)
+        if done.state == "complete" and not done.trial.point.replicate:
+            best = self.best
+            ahead = best is None or (done.mean or 0.0, -done.trial.number) > (best.mean or 0.0, -best.trial.number)
+            self.best = done if ahead else best
+
+    def _scores_of(self, done: Finished) -> Mapping[str, float]:
+        """Return a finished trial's scores by query, the mean of its turns."""
+        number = done.trial.number
+        if self._scores[0] != number:
+            turns = judged_turns(self._store, self._spec.name, self._spec.queries, [number])
+            self._scores = number, query_means(turns[number])
+        return self._scores[1]
 
     async def _mend(self) -> None:
         """Ask for the answers that finished trials lost; what their records say stays."""
         records, queries = self._store.trials(self._spec.name), self._spec.queries
         for trial in self._optuna.get_trials(deepcopy=False):
-            if trial.number in self.damaged and trial.state.is_finished() and self._claims.take(trial.number):
+            if trial.number in self.damaged and trial.state.is_finished():
+                if not self._claims.take(trial.number):  # another worker mends it
+                    del self.damaged[trial.number]
+                    continue
                 planned, known = self._restored(trial), self.damaged[trial.number]
                 some = [query for query in queries if query.id in known]
                 turns = await self._evaluator.evaluate(
                     planned.condition, some, planned.point.replicate, lambda turn, keys: None
                 )
                 state = str(records[trial.number]["state"])
-                self.finished.append(Finished(planned, summarise(turns), state, query_means(turns)))
+                self._add(Finished(planned, summarise(turns).mean, state))
                 del self.damaged[trial.number]
                 self._claims.give_back(trial.number)
 
@@ -145,7 +160,9 @@ class Study:
             while True:
                 async with self._claims.desk():
                     trial = self._hand_out()
-                if trial is not None or not self._others:
+                if trial is not None and self._claims.shared:
+                    await self._tracker.look_again()  # its former worker may have begun its page
+                if trial is not None or not self.elsewhere:
                     return trial
                 await asyncio.sleep(WATCH_SECONDS)
 
@@ -153,55 +170,61 @@ class Study:
         """Return an interrupted trial first, then new ones until the study has all of its trials."""
         if self._claims.shared:
             self._look_up()
+        taken = self._claims.taken()
         while self._interrupted:
             left = self._interrupted.pop(0)
-            if not self._claims.take(left.number):
+            if left.number in taken or not self._claims.take(left.number):
                 continue
             if self._optuna.get_trials(deepcopy=False)[left.number].state.is_finished():  # since it was looked up
                 self._claims.give_back(left.number)
                 continue
-            self._others.discard(left.number)
-            return self._planned(optuna.trial.Trial(self._optuna, left._trial_id))
+            self.elsewhere.discard(left.number)
+            return self._begun_by(optuna.trial.Trial(self._optuna, left._trial_id))
         if self._to_begin < 1:
             return None
         self._to_begin -= 1
         self._begun += 1
         trial = self._begin()
         self._claims.take(trial.number)
-        return self._planned(trial)
+        return trial
 
-    def _begin(self) -> optuna.trial.Trial:
+    def _begin(self) -> PlannedTrial:
         """Begin a trial that waits already, or else the next point of the design, or else what the sampler chooses."""
         if not self._waiting and self._points:
             index = self._points.pop(0)
-            return add_running(self._optuna, self._spec.space, self._spec.design[index].values, {"design": index})
+            values = dict(self._design[index].values)
+            number = add_running(self._optuna, self._spec.space, values, {"design": index})
+            return self._run_next(number, values, index)
         self._waiting = max(self._waiting - 1, 0)
         # Seeded by the trial: no two draw alike, whichever run or worker begins them.
         self._optuna.sampler = make_sampler(self._spec.sampler, self._spec.seed + self._begun)
-        return self._optuna.ask()
+        return self._begun_by(self._optuna.ask())
 
     def _look_up(self) -> None:
         """Find out what is interrupted, what is still to begin, and what other workers have finished meanwhile."""
         trials = self._optuna.get_trials(deepcopy=False)
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-        known = {trial.user_attrs.get("design") for trial in trials}
+        known = {trial.user_attrs.get("design", -1) for trial in trials}
+        if max(known, default=-1) >= len(self._design):  # another worker's run has more trials
+            self._design = self._known_design(known)
         self._points = [index for index in range(len(self._spec.design)) if index not in known]
         self._begun = len(trials) - self._waiting
         self._to_begin = self._spec.total_trials - self._begun
         running = (trial for trial in trials if trial.state == TrialState.RUNNING)
         self._interrupted = [trial for trial in running if trial.number not in self.running]
-        self._others = {trial.number for trial in self._interrupted} if self._claims.shared else set()
+        self.elsewhere = {trial.number for trial in self._interrupted} if self._claims.shared else set()
         if self._claims.shared:
             seen = {one.trial.number for one in self.finished} | set(self.damaged) | set(self.running)
             new = {trial.number for trial in trials if trial.state.is_finished()} - seen
             self._take_up({trial.number: trial for trial in trials}, new)
             self._evaluator.progress.skip(len(new) * self._spec.turns)
 
-    def _planned(self, trial: optuna.trial.Trial) -> PlannedTrial:
-        values = self._spec.space.suggest(trial)
-        self._asked[trial.number] = trial
-        planned = self._placed(trial.number, values, trial.user_attrs.get("design"))
-        self.running[trial.number] = planned
+    def _begun_by(self, trial: optuna.trial.Trial) -> PlannedTrial:
+        return self._run_next(trial.number, self._spec.space.suggest(trial), trial.user_attrs.get("design"))
+
+    def _run_next(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
+        planned = self._placed(number, values, index)
+        self.running[number] = planned
         return planned
 
     def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
@@ -246,9 +269,10 @@ class Study:
             self._store.add_results(self._spec.name, trial.number, found)
             self._store.add_trial(self._spec.name, trial.number, record)
             await self._log(trial.number, record, summary, turns)
-            self._tell(trial, summary, state, stopped)
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                self._tell(trial, summary, state, stopped)
             self._claims.give_back(trial.number)
-            self.finished.append(Finished(trial, summary, state, query_means(turns)))
+            self._add(Finished(trial, summary.mean, state))
         del self.running[trial.number]
 
     def _races(self, trial: PlannedTrial) -> bool:
@@ -266,7 +290,7 @@ class Study:
             seen += len(some)
             best = self.best
             if raced and best is not None:
-                stopped = stop(query_means(turns), seen, best.scores, best.trial.number, len(queries))
+                stopped = stop(query_means(turns), seen, self._scores_of(best), best.trial.number, len(queries))
                 if stopped is not None:
                     self._evaluator.progress.skip(sum(len(q.turns) for q in queries) - len(turns))
                     return self._in_order(turns), stopped
@@ -283,13 +307,13 @@ class Study:
 
     def _tell(self, trial: PlannedTrial, summary: Summary, state: str, stopped: Stop | None) -> None:
         if state == "complete":
-            self._optuna.tell(trial.number, summary.mean)
+            self._optuna.tell(trial.number, summary.mean, skip_if_finished=True)
         elif state == "stopped" and stopped is not None:
             # What it was heading for, not what it has: its queries may be easier than the others.
-            self._asked.pop(trial.number).report(stopped.estimate, stopped.after)
-            self._optuna.tell(trial.number, state=TrialState.PRUNED)
+            report(self._optuna, trial.number, stopped.estimate, stopped.after)
+            self._optuna.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            self._optuna.tell(trial.number, state=TrialState.FAIL)
+            self._optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def restore(self) -> int:
         """Take up what earlier runs finished, so that the best so far is known; return their number.
@@ -297,11 +321,12 @@ class Study:
         Raises:
             StudyMismatchError: Optuna and the store do not know the same trials.
         """
+        recorded = set(self._store.trials(self._spec.name))  # first: another worker may begin a trial now
         with storage_errors():
             frozen = {trial.number: trial for trial in self._optuna.get_trials(deepcopy=False)}
         told = {number for number, trial in frozen.items() if trial.state.is_finished()}
         # A trial in the store that Optuna still calls running was killed before it could be told.
-        known = told | (set(self._store.trials(self._spec.name)) - set(frozen))
+        known = told | (recorded - set(frozen))
         self._take_up(frozen, known - set(self.damaged))
         return len(self.finished)
 
@@ -309,19 +334,17 @@ class Study:
         """Add finished trials of another run or worker to this one's."""
         if not numbers:
             return
-        turns = judged_turns(self._store, self._spec.name, self._spec.queries, numbers)
-        records = self._store.trials(self._spec.name)
+        answered, records = self._store.answered(self._spec.name), self._store.trials(self._spec.name)
         for number in sorted(numbers):
             trial = self._restored(frozen[number]) if number in frozen else None
-            if trial is None or number not in records or number not in turns or not _same(trial, records[number]):
+            if trial is None or number not in records or number not in answered or not _same(trial, records[number]):
                 raise StudyMismatchError(
                     f"the store and Optuna's database do not hold the same trial {number} of the study "
                     f"{self._spec.name!r}: one of them was moved or replaced; put it back, make Optuna's anew from "
                     "the store with: python -m ablations rebuild, or use --fresh to start the study anew (stored "
                     "completions are reused)"
                 )
-            summary, state = summarise(turns[number]), str(records[number]["state"])
-            self.finished.append(Finished(trial, summary, state, query_means(turns[number])))
+            self._add(Finished(trial, records[number]["mean"], str(records[number]["state"])))
 
     async def complete_log(self) -> None:
         """Log the finished trials that MLflow lacks: it failed, was moved away, or a worker died before."""

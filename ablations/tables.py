@@ -39,7 +39,7 @@ RESULTS = sa.Table(
     METADATA,
     sa.Column("study", sa.String(255), primary_key=True),
     sa.Column("trial", sa.Integer, primary_key=True),
-    sa.Column("query_id", sa.String(255), primary_key=True),
+    sa.Column("query_id", sa.Text, primary_key=True),
     sa.Column("turn", sa.Integer, primary_key=True),
     sa.Column("judge", sa.String(64), primary_key=True),
     sa.Column("completion_key", sa.String(32), nullable=False),

@@ -68,8 +68,9 @@ def study_status(spec: StudySpec, study: Study, evaluation: EvaluationProgress) 
 
     def status() -> str:
         best = study.best
-        shown = f"best {best.summary.mean:.2f} ({moved(best.trial)})" if best else "no trial finished"
+        shown = f"best {best.mean or 0:.2f} ({moved(best.trial)})" if best else "no trial finished"
         running = ",".join(map(str, sorted(study.running))) or "-"
+        running += f"; other workers {len(study.elsewhere)}" if study.elsewhere else ""
         return f"trials {len(study.finished)}/{spec.total_trials} (running {running}) · {speed()} · {shown}"
 
     return total, status

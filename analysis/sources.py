@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ablations.errors import MissingStudyError
-from ablations.places import CONFIRMATION, Places
+from ablations.places import CONFIRMATION, STUDY_NAME, Places
 from analysis.frames import load_results
 
 RUN = "runs:/"
@@ -41,6 +41,8 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
 
 def open_confirmation(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:
     """Return the results of a study's confirmation, or None where it has none or is named by path or run."""
+    if not STUDY_NAME.fullmatch(named):
+        return None
     try:
         return open_results(f"{named}{CONFIRMATION}", mlruns)
     except MissingStudyError:

@@ -23,24 +23,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def worker(store: Store) -> Callable[[], Claims]:
-    return lambda: Claims(store, "s", shared=True)
+def worker(store: Store) -> Callable[..., Claims]:
+    return lambda **given: Claims(store, "s", shared=True, **given)
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the observers' clock on."""
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Moves the observers' clock on, while some of them watch."""
     passed = [0.0]
     now = time.monotonic
     monkeypatch.setattr(claims.time, "monotonic", lambda: now() + passed[0])
 
-    def move(seconds: float) -> None:
-        passed[0] += seconds
+    def move(seconds: float, *watching: Claims) -> None:
+        for _ in range(10):
+            passed[0] += seconds / 10
+            for one in watching:
+                one.taken()
 
     return move
 
 
-def test_a_trial_is_claimed_by_one_worker_until_that_gives_it_back(worker: Callable[[], Claims]) -> None:
+def test_a_trial_is_claimed_by_one_worker_until_that_gives_it_back(worker: Callable[..., Claims]) -> None:
     one, other = worker(), worker()
     assert one.take(3)
     assert one.take(3)
@@ -53,14 +56,17 @@ def test_a_trial_is_claimed_by_one_worker_until_that_gives_it_back(worker: Calla
 
 
 def test_a_claim_whose_heart_stands_still_for_a_minute_is_taken_over_by_one_of_those_who_watched(
-    worker: Callable[[], Claims], later: Callable[[float], None]
+    worker: Callable[..., Claims], later: Callable[..., None]
 ) -> None:
     dead, first, second = worker(), worker(), worker()
     assert dead.take(0)
     assert not first.take(0)
     assert not second.take(0)
-    later(claims.DEAD_SECONDS + 1)
-    assert not worker().take(0), "one that has only now begun to watch cannot know"
+    late = worker()
+    later(claims.DEAD_SECONDS - 1, first, second)
+    assert not late.take(0), "one that has only now begun to watch cannot know"
+    assert not first.take(0)
+    later(2, first, second)
     assert first.take(0)
     assert not second.take(0)
     assert not dead.holds(0)
@@ -68,8 +74,32 @@ def test_a_claim_whose_heart_stands_still_for_a_minute_is_taken_over_by_one_of_t
     assert first.holds(0)
 
 
+def test_nobody_counts_as_dead_for_a_time_in_which_nobody_could_look(
+    worker: Callable[..., Claims], later: Callable[..., None]
+) -> None:
+    silent, other = worker(), worker()
+    assert silent.take(0)
+    assert not other.take(0)
+    later(10 * claims.DEAD_SECONDS)
+    assert not other.take(0)
+    later(claims.DEAD_SECONDS - 1, other)
+    assert silent.holds(0)
+    later(2, other)
+    assert other.take(0)
+
+
+def test_the_claims_of_the_dead_are_deleted(
+    worker: Callable[..., Claims], later: Callable[..., None], store: Store
+) -> None:
+    assert all(worker().take(number) for number in (0, 7, BOOKS))
+    observer = worker()
+    later(claims.DEAD_SECONDS * 1.2, observer)
+    assert store.counts()["claims"] == 0
+    assert observer.alone
+
+
 def test_a_beating_heart_keeps_a_claim(
-    worker: Callable[[], Claims], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    worker: Callable[..., Claims], later: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
 
@@ -83,7 +113,7 @@ def test_a_beating_heart_keeps_a_claim(
                 while _beat(other) == before:
                     await asyncio.sleep(0.005)
                 assert not other.take(0)
-                later(claims.DEAD_SECONDS * 0.6)
+                later(claims.DEAD_SECONDS * 0.6, other)
             assert living.holds(0)
 
     asyncio.run(watch())
@@ -93,7 +123,7 @@ def _beat(observer: Claims) -> int:
     return observer._observe()[0][1]
 
 
-def test_a_worker_that_ends_leaves_no_claim(worker: Callable[[], Claims], store: Store) -> None:
+def test_a_worker_that_ends_leaves_no_claim(worker: Callable[..., Claims], store: Store) -> None:
     async def work() -> None:
         async with worker() as one:
             assert one.take(0)
@@ -104,7 +134,7 @@ def test_a_worker_that_ends_leaves_no_claim(worker: Callable[[], Claims], store:
     assert store.counts()["claims"] == 0
 
 
-def test_one_worker_at_a_time_is_at_the_desk(worker: Callable[[], Claims]) -> None:
+def test_one_worker_at_a_time_is_at_the_desk(worker: Callable[..., Claims]) -> None:
     at_desk: list[int] = []
     most = 0
 
@@ -126,15 +156,22 @@ def test_one_worker_at_a_time_is_at_the_desk(worker: Callable[[], Claims]) -> No
 
 
 def test_who_must_be_alone_is_refused_beside_a_living_worker_and_waits_for_a_dead_one(
-    worker: Callable[[], Claims], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    worker: Callable[..., Claims], later: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
 
     async def beside_a_living_one() -> None:
-        async with worker() as living, worker() as other:
-            assert not other.alone
+        async with worker() as living:
             with pytest.raises(StorageError, match=rf"is being run by another process, {living.worker}; wait for it"):
-                await other.be_alone()
+                async with worker(alone=True):
+                    pass
+        async with worker(alone=True) as first:
+            with pytest.raises(StorageError, match=rf"is being run by another process, {first.worker}; wait for it"):
+                async with worker():
+                    pass
+            first.let_in()
+            async with worker():
+                assert not first.alone
 
     async def beside_a_dead_one() -> None:
         assert worker().take(0)
@@ -146,7 +183,8 @@ def test_who_must_be_alone_is_refused_beside_a_living_worker_and_waits_for_a_dea
 
         with monkeypatch.context() as patch:
             patch.setattr(claims.asyncio, "sleep", sleep)
-            await worker().be_alone()
+            async with worker(alone=True) as only:
+                assert only.alone
         assert next(ticks) >= 4
 
     asyncio.run(beside_a_living_one())
@@ -155,8 +193,7 @@ def test_who_must_be_alone_is_refused_beside_a_living_worker_and_waits_for_a_dea
 
 def test_a_study_on_files_writes_no_claims(store: Store) -> None:
     async def work() -> None:
-        async with Claims(store, "s") as only:
-            await only.be_alone()
+        async with Claims(store, "s", alone=True) as only:
             async with only.desk():
                 assert only.take(0)
             assert only.holds(0)

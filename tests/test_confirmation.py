@@ -23,8 +23,7 @@ from ablations.design import ANCHOR, BASELINE, FILL, REPLICATE, SAMPLED, DesignP
 from ablations.errors import StudyMismatchError, UsageError
 from ablations.evaluation import request_seed
 from ablations.queries import choose_subset, load_queries
-from ablations.records import Completion, Judgment, Query, Score
-from ablations.scoring import JudgedTurn, summarise
+from ablations.records import Query
 from ablations.search_space import Values
 from ablations.spec import StudySpec
 from ablations.study import Finished
@@ -190,8 +189,7 @@ def finished(
     values: Values = {"temperature": temperature, "repetition_penalty": 1.0}
     replicate = int(role == REPLICATE)
     trial = PlannedTrial(number, spec.to_condition(values), DesignPoint(values, role, replicate), None)
-    turn = JudgedTurn(spec.queries[0], 1, Completion("a", 1, 1, "stop", 0), Judgment("fake", Score(mean)))
-    return Finished(trial, summarise([turn]), state)
+    return Finished(trial, mean, state)
 
 
 def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_earlier(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "conditions",
-        "records json_rows tasks clock looks tables databases",
+        "records json_rows tasks clock looks tables addresses databases",
         "servers search_space study_file models packaged embedding queries prompts demonstrations backends judges "
         "scoring store design places pruning environment",
         "evaluation lengths claims optuna_storage",

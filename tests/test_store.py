@@ -20,9 +20,10 @@ PROMPT = Prompt("q1", 1, "# Query:\nCapital?")
 QUERY = Query("q1", "stem", ("Capital?", "And Italy?"), ("Paris.", None))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'store.db'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    server = request.param == "postgresql"
+    return request.getfixturevalue("postgres").database() if server else f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture
@@ -193,9 +194,10 @@ def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path) -
         Store(f"sqlite:///{path}")
 
 
-def test_a_record_that_is_damaged_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
-    fill(store)
+def test_a_file_that_is_damaged_is_refused_with_what_to_do(tmp_path: Path) -> None:
     database = tmp_path / "store.db"
+    store = Store(f"sqlite:///{database}")
+    fill(store)
     damaged = bytes(database.read_bytes())
     store.close()
     database.write_bytes(damaged[:100] + b"\xff" * (len(damaged) - 100))
@@ -279,6 +281,14 @@ def test_a_trials_exact_prompts_are_known_by_query_and_turn(store: Store) -> Non
     assert store.prompts("s", 1) == {("q2", 2): "exactly this"}
 
 
+def test_a_trials_results_are_recorded_in_place_of_what_was_recorded(store: Store) -> None:
+    fill(store)
+    store.add_completion("c2", {}, replace(COMPLETION, text="another"))
+    store.add_results("s", 0, [ResultKeys("q1", 1, "reference", "c2", "j"), ResultKeys("q1", 2, "reference", "c", "j")])
+    assert [result.completion.text for result in store.results("s")] == ["another", COMPLETION.text]
+    assert store.answered("s") == {0}
+
+
 def test_studies_are_listed_with_their_ids(store: Store) -> None:
     ids = [store.add_study(name, {}) for name in ("one", "two")]
     assert store.studies() == dict(zip(("one", "two"), ids, strict=True))
@@ -286,7 +296,7 @@ def test_studies_are_listed_with_their_ids(store: Store) -> None:
 
 def spoil(store: Store, table: str, key: str) -> None:
     """Change a stored record behind the store's back, as a failing disk does."""
-    with store._engine.begin() as connection:
+    with store.database._engine.begin() as connection:
         changed = sa.text(f"UPDATE {table} SET record = replace(record, '6.5', '9.5') WHERE key = :key")
         assert connection.execute(changed, {"key": key}).rowcount == 1
 
@@ -307,7 +317,7 @@ def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -
 
 def test_a_lost_record_is_damage_too(store: Store) -> None:
     fill(store)
-    with store._engine.begin() as connection:
+    with store.database._engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM completions"))
     assert store.damaged("s") == {0: {"q1"}}
 
@@ -315,7 +325,7 @@ def test_a_lost_record_is_damage_too(store: Store) -> None:
 def test_a_store_of_an_older_version_has_no_checksums_and_is_read(url: str) -> None:
     store = Store(url)
     fill(store)
-    with store._engine.begin() as connection:
+    with store.database._engine.begin() as connection:
         for table in ("completions", "judgments"):
             connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN checksum"))
     store.close()
@@ -324,7 +334,7 @@ def test_a_store_of_an_older_version_has_no_checksums_and_is_read(url: str) -> N
     assert again.damaged("s") == {}
     again.add_completion("d", {}, COMPLETION)
     spoil_whole = sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'")
-    with again._engine.begin() as connection:
+    with again.database._engine.begin() as connection:
         connection.execute(spoil_whole)
     assert again.find_completion("d") is None
     again.close()

@@ -18,7 +18,8 @@ from ablations.evaluation import Evaluator
 from ablations.judges import NO_REPLY
 from ablations.optuna_storage import open_optuna_study
 from ablations.records import Completion, Judgment, Query, Score
-from ablations.results import results_frame
+from ablations.results import judged_turns, results_frame
+from ablations.scoring import summarise
 from ablations.spec import StudySpec, check_same_study
 from ablations.store import Store
 from ablations.study import Study
@@ -267,7 +268,7 @@ def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
 def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: StudySpec) -> None:
     study = world.run(replace(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
     assert [finished.state for finished in study.finished] == ["failed", "failed"]
-    assert study.finished[0].summary.unscored == {"no rating": 2}
+    assert summarise(judged_turns(world.store, "test", spec.queries)[0]).unscored == {"no rating": 2}
     assert study.best is None
     assert {trial.state.name for trial in world.optuna_trials()} == {"FAIL"}
 
@@ -329,7 +330,7 @@ def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: Wo
     spec = replace(spec, trials=6)
     world.run(spec, FakeBackend())
     before = results_frame(world.store, "test", spec.queries)
-    with world.store._engine.begin() as connection:
+    with world.store.database._engine.begin() as connection:
         (key,) = connection.execute(sa.text("SELECT completion_key FROM results WHERE trial = 3 LIMIT 1")).one()
         connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = :key"), {"key": key})
     users = set(world.store.damaged("test"))

@@ -12,12 +12,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ablations.confirmation import Confirmation, HeldBack
 from ablations.places import Places
 from ablations.store import Store
 from tests.fakes import make_queries
 from tests.servers import Postgres, mlflow_server
 from tests.test_rebuild import run, spec_of
-from tests.workers import Shared, begin, end, wait_for
+from tests.workers import DEAD, Shared, Work, begin, end, wait_for
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_four_workers_evaluate_every_trial_once_and_find_what_one_alone_finds(
     served: Shared, tmp_path: Path, empty_tracking: Path
 ) -> None:
     shared, spec = served, spec_of(tmp_path, queries=make_queries(6), concurrency=1)
-    assert end(begin(shared, spec, 4, seconds=0.05)) == [0] * 4
+    assert end(begin(shared, spec, Work(4, 0.05))) == [0] * 4
     counted = Counter(request for _, request in shared.requests)
     assert set(counted.values()) == {1}
     assert len({worker for worker, _ in shared.requests}) == 4
@@ -66,7 +67,7 @@ def test_four_workers_evaluate_every_trial_once_and_find_what_one_alone_finds(
 @pytest.mark.slow
 def test_killed_workers_trials_are_taken_over_and_no_other_trial_is_made_twice(shared: Shared, tmp_path: Path) -> None:
     spec = spec_of(tmp_path, queries=make_queries(6), concurrency=2)
-    processes = begin(shared, spec, 3, seconds=0.1)
+    processes = begin(shared, spec, Work(3, 0.1))
     victim = processes[0]
     wait_for(lambda: sum(worker == victim.pid for worker, _ in shared.requests) > 8)
     os.kill(victim.pid or 0, signal.SIGKILL)
@@ -83,9 +84,13 @@ def test_killed_workers_trials_are_taken_over_and_no_other_trial_is_made_twice(s
 
 
 @pytest.mark.slow
-def test_workers_of_a_search_know_each_others_scores_and_draw_differently(shared: Shared, tmp_path: Path) -> None:
+def test_workers_of_a_search_draw_differently_and_one_of_them_confirms_its_best_conditions(
+    shared: Shared, tmp_path: Path
+) -> None:
     spec = spec_of(tmp_path, queries=make_queries(6), mode="search", sampler="tpe", concurrency=1)
-    assert end(begin(shared, spec, 2, seconds=0.05)) == [0, 0]
+    confirmation = Confirmation(best=1, held_back=HeldBack(make_queries(9)[6:], ()))
+    assert end(begin(shared, spec, Work(2, 0.05, confirmation=confirmation))) == [0, 0]
+    assert sum(shared.exported(f"worker-{number}", "s.confirmation") for number in range(2)) == 1
     trials = shared.trials()
     assert len(trials) == spec.total_trials
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
@@ -96,15 +101,43 @@ def test_workers_of_a_search_know_each_others_scores_and_draw_differently(shared
 
 
 @pytest.mark.slow
-def test_a_database_that_is_away_for_some_seconds_is_waited_for(
+def test_books_that_a_killed_worker_left_open_are_closed_by_another_and_the_next_run_closes_them_again(
+    shared: Shared, tmp_path: Path
+) -> None:
+    spec = replace(spec_of(tmp_path, queries=make_queries(2)), trials=4)
+    processes = begin(shared, spec, Work(2, 0.02, closing_seconds=30.0))
+    closing = tmp_path / "closing"
+    wait_for(closing.exists)
+    os.kill(int(closing.read_text()), signal.SIGKILL)
+    assert sorted(end(processes), key=str) == [-signal.SIGKILL, 0]
+    assert {page.info.status for page in shared.pages()} == {"FINISHED"}
+    closing.unlink()
+    assert end(begin(shared, spec, Work(1, 0.02))) == [0]
+    assert "Baseline (" in (tmp_path / "worker-0.txt").read_text()
+    assert {page.info.status for page in shared.pages()} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_joins_with_more_trials_makes_them(shared: Shared, tmp_path: Path) -> None:
+    spec = replace(spec_of(tmp_path, queries=make_queries(2), concurrency=1), trials=4)
+    first = begin(shared, spec, Work(1, 0.3))
+    wait_for(lambda: len(shared.requests) > 2)
+    more = replace(spec, trials=8)
+    assert end(first + begin(shared, more, Work(1, 0.02), "late")) == [0, 0]
+    assert shared.table("late-0").get_column("trial").n_unique() == more.total_trials
+    assert set(Counter(request for _, request in shared.requests).values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_is_waited_for_and_nobody_counts_as_dead_meanwhile(
     shared: Shared, tmp_path: Path, postgres: Postgres
 ) -> None:
     spec = spec_of(tmp_path, queries=make_queries(6))
-    processes = begin(shared, spec, 1, seconds=0.1)
+    processes = begin(shared, spec, Work(2, 0.1))
     wait_for(lambda: len(shared.requests) > 20)
     with postgres.away():
-        time.sleep(3)
-        assert processes[0].is_alive()
-    assert end(processes) == [0]
+        time.sleep(DEAD + 2)
+        assert all(process.is_alive() for process in processes)
+    assert end(processes) == [0, 0]
     assert shared.table("worker-0").get_column("trial").n_unique() == spec.total_trials
     assert set(Counter(request for _, request in shared.requests).values()) == {1}

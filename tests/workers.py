@@ -16,8 +16,10 @@ import polars as pl
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from ablations import claims, study
+from ablations import claims, session, study
 from ablations.conditions import content_hash
+from ablations.confirm_session import ConfirmedSession
+from ablations.confirmation import Confirmation
 from ablations.places import Places
 from ablations.records import Completion, Prompt
 from ablations.session import Session
@@ -27,6 +29,7 @@ from analysis import figures, importance
 from tests.fakes import FakeBackend, FakeJudge
 
 WORKERS = multiprocessing.get_context("forkserver")
+BEAT, DEAD = 0.2, 4.0
 ROOM = 8
 """Requests that an engine answers at a time."""
 
@@ -70,7 +73,7 @@ class Shared:
 
     @property
     def seconds(self) -> float:
-        """From the first worker's loaded engine to the last request."""
+        """From the last worker's loaded engine to the last request that was begun."""
         return self.paid.stat().st_mtime - max(file.stat().st_mtime for file in self.folder.glob("started-*"))
 
     @property
@@ -96,30 +99,71 @@ class Shared:
     def table(self, worker: str, name: str = "s") -> pl.DataFrame:
         return pl.read_parquet(self.places(worker).results(name))
 
+    def exported(self, worker: str, name: str) -> bool:
+        return self.places(worker).results(name).exists()
+
     def pages(self) -> list[Any]:
         client = open_client(self.tracking)
         (experiment,) = (found for found in client.search_experiments() if found.name != "Default")
         return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
-def work(shared: Shared, spec: StudySpec, worker: str, workers: int, seconds: float) -> None:
+@dataclass(frozen=True)
+class Work:
+    """How workers go about a study.
+
+    Attributes:
+        workers: how many wait for each other before they begin.
+        seconds: that an answer takes.
+        confirmation: what is evaluated again at the end, or None.
+        closing_seconds: that the first worker to close the books waits before it does; its number is in `closing`.
+    """
+
+    workers: int
+    seconds: float
+    confirmation: Confirmation | None = None
+    closing_seconds: float = 0.0
+
+
+class SlowlyClosed(Session):
+    """A session that says that it closes its books, and waits."""
+
+    seconds = 0.0
+
+    async def _close_books(self, *given: Any) -> None:
+        closing = self.places.folder.parent / "closing"
+        if self.seconds and not closing.exists():
+            part = closing.with_suffix(".part")
+            part.write_text(str(os.getpid()))
+            part.replace(closing)
+            await asyncio.sleep(self.seconds)
+        await super()._close_books(*given)
+
+
+def work(shared: Shared, spec: StudySpec, worker: str, how: Work) -> None:
     """Run the study in a process of its own, with hearts that beat faster than users' do."""
     os.setpgid(0, 0)
-    claims.BEAT_SECONDS, claims.DEAD_SECONDS, study.WATCH_SECONDS = 0.2, 4.0, 0.2
+    claims.BEAT_SECONDS, claims.DEAD_SECONDS = BEAT, DEAD
+    study.WATCH_SECONDS = session.WATCH_SECONDS = BEAT
     importance.DRAWS, importance.FITS, figures._DRAWN = 4, 2, figures._DRAWN[:1]
+    SlowlyClosed.seconds = how.closing_seconds
+    backend = Paid(shared.paid, how.seconds, how.workers)
     shown = io.StringIO()
-    given = (spec, {}, Paid(shared.paid, seconds, workers), FakeJudge(), shared.places(worker))
+    given = (spec, {}, backend, FakeJudge(), shared.places(worker), Console(file=shown, width=200))
+    confirmed = how.confirmation and ConfirmedSession(*given, confirmation=how.confirmation)
     try:
-        asyncio.run(Session(*given, Console(file=shown, width=200)).run())
+        asyncio.run((confirmed or SlowlyClosed(*given)).run())
     finally:
         (shared.folder / f"{worker}.txt").write_text(shown.getvalue())
 
 
-def begin(shared: Shared, spec: StudySpec, workers: int, seconds: float) -> list[BaseProcess]:
-    WORKERS.set_forkserver_preload(["ablations.session", "analysis.findings", "mlflow", "tests.workers"])
+def begin(shared: Shared, spec: StudySpec, how: Work, called: str = "worker") -> list[BaseProcess]:
+    """Start the workers; their results are under their names, `worker-0` and so on."""
+    for started in shared.folder.glob("started-*"):
+        started.unlink()
+    WORKERS.set_forkserver_preload(["ablations.confirm_session", "analysis.findings", "mlflow", "tests.workers"])
     processes = [
-        WORKERS.Process(target=work, args=(shared, spec, f"worker-{number}", workers, seconds))
-        for number in range(workers)
+        WORKERS.Process(target=work, args=(shared, spec, f"{called}-{number}", how)) for number in range(how.workers)
     ]
     for process in processes:
         process.start()

@@ -9,10 +9,10 @@ from typing import Any
 
 import openai
 
+from ablations.addresses import redacted
 from ablations.backends.base import BackendIdentity
 from ablations.conditions import DecodingParams
 from ablations.errors import BackendError, UsageError
-from ablations.places import redacted
 from ablations.records import Completion, Prompt
 from ablations.servers import MalformedReplyError, api_key, explain, passes, retrying
 

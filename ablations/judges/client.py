@@ -12,11 +12,11 @@ from typing import Any
 import openai
 from aiolimiter import AsyncLimiter
 
+from ablations.addresses import redacted
 from ablations.conditions import content_hash
 from ablations.errors import JudgeError, UsageError
 from ablations.judges.base import NO_REPLY, REFUSED_REQUEST
 from ablations.judges.prices import TURN_TOKENS, Budget, estimated_tokens, tokens_at_most
-from ablations.places import redacted
 from ablations.records import PaidReply, Usage
 from ablations.servers import NO_KEY, MalformedReplyError, api_key, explain, passes, retrying, told_pause
 

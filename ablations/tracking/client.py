@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablations.addresses import redacted
 from ablations.errors import StorageError, UsageError
-from ablations.places import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -178,7 +178,7 @@ class Tracker:
     async def look_again(self) -> None:
         """Find out which trials have runs: other workers log too. A failure of MLflow's is forgotten, and met anew."""
         self._failure = None
-        await self._call(self._find_children)
+        await self._try(self._find_children)
 
     def knows(self, trial: int) -> bool:
         """Whether a child run of the trial exists and is whole."""

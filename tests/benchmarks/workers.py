@@ -13,7 +13,7 @@ from ablations.spec import StudySpec
 from ablations.study_file import find_study_file, read_study_file
 from ablations.tracking import open_client
 from tests.servers import Postgres
-from tests.workers import Shared, begin, end
+from tests.workers import Shared, Work, begin, end
 
 TRIALS, QUERIES, SECONDS = 32, 8, 0.05
 WORKERS = (1, 2, 4)
@@ -34,7 +34,7 @@ async def measure(folder: Path) -> dict[str, float]:
             shared = Shared(at, server.database(), server.database(), tracking)
             shared.paid.touch()
             spec = StudySpec("s", file, "ablation", "qmc", TRIALS, 3, 0, 2, queries)
-            if any(end(begin(shared, spec, workers, SECONDS))):
+            if any(end(begin(shared, spec, Work(workers, SECONDS)))):
                 raise RuntimeError(f"a worker failed; read {at}/worker-*.txt")
             figures[f"{workers} workers, s"] = shared.seconds
             figures[f"{workers} workers, times one's speed"] = figures["1 workers, s"] / shared.seconds

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from ablations import databases
 from ablations.errors import StorageError, TrackingError
-from ablations.results import write_results
+from ablations.results import aside_of, write_results
 from ablations.tracking import tracker
 from ablations.tracking.run_page import RunPage, log_page
 from tests.fakes import FakeBackend, make_queries
@@ -119,7 +119,7 @@ def test_where_the_disk_is_full_the_study_ends_with_3_and_goes_on_when_there_is_
 def fill_disk(results: Path) -> None:
     """Let what is written beside the results go where there is no room, until somebody makes some."""
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.with_suffix(".parquet.part").symlink_to("/dev/full")
+    aside_of(results).symlink_to("/dev/full")
 
 
 def test_results_that_the_disk_has_no_room_for_leave_the_old_ones_and_no_remnant(tmp_path: Path) -> None:
