@@ -103,7 +103,8 @@ class Study:
 
     def _known_design(self, indices: Collection[int]) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
-        return replace(self._spec, trials=max([self._spec.trials, *(index + 1 for index in indices)])).design
+        longest = max(indices, default=-1) + 1
+        return (self._spec if longest <= self._spec.trials else replace(self._spec, trials=longest)).design
 
     @property
     def remaining(self) -> int:

@@ -1,6 +1,6 @@
 """What more workers bring: the seconds of one study with one, two and four processes on PostgreSQL.
 
-Each worker's engine answers eight requests at a time, a twentieth of a second each, so that the time is waiting, claims
+Each worker's engine answers eight requests at a time, half a second each, so that the time is waiting, claims
 and databases, and not the two cores of a small machine. A study's time goes from the
 last worker's loaded engine to the last request.
 """
@@ -15,7 +15,7 @@ from ablations.tracking import open_client
 from tests.servers import Postgres
 from tests.workers import Shared, Work, begin, end
 
-TRIALS, QUERIES, SECONDS = 32, 8, 0.05
+TRIALS, QUERIES, SECONDS = 32, 8, 0.5
 WORKERS = (1, 2, 4)
 
 
