@@ -102,6 +102,10 @@ class Range:
             raise SearchSpaceError(
                 f"the range {self.low:g} to {self.high:g} is continuous and has no grid; give it a step, or choices"
             )
+        return self._grid
+
+    @cached_property
+    def _grid(self) -> tuple[Value, ...]:
         step = self.step or 1
         count = round((self.high - self.low) / step) + 1
         return tuple(self._typed(self.low + index * step) for index in range(count))

@@ -21,7 +21,7 @@ from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.study import Study
-from ablations.study_file import find_study_file, read_study_file
+from ablations.study_file import read_study_file
 from ablations.tables import COMPLETIONS
 from ablations.tracking import Tracker
 from tests.fakes import FakeBackend, FakeJudge
@@ -29,6 +29,25 @@ from tests.fakes import FakeBackend, FakeJudge
 QUERIES = 8
 SIZES, WITH_PAGES = (1_000, 10_000), 200
 ROWS = 1_000_000
+SPACE = """
+[study.baseline]
+temperature = 0.0
+top_p = 1.0
+repetition_penalty = 1.1
+[parameters.temperature]
+low = 0.0
+high = 2.0
+step = 0.01
+[parameters.top_p]
+low = 0.5
+high = 1.0
+step = 0.01
+requires = "temperature > 0"
+[parameters.repetition_penalty]
+low = 1.0
+high = 1.3
+step = 0.01
+"""
 LOOKED_UP = 5_000
 
 
@@ -92,7 +111,9 @@ def _memory() -> float:
 async def _study(folder: Path, trials: int, pages: type[Tracker]) -> tuple[float, float, int]:
     """Run a study, or resume it; return its seconds, MLflow's, and its requests."""
     queries = choose_subset(load_queries("instructions"), QUERIES, seed=0)
-    spec = StudySpec("bench", read_study_file(find_study_file("decoding")), "ablation", "qmc", trials, 3, 0, 8, queries)
+    space = folder / "space.toml"
+    space.write_text(SPACE)
+    spec = StudySpec("bench", read_study_file(space), "ablation", "qmc", trials, 3, 0, 8, queries)
     store = Store(f"sqlite:///{folder / 'store.db'}")
     tracker = pages(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
     await tracker.start("bench", "", {}, {})
@@ -111,6 +132,8 @@ async def _study(folder: Path, trials: int, pages: type[Tracker]) -> tuple[float
     seconds = time.perf_counter() - begun
     await tracker.finish("FINISHED")
     store.close()
+    if len(study.finished) != trials:
+        raise RuntimeError(f"{len(study.finished)} of {trials} trials were evaluated")
     return seconds, tracker.seconds - tracked, trials * spec.turns
 
 
