@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +23,18 @@ from ablations.records import Completion, Judgment, Prompt, Query, Score
 from ablations.reproduction import KeptTrial, Reproduction, reproduce
 from ablations.store import Store
 from ablations.tracking import open_client, trial_of_run
-from tests.fakes import FakeBackend, FakeJudge
+from tests.fakes import FakeBackend, FakeJudge, make_queries
 from tests.test_rebuild import places_of, run, spec_of
 
 TRIALS, TRIAL = 6, 5
+
+
+class OutOfOrder(FakeBackend):
+    """Answers in another order than it is asked."""
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        await asyncio.sleep(random.Random(repr((prompt.text, decoding, seed))).random() / 50)
+        return await super().generate(prompt, decoding, seed)
 
 
 class Done(NamedTuple):
@@ -179,3 +189,14 @@ def test_wrong_input_is_one_message(
     given = [] if "--mlruns" in arguments else ["--mlruns", str(done.folder)]
     assert main(["reproduce", *arguments, *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_file_at_any_concurrency(tmp_path: Path, empty_tracking: Path) -> None:
+    files = set()
+    for concurrency in (1, 3, 8):
+        folder = tmp_path / str(concurrency)
+        folder.mkdir()
+        shutil.copy(empty_tracking, folder / "mlflow.db")
+        run(spec_of(tmp_path, queries=make_queries(4), concurrency=concurrency), folder, OutOfOrder())
+        files.add(places_of(folder).results("s").read_bytes())
+    assert len(files) == 1  # byte for byte
