@@ -3,6 +3,7 @@
 Knows SQLAlchemy's engines, not what is kept in them.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    Retrying,
+    retry,
+    retry_if_exception_message,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+    wait_random,
+)
 
 from ablations.addresses import redacted
 from ablations.errors import StorageError
@@ -166,6 +175,18 @@ def _again_where_cut(work: Callable[[], _Result]) -> _Result:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # WAL survives a killed process and lets a notebook read while a study writes.
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _turn_to_wal(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+@retry(
+    retry=retry_if_exception_message(match="database is locked"),
+    stop=stop_after_delay(LOCKED_SECONDS),
+    wait=wait_random(0.01, 0.1),
+    reraise=True,
+)
+def _turn_to_wal(cursor: sqlite3.Cursor) -> None:
+    # SQLite does not wait for a lock here, and processes that open a new file at one moment meet.
+    if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        cursor.execute("PRAGMA journal_mode=WAL")

@@ -28,14 +28,14 @@ def open_optuna_study(name: str, storage_url: str) -> optuna.Study:
 def delete_optuna_study(name: str, storage_url: str) -> None:
     """Drop the Optuna study of this name if it exists."""
     with opening(storage_url) as storage:
-        if name in {study.study_name for study in storage.get_all_studies()}:
+        if name in _names(storage):
             optuna.delete_study(study_name=name, storage=storage)
 
 
 def carry_over(name: str, old_url: str, new_url: str) -> bool:
     """Copy a study from one of Optuna's databases to another; return whether it was there."""
     with opening(old_url) as old, opening(new_url) as new:
-        if name not in {study.study_name for study in old.get_all_studies()}:
+        if name not in _names(old):
             return False
         optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
     return True
@@ -44,7 +44,11 @@ def carry_over(name: str, old_url: str, new_url: str) -> bool:
 def known_studies(storage_url: str) -> set[str]:
     """Return the names of the studies in a database of Optuna's."""
     with opening(storage_url) as storage:
-        return {study.study_name for study in storage.get_all_studies()}
+        return _names(storage)
+
+
+def _names(storage: optuna.storages.RDBStorage) -> set[str]:
+    return {study.study_name for study in storage.get_all_studies()}
 
 
 @contextmanager

@@ -203,8 +203,7 @@ class Store:
         order = (RESULTS.c.trial, RESULTS.c.query_id, RESULTS.c.turn, RESULTS.c.judge)
         records = (COMPLETIONS.c.record, COMPLETIONS.c.checksum, JUDGMENTS.c.record, JUDGMENTS.c.checksum)
         query = sa.select(*order, *records).select_from(joined).where(RESULTS.c.study == study).order_by(*order)
-        few = only is not None and len(only) <= _AT_ONCE
-        if only is not None and few:
+        if only is not None and len(only) <= _AT_ONCE:
             query = query.where(RESULTS.c.trial.in_(only))
         for *place, completion, its_checksum, judgment, own_checksum in self.database.stream(query):
             if only is not None and place[0] not in only:

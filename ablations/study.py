@@ -160,14 +160,12 @@ class Study:
         async with self._handing_out:
             while True:
                 async with self._claims.desk():
-                    trial = self._hand_out()
-                if trial is not None and self._claims.shared:
-                    await self._tracker.look_again()  # its former worker may have begun its page
+                    trial = await self._hand_out()
                 if trial is not None or not self.elsewhere:
                     return trial
                 await asyncio.sleep(WATCH_SECONDS)
 
-    def _hand_out(self) -> PlannedTrial | None:
+    async def _hand_out(self) -> PlannedTrial | None:
         """Return an interrupted trial first, then new ones until the study has all of its trials."""
         if self._claims.shared:
             self._look_up()
@@ -180,6 +178,8 @@ class Study:
                 self._claims.give_back(left.number)
                 continue
             self.elsewhere.discard(left.number)
+            if self._claims.shared:
+                await self._tracker.look_again()  # its former worker may have begun its page
             return self._begun_by(optuna.trial.Trial(self._optuna, left._trial_id))
         if self._to_begin < 1:
             return None

@@ -1,6 +1,5 @@
 """Claims about the notebooks: they run on results of real runs, and say what to do where a study was not run."""
 
-import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +7,8 @@ from types import ModuleType
 import jupytext
 import nbformat
 import pytest
+
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
@@ -18,12 +19,7 @@ TOPICS += ["05_reading_completions"]
 
 @pytest.fixture(scope="module")
 def runner() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("execute_notebooks", ROOT / "notebooks" / "execute.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "notebooks" / "execute.py")
 
 
 def test_every_notebook_has_its_source_and_its_executed_copy() -> None:

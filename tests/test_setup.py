@@ -1,12 +1,13 @@
 """Claims about installing: what the constraints hold, and that they resolve."""
 
-import importlib.util
 import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,12 +20,7 @@ def test_constraints_are_exact_versions_without_addresses_or_options() -> None:
 
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / ".ci" / "audit.py")
 
 
 SOUND = {"name": "sound", "version": "1.0", "vulns": []}

@@ -251,6 +251,23 @@ def test_processes_that_open_a_new_store_and_write_the_same_keys_agree(url: str)
     assert set(texts[0]) <= set(names)
 
 
+def open_many_from_another_process(folder: Path, barrier: Any) -> None:
+    for number in range(100):
+        barrier.wait(timeout=60)
+        Store(f"sqlite:///{folder / f'{number}.db'}").close()
+
+
+def test_processes_that_open_new_files_at_the_same_moment_do_not_find_them_locked(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    openers = [context.Process(target=open_many_from_another_process, args=(tmp_path, barrier)) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join(timeout=90)
+    assert [opener.exitcode for opener in openers] == [0, 0, 0, 0]
+
+
 def test_vectors_are_found_by_key_and_the_first_one_stays(store: Store) -> None:
     store.add_vectors({"a": b"1", "b": b"2"})
     store.add_vectors({"b": b"other", "c": b"3"})
