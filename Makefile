@@ -56,9 +56,9 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile | $(BIN)/uv
 decoding: setup ## run the study of decoding parameters
 	$(BIN)/python ablations/run.py --study decoding $(ARGS)
 
-test: setup ## run all tests: the quick ones side by side, then those that load models
+test: setup ## run all tests: the quick ones, then those that load models
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE) $(ARGS)
 
 check: setup ## lint, format, types, known vulnerabilities and the quick tests
 	$(BIN)/ruff check .

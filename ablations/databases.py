@@ -69,7 +69,7 @@ class Database:
                 return connection.execute(query, parameters).all()
 
         with self._errors():
-            return _again_where_cut(found)
+            return again_where_cut(found)
 
     def stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Yield what a query finds, of which only a part is in memory."""
@@ -85,7 +85,7 @@ class Database:
                 return [connection.execute(statement).rowcount for statement in statements][-1]
 
         with self._errors():
-            return _again_where_cut(changed)
+            return again_where_cut(changed)
 
     def insert(self, table: sa.Table, *rows: Mapping[str, Any], replace: bool = False) -> bool:
         """Insert rows whose keys are not there, or replace those that are; return whether all were inserted."""
@@ -96,7 +96,7 @@ class Database:
                 return bool(sum(made) == len(rows))
 
         with self._errors():
-            return _again_where_cut(inserted)
+            return again_where_cut(inserted)
 
     def _insert(self, table: sa.Table, replace: bool) -> Any:
         if (table, replace) not in self._inserts:
@@ -162,12 +162,15 @@ def wait_where_lost(engine: sa.Engine) -> None:
         return connection
 
 
-def _again_where_cut(work: Callable[[], _Result]) -> _Result:
+def again_where_cut(work: Callable[[], _Result]) -> _Result:
     """Return what a transaction returns; one whose connection was lost within it is made a second time."""
     try:
         return work()
-    except DBAPIError as error:
-        if not error.connection_invalidated:
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, DBAPIError) and cause.connection_invalidated):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
             raise
         return work()
 

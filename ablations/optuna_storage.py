@@ -4,19 +4,54 @@ Knows neither the store nor how a study is run.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any
 
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Value, format_value
-from ablations.databases import engine_settings, wait_where_lost
+from ablations.databases import again_where_cut, engine_settings, wait_where_lost
 from ablations.errors import StorageError
 from ablations.search_space import Choices, SearchSpace
 
 _OPTUNA_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
+
+
+class _Storage(optuna.storages.RDBStorage):
+    """Asks a second time where a server went away in the middle of a request."""
+
+
+def _asked_again(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def asked(*given: Any, **named: Any) -> Any:
+        return again_where_cut(partial(method, *given, **named))
+
+    return asked
+
+
+# Not `create_new_trial`, which Optuna itself repeats.
+for _name in (
+    "_get_trials",
+    "get_all_studies",
+    "get_study_directions",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_system_attrs",
+    "get_study_user_attrs",
+    "get_trial",
+    "get_trial_id_from_study_id_trial_number",
+    "set_study_system_attr",
+    "set_study_user_attr",
+    "set_trial_intermediate_value",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_system_attr",
+    "set_trial_user_attr",
+):
+    setattr(_Storage, _name, _asked_again(getattr(optuna.storages.RDBStorage, _name)))
 
 
 def open_optuna_study(name: str, storage_url: str) -> optuna.Study:
@@ -56,7 +91,7 @@ def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
     """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        storage = optuna.storages.RDBStorage(storage_url, engine_kwargs=engine_settings(storage_url))
+        storage = _Storage(storage_url, engine_kwargs=engine_settings(storage_url))
         wait_where_lost(storage.engine)
         yield storage
     except _OPTUNA_ERRORS as error:

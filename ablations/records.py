@@ -62,7 +62,9 @@ class Query(Record):
             )
         if not all(isinstance(text, str) and text.strip() for text in self.turns):
             raise QueryError(f"query {self.id!r} has an empty turn; give every turn a text")
-        for text in (*self.turns, *(reference for reference in self.references if reference)):
+        if "\0" in self.id:
+            raise QueryError(f"the id {self.id!r} holds a NUL, which no database takes; mend it")
+        for text in (self.id, *self.turns, *(reference for reference in self.references if reference)):
             try:
                 text.encode()
             except UnicodeEncodeError as error:

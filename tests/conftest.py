@@ -15,6 +15,17 @@ from tests.servers import Postgres, vllm_server
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _take_a_core() -> None:
+    """Side by side, give each process of tests a core of its own: threads of two engines on one core wait in turns."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    cores = sorted(os.sched_getaffinity(0))
+    if worker and len(cores) > 1:
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+_take_a_core()  # before torch counts the cores
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real files of the field beside the project, or a skip where they are absent."""

@@ -161,6 +161,8 @@ def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path, separator
         ('{"query": "Hi?", "reference": 5}', "turns and references must be lists"),
         ('{"query": "Hi?", "reference": [5]}', "every reference must be a text or null"),
         ('{"query": "Hi?", "reference": ["a", "b"]}', "1 turns and 2 references"),
+        ('{"query": "Hi?", "id": "a\\u0000"}', "holds a NUL, which no database takes"),
+        ('{"query": "Hi?", "id": "\\ud800"}', "holds a lone surrogate"),
     ],
 )
 def test_a_broken_line_is_named_by_its_number(tmp_path: Path, line: str, message: str) -> None:

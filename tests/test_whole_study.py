@@ -20,7 +20,7 @@ from tests.servers import MODEL, free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
-TRIALS, QUERIES = 6, 3
+TRIALS, QUERIES = 6, 2
 
 
 def study_command(*more: str) -> list[str]:
@@ -60,7 +60,7 @@ def killed(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A study killed in the middle and run again: its folder, what was stored at the kill, the second output."""
     folder = tmp_path_factory.mktemp("killed")
     process = subprocess.Popen(command(server), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_completions(process, folder, 12)
+    wait_for_completions(process, folder, 8)
     process.send_signal(signal.SIGKILL)
     process.wait()
     stored = count(folder, "completions")

@@ -146,7 +146,7 @@ def test_top_p_and_penalties_of_the_toolkit_change_no_token_of_vllms(
     if not engine._cpu_sampler:
         pytest.skip("it is vLLM's CPU build that gets them")
     requests = [
-        (Prompt(f"{number}-{query.id}", 1, render_prompt(query, build_parts()).text), settings(max_tokens=56, **kind))
+        (Prompt(f"{number}-{query.id}", 1, render_prompt(query, build_parts()).text), settings(max_tokens=46, **kind))
         for number, kind in enumerate(KINDS)
         for query in load_queries("instructions")[:6]
     ]

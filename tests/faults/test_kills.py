@@ -18,7 +18,8 @@ from tests.faults.studies import table
 from tests.test_rebuild import pages, run, spec_of
 
 FORK = multiprocessing.get_context("forkserver")
-KILLS, SECONDS = 20, 5.0
+KILLS, SECONDS = 20, 4.0
+QUERIES = make_queries(16)
 
 
 class CountedBackend(FakeBackend):
@@ -37,7 +38,7 @@ class CountedBackend(FakeBackend):
 def interrupted(folder: Path, files: Path, paid: Path) -> None:
     """Run the study in a process of its own."""
     os.setpgid(0, 0)
-    run(spec_of(files, queries=make_queries(8)), folder, CountedBackend(paid))
+    run(spec_of(files, queries=QUERIES), folder, CountedBackend(paid))
 
 
 @pytest.mark.slow
@@ -47,7 +48,7 @@ def test_kill_9_at_random_moments_changes_nothing_and_pays_for_no_more_than_was_
     FORK.set_forkserver_preload(["ablations.session", "analysis.findings", "mlflow", "tests.faults.test_kills"])
     undisturbed, paid = tmp_path / "undisturbed", tmp_path / "paid"
     shutil.copytree(folder, undisturbed)
-    spec = spec_of(tmp_path, queries=make_queries(8))
+    spec = spec_of(tmp_path, queries=QUERIES)
     run(spec, undisturbed)
     generator, kills = random.Random(0), 0
     paid.touch()
@@ -55,9 +56,10 @@ def test_kill_9_at_random_moments_changes_nothing_and_pays_for_no_more_than_was_
         process = FORK.Process(target=interrupted, args=(folder, tmp_path, paid))
         process.start()
         before, wanted, begun = paid.stat().st_size, generator.randint(1, 6), time.monotonic()
+        patience = generator.uniform(1.0, SECONDS)  # where all is answered, and it closes its books
         while kills < KILLS and process.is_alive() and _lines(paid, before) < wanted:
             time.sleep(0.002)
-            if time.monotonic() - begun > SECONDS:  # all is answered, and it closes its books
+            if time.monotonic() - begun > patience:
                 break
         if kills < KILLS and process.is_alive():
             time.sleep(generator.random() * 0.2)
