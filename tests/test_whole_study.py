@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,18 @@ def figure(pattern: str, output: str) -> int:
     return int(found.group(1))
 
 
+def completions(folder: Path) -> int:
+    """How many there are, also while the store is being made."""
+    if not (folder / "results" / "store.db").exists():
+        return 0
+    with suppress(sqlite3.OperationalError):
+        return count(folder, "completions")
+    return 0
+
+
 def wait_for_completions(process: subprocess.Popen[Any], folder: Path, least: int) -> None:
     deadline = time.monotonic() + 300
-    while not (folder / "results" / "store.db").exists() or count(folder, "completions") < least:
+    while completions(folder) < least:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)

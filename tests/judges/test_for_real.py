@@ -62,13 +62,13 @@ def test_aspects_follow_a_json_schema(server: str) -> None:
 
 def test_a_poor_judge_takes_a_study_to_its_end_and_nothing_is_made_up(server: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "decoding", "--base-url", server]
-    command += ["--trials", "3", "--limit", "2", "--mlruns", "results", "--judge", "rubric"]
+    command += ["--trials", "2", "--limit", "2", "--mlruns", "results", "--judge", "rubric"]
     command += ["--judge-model", SERVED, "--judge-base-url", server, "--judge-max-tokens", "24"]
     command += ["--judge-prompts", str(short_prompts(tmp_path))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     frame = pl.read_parquet(tmp_path / "results" / "results" / "decoding" / "results.parquet")
-    assert frame.height == 3 * 2 * 2
+    assert frame.height == 2 * 2 * 2
     assert (frame["score"].is_null() == frame["unscored"].is_not_null()).all()
     assert frame["score"].drop_nulls().is_between(1, 10).all()
     assert (frame["judge_calls"] >= 1).all()
