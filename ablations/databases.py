@@ -30,6 +30,8 @@ WAIT_SECONDS = 120.0
 LOCKED_SECONDS = 60.0
 """How long a file that another process has locked is waited for."""
 _AT_ONCE = 500
+_MAKING_TABLES = 0x61626C6174
+"""The number of PostgreSQL's lock that is held meanwhile: any, but the same for all."""
 
 _Result = TypeVar("_Result")
 
@@ -51,7 +53,8 @@ class Database:
             self._engine = sa.create_engine(url, **engine_settings(url))
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            make_tables(self._engine)
+            with making_tables(url):
+                make_tables(self._engine)
             wait_where_lost(self._engine)
         self._dialect: Any = sqlite if self._engine.dialect.name == "sqlite" else postgresql
         # Built once: SQLAlchemy takes longer to make a statement than SQLite to carry it out.
@@ -136,6 +139,21 @@ def is_server(url: str) -> bool:
 def engine_settings(url: str) -> dict[str, Any]:
     """Return SQLAlchemy's settings: a server's connections are tried before use, a locked file is waited for."""
     return {"pool_pre_ping": True} if is_server(url) else {"connect_args": {"timeout": LOCKED_SECONDS}}
+
+
+@contextmanager
+def making_tables(url: str) -> Iterator[None]:
+    """Let one process at a time make the tables of a server; the others wait until they are there."""
+    if not is_server(url):
+        yield
+        return
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(_MAKING_TABLES)))
+            yield
+    finally:
+        engine.dispose()  # which gives the lock back
 
 
 def wait_where_lost(engine: sa.Engine) -> None:

@@ -13,7 +13,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.conditions import Value, format_value
-from ablations.databases import again_where_cut, engine_settings, wait_where_lost
+from ablations.databases import again_where_cut, engine_settings, making_tables, wait_where_lost
 from ablations.errors import StorageError
 from ablations.search_space import Choices, SearchSpace
 
@@ -91,7 +91,8 @@ def opening(storage_url: str) -> Iterator[optuna.storages.RDBStorage]:
     """Open Optuna's storage; whatever it or its first use raises becomes a `StorageError`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        storage = _Storage(storage_url, engine_kwargs=engine_settings(storage_url))
+        with making_tables(storage_url):
+            storage = _Storage(storage_url, engine_kwargs=engine_settings(storage_url))
         wait_where_lost(storage.engine)
         yield storage
     except _OPTUNA_ERRORS as error:

@@ -6,7 +6,7 @@ Knows SQL, not what the rows mean.
 import hashlib
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import OperationalError
 
 METADATA = sa.MetaData()
 COMPLETIONS = sa.Table(
@@ -97,16 +97,13 @@ AUDITS = sa.Table(
 
 def make_tables(engine: sa.Engine) -> None:
     """Make the tables that a database lacks, and in those of an older version the columns."""
-    try:
-        _create_tables(engine)
-    except (IntegrityError, ProgrammingError):  # PostgreSQL, where another process makes them at the same moment
-        _create_tables(engine)
+    _create_tables(engine)
     for table in (COMPLETIONS, JUDGMENTS):
         if not _has_checksum(engine, table):
             try:
                 with engine.begin() as connection:
                     connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN checksum VARCHAR(16)"))
-            except (OperationalError, ProgrammingError):
+            except OperationalError:
                 if not _has_checksum(engine, table):  # else another process was faster
                     raise
 

@@ -1,5 +1,6 @@
-"""Claims about Optuna's storage on a server that goes away in the middle of a request."""
+"""Claims about Optuna's storage on a server: opened by several at once, and gone in the middle of a request."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,3 +61,21 @@ def test_a_trial_whose_beginning_is_cut_is_begun_once(cut_off: CutOff) -> None:
     assert add_running(cut_off.study, SPACE, {"temperature": 0.7}, {}) == 1
     assert cut_off.cuts == 1
     assert len(cut_off.study.trials) == 2
+
+
+def test_those_that_open_an_empty_database_at_the_same_moment_all_do(postgres: Postgres) -> None:
+    for _ in range(5):
+        address, together, opened = postgres.database(), threading.Barrier(3), list[str]()
+
+        def work(address: str = address, together: threading.Barrier = together, opened: list[str] = opened) -> None:
+            together.wait(timeout=60)
+            with opening(address) as storage:
+                opened.append(storage.get_current_version())
+                storage.engine.dispose()
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert len(opened) == 3
