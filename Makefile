@@ -48,7 +48,7 @@ $(BIN)/uv:
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile | $(BIN)/uv
-	@echo "installing for $(ACCELERATOR) into $(VENV)"
+	@echo "installing for $(ACCELERATOR) into $(VENV): some minutes, about 5 GB on the CPU"
 	@$(install) || { test $(ACCELERATOR) = cpu && \
 		echo "trying again with PyTorch's own index of CPU builds" && $(install) --torch-backend cpu; }
 	@rm -f $(VENV)/.installed-* && touch $@

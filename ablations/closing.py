@@ -70,11 +70,11 @@ def _show_effects(console: Console, effects: pl.DataFrame) -> None:
             escape(row["around"]) or "the baseline",
             f"[bold]{change}[/bold]" if clear else change,
             _interval(row),
-            "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}",
+            "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}{'*' * clear}",
             f"{row['wins']}/{row['draws']}/{row['losses']}",
         )
     console.print(table)
-    console.print(f"p is corrected for the {len(effects)} effects together; bold: below {ALPHA:g}")
+    console.print(f"p is corrected for the {len(effects)} effects together; *: below {ALPHA:g}")
 
 
 def _show_gaps(console: Console, frames: Mapping[str, pl.DataFrame]) -> None:

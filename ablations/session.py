@@ -210,7 +210,7 @@ class Session:
             return
         begun = time.monotonic()
         log = self.places.engine_log(self.spec.confirms or self.spec.name)  # the backend was made for the study
-        self.console.print(f"starting the {self.backend.name} backend; its log is {log}")
+        self.console.print(f"starting the {self.backend.name} backend, which may take minutes; its log is {log}")
         # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
         await self.judge.start()
         await self.backend.start()
@@ -236,7 +236,7 @@ class Session:
         self.console.print(
             f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
             f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
-            f"{done.judged} judgments; logging to MLflow took {tracked:.1f} s beside it"
+            f"{done.judged} judgments (equal answers are judged once); logging to MLflow took {tracked:.1f} s beside it"
         )
         cache = self.backend.prefix_cache
         if cache is not None and cache.hit_rate is not None:
