@@ -4,10 +4,11 @@ Knows neither Optuna nor engines. The order is: the baseline, A/A replicates, on
 settings that fill the space; a smaller number of trials is always the beginning of a larger one.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, count, islice, pairwise
 
 from ablations.conditions import Condition, Value
 from ablations.search_space import Parameter, SearchSpace, Values
@@ -27,7 +28,7 @@ each added to the bare prompt; every combination; points that fill the space alo
 BARE_DESIGNS = ("leave-one-out", "add-one-in")
 """Designs between the baseline and the bare prompt."""
 
-_FILL_ATTEMPTS = 1_000
+_FILL_ATTEMPTS = 1_024
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
         yield from filter(plan.possible, settings)
     elif plan.sampler == "random":
         generator = random.Random(plan.seed)
-        for _ in range(_FILL_ATTEMPTS):
+        for _ in range(_attempts(plan)):
             yield plan.space.at_quantiles({name: generator.random() for name in plan.space.names})
     elif plan.sampler == "qmc":
         # Imported here: scipy.stats takes seconds, which a refused command should not cost.
@@ -217,5 +218,13 @@ def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
 
         # Scrambled Sobol points (Owen 1998) cover every projection evenly, whatever number is used.
         sequence = qmc.Sobol(d=len(plan.space.names), scramble=True, rng=plan.seed)
-        for point in sequence.random_base2(m=10):
+        blocks = (sequence.random_base2(max(sequence.num_generated.bit_length() - 1, 10)) for _ in count())
+        for point in islice(chain.from_iterable(blocks), _attempts(plan)):
             yield plan.space.at_quantiles(dict(zip(plan.space.names, map(float, point), strict=True)))
+
+
+def _attempts(plan: DesignPlan) -> int:
+    """How many points are drawn at most: in a small space most of them repeat others."""
+    domains = [parameter.domain for parameter in plan.space.parameters]
+    settings = math.inf if any(one.continuous for one in domains) else math.prod(len(one.values()) for one in domains)
+    return max(_FILL_ATTEMPTS, 16 * int(min(plan.trials, settings)))

@@ -121,6 +121,15 @@ def test_every_reference_is_evaluated_before_what_is_compared_with_it(plan: Desi
         evaluated.append(point.values)
 
 
+@pytest.mark.parametrize("sampler", ["qmc", "random"])
+def test_a_long_study_gets_all_of_its_trials_where_the_space_has_them(sampler: str) -> None:
+    ranges = [Parameter(name, Range(0.0, 2.0)) for name in ("presence_penalty", "frequency_penalty")]
+    plan = make_plan(*ranges, sampler=sampler, trials=3_000)
+    points = make_design(plan)
+    assert len(set(keys(plan, points))) == len(points) == 3_000
+    assert make_design(make_plan(*ranges, sampler=sampler, trials=1_000)) == points[:1_000]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("baseline", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_a_shorter_design_is_the_beginning_of_a_longer_one(sampler: str, baseline: Values) -> None:
