@@ -26,6 +26,7 @@ from tests.test_rebuild import places_of, run, spec_of
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = ["../../../outside", "/tmp/outside", "..", f"a|`b`\n# {SCRIPT}", "\\..\\outside", "x" * 300]
+NUL = "nul\x00category"
 NAMES = ["../outside", "/outside", "..", ".hidden", "a/b", "a\\b", "a\x00b", "", "a\n"]
 
 
@@ -46,6 +47,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     queries = tuple(
         Query(id=bad, category=f"{bad}\n# {SCRIPT}", turns=texts, references=(SCRIPT, None)) for bad in HOSTILE
     )
+    queries += (Query(id="category with a NUL", category=NUL, turns=texts, references=(SCRIPT, None)),)
     run(replace(spec_of(folder, queries=queries), trials=4), folder / "mlruns", HostileBackend())
     report_study("s", places_of(folder / "mlruns"), None)
     return folder

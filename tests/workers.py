@@ -43,16 +43,24 @@ class Paid(FakeBackend):
         self._path = path
         self._seconds = seconds
         self._workers = workers
+        self._all_asked = False
 
     async def start(self) -> None:
         """Wait until all workers have loaded their engines."""
-        self._path.with_name(f"started-{os.getpid()}").touch()
-        while len(list(self._path.parent.glob("started-*"))) < self._workers:
+        await self._all("started")
+
+    async def _all(self, step: str) -> None:
+        """Wait until all workers have come to this step."""
+        self._path.with_name(f"{step}-{os.getpid()}").touch()
+        while len(list(self._path.parent.glob(f"{step}-*"))) < self._workers:
             await asyncio.sleep(0.01)
 
     async def generate(self, prompt: Prompt, decoding: Any, seed: int) -> Completion:
         with self._path.open("a") as file:
             file.write(f"{os.getpid()} {content_hash([prompt.text, asdict(decoding), seed])}\n")
+        if not self._all_asked:  # no worker takes all trials before a slow one has come for its first
+            await self._all("asked")
+            self._all_asked = True
         async with self._room:
             await asyncio.sleep(self._seconds)
             return await super().generate(prompt, decoding, seed)
@@ -159,8 +167,9 @@ def work(shared: Shared, spec: StudySpec, worker: str, how: Work) -> None:
 
 def begin(shared: Shared, spec: StudySpec, how: Work, called: str = "worker") -> list[BaseProcess]:
     """Start the workers; their results are under their names, `worker-0` and so on."""
-    for started in shared.folder.glob("started-*"):
-        started.unlink()
+    for step in ("started", "asked"):
+        for mark in shared.folder.glob(f"{step}-*"):
+            mark.unlink()
     WORKERS.set_forkserver_preload(["ablations.confirm_session", "analysis.findings", "mlflow", "tests.workers"])
     processes = [
         WORKERS.Process(target=work, args=(shared, spec, f"{called}-{number}", how)) for number in range(how.workers)

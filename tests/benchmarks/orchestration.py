@@ -1,7 +1,8 @@
 """What a study costs beside the model: per trial, per request, to resume, and in memory; and the store by itself.
 
-The backend and the judge answer at once, so that all the time is the toolkit's, Optuna's and the store's. MLflow's is
-measured apart, in a smaller study: in a real one it is spent beside the engine, in a thread of its own.
+The backend and the judge answer at once, so that all the time is the toolkit's, Optuna's and the store's. Two studies
+that differ in their queries alone tell what a request takes and what a trial takes beside its requests. MLflow's part
+is measured apart, in a smaller study: in a real one it is spent beside the engine, in a thread of its own.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from ablations.tables import COMPLETIONS
 from ablations.tracking import Tracker
 from tests.fakes import FakeBackend, FakeJudge
 
-QUERIES = 8
+QUERIES, FEW_QUERIES = 8, 2
 SIZES, WITH_PAGES = (1_000, 10_000), 200
 ROWS = 1_000_000
 SPACE = """
@@ -96,6 +97,7 @@ async def measure(folder: Path) -> dict[str, float]:
             f"{trials:,} trials: most memory, MiB": memory,
             f"{trials:,} trials: most memory with the resumption, MiB": _memory(),
         }
+    figures |= await _parts(folder, figures)
     seconds, tracked, _ = await _study(folder, WITH_PAGES, Tracker)
     figures |= {
         f"{WITH_PAGES} trials with MLflow: ms a trial": 1_000 * seconds / WITH_PAGES,
@@ -104,13 +106,25 @@ async def measure(folder: Path) -> dict[str, float]:
     return figures | await asyncio.to_thread(_store_speed, folder)
 
 
+async def _parts(folder: Path, measured: dict[str, float]) -> dict[str, float]:
+    """Return what a request takes, and a trial beside its requests, from a second study with fewer queries."""
+    trials, own = SIZES[0], folder / "few"
+    own.mkdir()
+    seconds, _, requests = await _study(own, trials, NoPages, FEW_QUERIES)
+    few, each = 1_000 * seconds / trials, requests / trials
+    whole = measured[f"{trials:,} trials: ms a trial"]
+    more = whole / measured[f"{trials:,} trials: ms a request"]
+    request = (whole - few) / (more - each)
+    return {"of these a request, ms": request, "and a trial beside its requests, ms": few - each * request}
+
+
 def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def _study(folder: Path, trials: int, pages: type[Tracker]) -> tuple[float, float, int]:
+async def _study(folder: Path, trials: int, pages: type[Tracker], limit: int = QUERIES) -> tuple[float, float, int]:
     """Run a study, or resume it; return its seconds, MLflow's, and its requests."""
-    queries = choose_subset(load_queries("instructions"), QUERIES, seed=0)
+    queries = choose_subset(load_queries("instructions"), limit, seed=0)
     space = folder / "space.toml"
     space.write_text(SPACE)
     spec = StudySpec("bench", read_study_file(space), "ablation", "qmc", trials, 3, 0, 8, queries)
