@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -25,6 +25,7 @@ from ablations.flags import (
     judge_settings,
     options_in_force,
     pool_settings,
+    tuning_options,
     with_search,
 )
 from ablations.judges import Judge, make_judge
@@ -40,6 +41,9 @@ from ablations.search_space import Choices, Range, SearchSpace
 from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.study_file import StudyFile
+
+if TYPE_CHECKING:
+    from ablations.backends.vllm_engine import VllmBackend
 
 GREEDY_STUDY = "greedy-search"
 
@@ -110,6 +114,8 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
     chosen_by = queries_that_chose(greedy or flags.prompt_file)
     notes += flattered(chosen_by, queries)
     settings = pool_settings(flags, file, greedy)
+    if options["mode"] == "icl-vs-ift":
+        settings = replace(settings, name=tuning_options(flags, file, {}).pools[0], whole=True)
     leaves_out = file.pool.get("fit") == "leave-out"
     asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
     async with AsyncExitStack() as opened:
@@ -340,7 +346,7 @@ async def server_backend(model: str | None, base_urls: Sequence[str], console: C
     return servers[0] if len(servers) == 1 else ServerPool(servers, list(map(redacted, base_urls)), console.print)
 
 
-def engine_backend(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> Backend:
+def engine_backend(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> "VllmBackend":
     """Return vLLM's engine in this process, not started, with settings that it takes."""
     from ablations.backends.vllm_engine import VllmBackend
     from ablations.backends.vllm_settings import check_settings

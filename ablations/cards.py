@@ -16,6 +16,7 @@ from ablations.judges.prices import Price
 from ablations.records import Query
 from ablations.search_space import SearchSpace, typed_value
 from ablations.spec import StudySpec
+from ablations.study_file import FIXED_MODES
 from ablations.tracking import DataInput
 
 CARD_NOTE = "card"
@@ -55,9 +56,22 @@ class StudyCard:
 
     @classmethod
     def of(
-        cls, spec: StudySpec, options: Mapping[str, Any], identity: Mapping[str, Any], price: Price | None
+        cls,
+        spec: StudySpec,
+        options: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        price: Price | None,
+        trials: int | None = None,
     ) -> "StudyCard":
-        """Return the card of a study; `options` are those in force, `identity` is the spec's."""
+        """Return the card of a study.
+
+        Args:
+            spec: of the study.
+            options: those in force.
+            identity: the spec's.
+            price: of the judge's model, or None.
+            trials: how many it has when it is done, where its design does not say so.
+        """
         parameters = {
             **options,
             "model": identity["model"],
@@ -68,13 +82,16 @@ class StudyCard:
         }
         files = {SPACE_FILE: spec.file.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
         inputs = [query_input(options, identity, spec.queries)]
-        if spec.prepared is not None:
-            pool = spec.prepared.chooser.pool
-            parameters |= {"pool": pool.name, "allow_overlap": spec.prepared.allowed}
-            files[POOL_FILE] = "".join(f"{note}\n" for note in spec.prepared.notes) or "nothing was left out\n"
+        pools = [one.chooser.pool for one in spec.pools]
+        if pools:
+            allowed = any(one.allowed for one in spec.pools)
+            parameters |= {"pool": ", ".join(pool.name for pool in pools), "allow_overlap": allowed}
+            notes = [note for one in spec.pools for note in one.notes]
+            files[POOL_FILE] = "".join(f"{note}\n" for note in notes) or "nothing was left out\n"
+        for pool in pools:
             columns, profile = {"query": "string", "answer": "string"}, {"rows": len(pool.demonstrations)}
             inputs.append(DataInput(_file_name(pool.name), pool.identity, "demonstrations", columns, profile))
-        searches = spec.mode == "greedy-search"
+        varies = spec.mode not in FIXED_MODES
         return cls(
             experiment=spec.file.name,
             about=str(spec.file.options.get("description", "")),
@@ -84,9 +101,9 @@ class StudyCard:
             queries=spec.queries,
             inputs=tuple(inputs),
             price=price,
-            space=None if searches else spec.space,
-            design=() if searches else tuple(point.values for point in spec.design),
-            trials=None if searches else spec.total_trials,
+            space=spec.space if varies else None,
+            design=tuple(point.values for point in spec.design) if varies else (),
+            trials=spec.total_trials if varies else trials,
         )
 
     def to_dict(self) -> dict[str, Any]:

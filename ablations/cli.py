@@ -141,6 +141,22 @@ def _add_run(commands: Any) -> None:
     walk.add_argument("--fresh", action="store_true", help="start the study anew; stored completions are reused")
     walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
     walk.add_argument("--quiet", action="store_true", help="print errors only")
+    tuning = run.add_argument_group("learning in context against fine-tuning (the study icl-vs-ift)")
+    tuning.add_argument("--tuning", metavar="HOW", help="lora (adapters), or full (all weights)")
+    tuning.add_argument("--sizes", metavar="N,N,…", help="numbers of examples, for prompts and for training")
+    tuning.add_argument("--draws", type=int, metavar="N", help="seeded draws of each size")
+    tuning.add_argument("--pools", metavar="A,B,…", help="pools of examples, each as --pool takes one")
+    tuning.add_argument("--aligned", metavar="MODEL", help="the aligned model to compare with, or none")
+    tuning.add_argument(
+        "--decoding-from",
+        action="append",
+        default=[],
+        metavar="[icl=|ift=]STUDY",
+        help="decode as the best condition of an earlier study: its name, or runs:/ID; for both ways, or for one",
+    )
+    tuning.add_argument(
+        "--tune-learning-rate", action="store_true", help="look for the learning rate on held-out examples"
+    )
     after = run.add_argument_group("what is evaluated again when the study has ended")
     after.add_argument(
         "--confirm", type=int, metavar="K", help="the best K conditions, on fresh seeds and held-back queries"

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ablations.cells import IDENTICAL, shown_bounds, shown_interval, shown_mean, shown_signed
 from ablations.records import Usage
 from ablations.terminal import format_money
 
-IDENTICAL = "identical scores"
 MOST_EFFECTS = 16
 ALPHA = 0.05
 
@@ -27,7 +27,7 @@ def show_findings(console: Console, findings: Any) -> None:
     console.print()
     for row in frames["trials"].filter(pl.col("role") == "baseline").iter_rows(named=True):
         console.print(
-            f"Baseline ({escape(row['label'])}): mean score {_mean(row)} over {row['n_queries']} queries, "
+            f"Baseline ({escape(row['label'])}): mean score {shown_mean(row)} over {row['n_queries']} queries, "
             f"coverage {row['coverage']:.0%}"
         )
     if len(frames["curve"]):
@@ -61,7 +61,7 @@ def _show_effects(console: Console, effects: pl.DataFrame) -> None:
     table.title, table.title_justify, table.box = title, "left", None
     largest = effects.sort(pl.col("difference").abs(), descending=True).head(MOST_EFFECTS)
     for row in largest.sort("parameter", "value").iter_rows(named=True):
-        change = _signed(row["difference"])
+        change = shown_signed(row["difference"])
         clear = row["p_holm"] is not None and row["p_holm"] < ALPHA
         table.add_row(
             row["parameter"],
@@ -69,7 +69,7 @@ def _show_effects(console: Console, effects: pl.DataFrame) -> None:
             escape(row["value"]),
             escape(row["around"]) or "the baseline",
             f"[bold]{change}[/bold]" if clear else change,
-            _interval(row),
+            shown_interval(row),
             "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}{'*' * clear}",
             f"{row['wins']}/{row['draws']}/{row['losses']}",
         )
@@ -99,8 +99,8 @@ def _show_curve(console: Console, curve: pl.DataFrame) -> None:
         draws = str(row["draws"])
         if row["draws"] > 1:
             draws += f" ({row['lowest_draw']:.2f} to {row['highest_draw']:.2f})"
-        cells = (row["source"], str(row["demonstrations"]), draws, _mean(row), _signed(row["difference"]))
-        table.add_row(*cells, _interval(row), str(row["n"]))
+        cells = (row["source"], str(row["demonstrations"]), draws, shown_mean(row), shown_signed(row["difference"]))
+        table.add_row(*cells, shown_interval(row), str(row["n"]))
     console.print(table)
 
 
@@ -111,21 +111,23 @@ def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame, mi
     shown = Table("model", "asked", *groups, "scored", title="Models side by side", title_justify="left", box=None)
     for (model, way), own in table.group_by("model", "way", maintain_order=True):
         rows = {row["group"]: row for row in own.iter_rows(named=True)}
-        cells = [f"{_mean(rows[group])} {_bounds(rows[group])}" if group in rows else "-" for group in groups]
+        cells = [f"{shown_mean(rows[group])} {shown_bounds(rows[group])}" if group in rows else "-" for group in groups]
         last = rows[groups[-1]]
         shown.add_row(str(model), str(way), *cells, f"{last['n_scored']}/{last['n_judged']}")
     console.print(shown)
     shown = Table("gap", "", *groups, "queries", title="Gaps, paired over queries", title_justify="left", box=None)
     for (better, worse), own in gaps.group_by("better", "worse", maintain_order=True):
         rows = {row["group"]: row for row in own.iter_rows(named=True)}
-        cells = [f"{_signed(rows[g]['difference'])} {_interval(rows[g])}" if g in rows else "-" for g in groups]
+        cells = [
+            f"{shown_signed(rows[g]['difference'])} {shown_interval(rows[g])}" if g in rows else "-" for g in groups
+        ]
         shown.add_row(str(better), f"minus {worse}", *cells, str(max(row["n"] for row in rows.values())))
     console.print(shown)
     for text in missing:
         console.print(f"Not in the table: {text}", style="yellow", markup=False)
     clear = [
-        f"{row['better']} minus {row['worse']}, {row['group']}: {_signed(row['difference'])} "
-        f"[{_signed(row['low'])}, {_signed(row['high'])}]"
+        f"{row['better']} minus {row['worse']}, {row['group']}: {shown_signed(row['difference'])} "
+        f"[{shown_signed(row['low'])}, {shown_signed(row['high'])}]"
         for row in gaps.iter_rows(named=True)
         if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
     ]
@@ -135,18 +137,14 @@ def show_alignment(console: Console, table: pl.DataFrame, gaps: pl.DataFrame, mi
     return headline
 
 
-def _bounds(row: dict[str, Any]) -> str:
-    return "" if row["low"] is None else f"\\[{row['low']:.2f}, {row['high']:.2f}]"
-
-
 def show_search(console: Console, findings: Any) -> None:
     """Print the rounds of an `analysis.searches.SearchFindings`, and what the chosen prompt is worth."""
     console.print()
     table = Table("round", "candidates", "best", "gain", "95 % interval", "cost of full", "", title="Rounds", box=None)
     table.title_justify = "left"
     for row in findings.rounds.iter_rows(named=True):
-        gain = "-" if row["gain"] is None else _signed(row["gain"])
-        interval = "-" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
+        gain = "-" if row["gain"] is None else shown_signed(row["gain"])
+        interval = "-" if row["low"] is None else f"\\[{shown_signed(row['low'])}, {shown_signed(row['high'])}]"
         kept = "kept" if row["kept"] else "not kept"
         cells = (str(row["round"]), str(row["candidates"]), row["winner"] or "none", gain, interval)
         table.add_row(*cells, f"{row['share']:.0%}", kept)
@@ -235,8 +233,8 @@ def _lead(row: dict[str, Any], name: str) -> str:
     if row[name] is None:
         return "-"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    interval = "" if low is None else f" \\[{_signed(low)}, {_signed(high)}]"
-    return f"{_signed(row[name])}{interval}"
+    interval = "" if low is None else f" \\[{shown_signed(low)}, {shown_signed(high)}]"
+    return f"{shown_signed(row[name])}{interval}"
 
 
 def _show_importances(console: Console, findings: Any) -> None:
@@ -261,7 +259,9 @@ def _show_scores(console: Console, findings: Any) -> None:
     groups = [group for trial, group in rows if trial in shown.values() and _is_turn(group)]
     table = Table("", *dict.fromkeys(groups), "scored", title="Scores by turn", title_justify="left", box=None)
     for name, trial in shown.items():
-        cells = [f"{_mean(rows[trial, group])} {_bounds(rows[trial, group])}" for group in dict.fromkeys(groups)]
+        cells = [
+            f"{shown_mean(rows[trial, group])} {shown_bounds(rows[trial, group])}" for group in dict.fromkeys(groups)
+        ]
         last = rows[trial, groups[-1]]
         table.add_row(name, *cells, f"{last['n_scored']}/{last['n_judged']}")
     if shown:
@@ -301,32 +301,18 @@ def _show_length_control(console: Console, findings: Any) -> None:
         interval = (
             f"({row['reason']})"
             if row["controlled_low"] is None
-            else f"\\[{_signed(row['controlled_low'])}, {_signed(row['controlled_high'])}]"
+            else f"\\[{shown_signed(row['controlled_low'])}, {shown_signed(row['controlled_high'])}]"
         )
         console.print(
-            f"Best against baseline at equal length: {_signed(row['controlled'])} {interval}; "
-            f"raw {_signed(row['raw'])}, with {row['extra_characters']:+.0f} characters an answer"
+            f"Best against baseline at equal length: {shown_signed(row['controlled'])} {interval}; "
+            f"raw {shown_signed(row['raw'])}, with {row['extra_characters']:+.0f} characters an answer"
         )
-
-
-def _mean(row: dict[str, Any]) -> str:
-    return "none" if row["mean"] is None else f"{row['mean']:.2f}"
 
 
 def _shown(row: dict[str, Any]) -> str:
     """Return a difference with its interval; equal outputs are called so, because a width of 0 is no certainty."""
-    interval = _interval(row)
-    return interval if interval == IDENTICAL else f"{_signed(row['difference'])} {interval}"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if row["difference"] == row["low"] == row["high"] == 0:
-        return IDENTICAL
-    return "too few queries" if row["low"] is None else f"\\[{_signed(row['low'])}, {_signed(row['high'])}]"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
+    interval = shown_interval(row)
+    return interval if interval == IDENTICAL else f"{shown_signed(row['difference'])} {interval}"
 
 
 def show_judging(

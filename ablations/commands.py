@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ablations.addresses import redacted
 from ablations.alignment import compare_models, run_models, study_names
-from ablations.assembly import assembled, check_model, engine_backend, make_backend, server_backend
+from ablations.assembly import Assembly, assembled, check_model, engine_backend, make_backend, server_backend
 from ablations.backends import Backend
 from ablations.closing import show_reproduction
 from ablations.conditions import PROMPT_PARAMETERS
@@ -94,6 +94,9 @@ def _models(flags: argparse.Namespace, file: StudyFile) -> list[str]:
 async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> None:
     async with assembled(flags, file, console) as study:
         spec, options = study.spec, study.options
+        if spec.mode == "icl-vs-ift":
+            await _run_tuning(flags, file, study, console)
+            return
         model = options["model"] or f"what {', '.join(map(redacted, flags.base_url))} serves"
         show_plan(console, spec, model, study.informed_judge, flags.dry_run, study.confirmation)
         if flags.dry_run:
@@ -106,6 +109,14 @@ async def _run(flags: argparse.Namespace, file: StudyFile, console: Console) -> 
             return
         kind = SearchSession if spec.mode == "greedy-search" else Session
         await kind(*given).run()
+
+
+async def _run_tuning(flags: argparse.Namespace, file: StudyFile, study: Assembly, console: Console) -> None:
+    from ablations.tuning_assembly import tuning_session
+
+    session = await tuning_session(flags, file, study, console)
+    if session is not None:
+        await session.run()
 
 
 def _check_engine(flags: argparse.Namespace) -> None:
@@ -299,7 +310,7 @@ async def _reproduce(flags: argparse.Namespace, study: str, number: int, places:
         store = Store(places.store)
         given_back.callback(store.close)
         kept = KeptTrial.read(store, study, number)
-        backend = await _backend_of(kept, flags, places.engine_log(study), console)
+        backend = await _backend_of(kept, flags, places, console)
         given_back.push_async_callback(backend.close)
         judge = make_judge(DEFAULT_JUDGE) if kept.identity["judge"].get("judge") == DEFAULT_JUDGE else None
         if judge is not None:
@@ -311,8 +322,9 @@ async def _reproduce(flags: argparse.Namespace, study: str, number: int, places:
     return 1 if found.differing else 0
 
 
-async def _backend_of(kept: "KeptTrial", flags: argparse.Namespace, log_file: Path, console: Console) -> Backend:
+async def _backend_of(kept: "KeptTrial", flags: argparse.Namespace, places: Places, console: Console) -> Backend:
     """Return what made a trial's answers, not started; the flags say where it is now."""
+    log_file = places.engine_log(kept.study)
     model = flags.model or kept.card.parameters.get("asked_model")
     if kept.identity["backend"] == "openai":
         if flags.base_url is None:
@@ -323,6 +335,10 @@ async def _backend_of(kept: "KeptTrial", flags: argparse.Namespace, log_file: Pa
     if model is None:
         raise UsageError("an older version kept no name of the model; give it with --model")
     settings = {name: value for name, value in kept.identity["engine"].items() if name != "vllm"}
+    if kept.arm is not None:
+        from ablations.tuning_assembly import arm_backend
+
+        return arm_backend(kept, model, settings, places, console)
     return engine_backend(model, settings, log_file, console)
 
 

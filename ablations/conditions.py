@@ -128,13 +128,26 @@ class Headings:
     chat: bool = False
 
 
+Exchange = tuple[str, str | None]
+"""A query and its answer, or None where it has none."""
+
+
 @dataclass(frozen=True)
 class Demonstration:
-    """One example in the prompt: a query and the answer a good assistant gives, or None for the query alone."""
+    """One example in the prompt: a query and the answer a good assistant gives, or None for the query alone.
+
+    `further` are the exchanges after the first one, where a whole conversation is the example.
+    """
 
     id: str
     query: str
     answer: str | None
+    further: tuple[Exchange, ...] = ()
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """The whole conversation."""
+        return ((self.query, self.answer), *self.further)
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,7 @@ class PromptParts:
 
 
 def _texts(shown: tuple[Demonstration, ...]) -> list[list[str | None]]:
-    return [[demonstration.query, demonstration.answer] for demonstration in shown]
+    return [[text for exchange in demonstration.exchanges for text in exchange] for demonstration in shown]
 
 
 PROMPT_PARAMETERS = ("rules", "headings", "demonstrations", "source", "draw", "style", "order", "matching")
@@ -209,6 +222,8 @@ PARAMETERS = DECODING_PARAMETERS + PROMPT_PARAMETERS
 @dataclass(frozen=True)
 class Condition:
     """One full setting: how to decode and how to prompt.
+
+    `weights` identify what answers, where that is not the study's own model: weights tuned from it, or another model.
 
     Two conditions that send the same prompts and decode the same have the same `condition_id`:
 
@@ -222,6 +237,7 @@ class Condition:
 
     decoding: DecodingParams
     prompt: PromptParts
+    weights: str = ""
 
     def __post_init__(self) -> None:
         if self.decoding.stop == "fence" and not self.prompt.headings.fence:
@@ -242,9 +258,8 @@ class Condition:
     @cached_property
     def condition_id(self) -> str:
         """Twelve hexadecimal digits that identify what is sent to the model."""
-        return content_hash(
-            {"decoding": dataclasses.asdict(self.effective), "prompt": self.prompt.content()}, length=12
-        )
+        content: dict[str, object] = {"decoding": dataclasses.asdict(self.effective), "prompt": self.prompt.content()}
+        return content_hash(content | ({"weights": self.weights} if self.weights else {}), length=12)
 
     def values(self) -> dict[str, Value]:
         """Return every parameter by name, in the order of `PARAMETERS`, as it was asked for."""

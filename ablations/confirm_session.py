@@ -26,7 +26,6 @@ from ablations.evaluation import Evaluator, Progress
 from ablations.lengths import check_prompt_lengths
 from ablations.records import Usage
 from ablations.session import Session
-from ablations.spec import StudySpec
 from ablations.store import Store
 from ablations.study import Finished
 from ablations.tracking import Tracker
@@ -61,9 +60,6 @@ class ConfirmedSession(Session):
         stored = store.find_study(follow_up_name(self.spec.name))
         today = self._identity(self.confirmation.follow_up(self.spec, []))
         check_stored(self.spec.name, stored, None if self.fresh else today)
-
-    def _identity(self, spec: StudySpec) -> dict[str, Any]:
-        return spec.identity(self.backend.identity.to_dict(), self.judge.identity)
 
     async def _evaluate(self, study: Any, done: Progress, tracker: Tracker) -> None:
         await super()._evaluate(study, done, tracker)

@@ -19,6 +19,7 @@ Knows nothing of the rest of the package.
         ├── BackendError          the engine or the model's server
         ├── JudgeError            the judge
         ├── BudgetError           the money for judging is used up
+        ├── TuningError           fine-tuning
         └── TrackingError         MLflow, in the middle of a study
 
 Each also inherits the standard exception a caller would catch. A message says what is wrong, which
@@ -99,6 +100,10 @@ class JudgeError(PartFailedError):
 
 class BudgetError(PartFailedError):
     """The next judgment could cost more than what is left of `--max-cost`."""
+
+
+class TuningError(PartFailedError):
+    """Fine-tuning failed; what was trained before is kept, and its last checkpoint."""
 
 
 class TrackingError(PartFailedError):

@@ -43,6 +43,11 @@ class Progress:
     skipped: int = 0
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
+    @property
+    def done(self) -> int:
+        """How many turns are done."""
+        return self.turns_done
+
     def skip(self, turns: int) -> None:
         """Count turns that a stopped trial does without."""
         self.skipped += turns

@@ -15,9 +15,12 @@ from ablations.demonstrations import PoolSettings
 from ablations.errors import UsageError, nearest
 from ablations.judges import JudgeSettings, Limits
 from ablations.spec import DEFAULTS
-from ablations.study_file import StudyFile, find_study_file, read_study_file
+from ablations.study_file import FIXED_MODES, StudyFile, find_study_file, read_study_file
+from ablations.tuning_plan import RECIPE_KEYS, TUNED_WAYS, TuningOptions
 
 LIMITS = ("max_tokens_each", "max_tokens_total")
+TUNING_FLAGS = ("tuning", "sizes", "draws", "pools", "aligned", "decoding_from", "tune_learning_rate")
+"""Flags of a comparison with fine-tuning."""
 
 
 def study_file(flags: argparse.Namespace) -> StudyFile:
@@ -111,13 +114,16 @@ def with_search(flags: argparse.Namespace, file: StudyFile, options: Mapping[str
     given = {name: getattr(flags, name) for name in ("rounds", "candidates") if getattr(flags, name) is not None}
     if given and options["mode"] != "greedy-search":
         raise UsageError("--rounds and --candidates belong to a greedy search; drop them")
+    tuning = [name for name in TUNING_FLAGS if getattr(flags, name)]
+    if tuning and options["mode"] != "icl-vs-ift":
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in tuning)
+        raise UsageError(f"{shown}: for the study icl-vs-ift alone; drop it")
     if flags.no_racing and options["mode"] == "ablation":
         raise UsageError("--no-racing belongs to a search: an ablation evaluates every condition to the end; drop it")
     unused = [name for name in ("trials", "sampler", "levels", "design") if getattr(flags, name) is not None]
-    if options["mode"] == "greedy-search" and unused:
-        raise UsageError(
-            f"--{', --'.join(unused)}: of no use to a greedy search, which takes --rounds and --candidates"
-        )
+    if options["mode"] in FIXED_MODES and unused:
+        takes = "--rounds and --candidates" if options["mode"] == "greedy-search" else "--sizes and --draws"
+        raise UsageError(f"--{', --'.join(unused)}: of no use to {FIXED_MODES[options['mode']]}, which takes {takes}")
     for name, value in given.items():
         if value < 1:
             raise UsageError(f"--{name} {value} leaves nothing to search; give 1 or more")
@@ -131,6 +137,8 @@ def check_confirmation(flags: argparse.Namespace, options: Mapping[str, Any]) ->
         raise UsageError(f"--confirm {confirm} is no number of conditions; give 1 or more, or 0 to confirm none")
     if held_back is not None and held_back < 0:
         raise UsageError(f"--held-back {held_back} is no number of queries; give 0 or more")
+    if confirm and options["mode"] == "icl-vs-ift":
+        raise UsageError("--confirm is for a study of conditions; this one picks no best one: drop it")
     if confirm and options["mode"] == "greedy-search":
         raise UsageError(
             "--confirm is for a study of conditions; a greedy search confirms its prompt on its own held-back half: "
@@ -145,3 +153,59 @@ def pool_settings(flags: argparse.Namespace, file: StudyFile, greedy: Path | Non
     given = {name: file.pool[name] for name in ("name", "encoder", *LIMITS) if name in file.pool}
     given |= {name: value for name, value in (("name", flags.pool), ("encoder", flags.encoder)) if value is not None}
     return PoolSettings(**given, greedy=greedy, allow_overlap=flags.allow_overlap)
+
+
+def tuning_options(flags: argparse.Namespace, file: StudyFile, decoding: Mapping[str, Any]) -> TuningOptions:
+    """Return what is asked of a comparison with fine-tuning: flags over the file's `[tuning]` over the defaults.
+
+    `decoding` are the decoding parameters of each way that an earlier study found best.
+
+    Raises:
+        UsageError: a number or a name that cannot be.
+    """
+    if flags.prompt_file is not None:
+        raise UsageError(
+            "--prompt-file would stand in one way's prompt alone; drop it, and set rules in the study file"
+        )
+    limits = [name for name in file.pool if name != "encoder"]
+    if limits:
+        raise UsageError(
+            f"{file.path}: [pool] {', '.join(limits)}: of no use here; pools, sizes and max_tokens are in [tuning]"
+        )
+    table = dict(file.tuning)
+    of_ways = {way: {**table.pop(way, {}), **decoding.get(way, {})} for way in TUNED_WAYS}
+    recipe = {name: table.pop(name) for name in RECIPE_KEYS if name in table}
+    given: dict[str, Any] = {
+        "method": flags.tuning,
+        "sizes": _numbers("--sizes", flags.sizes),
+        "draws": flags.draws,
+        "pools": _names("--pools", flags.pools) or ([flags.pool] if flags.pool else None),
+        "aligned": flags.aligned,
+        "tune_learning_rate": flags.tune_learning_rate or None,
+    }
+    merged = {**table, **{name: value for name, value in given.items() if value is not None}}
+    if merged.get("aligned") == "none":
+        del merged["aligned"]
+    lists: dict[str, Any] = {
+        name: tuple(merged.pop(name)) for name in ("sizes", "pools", "target_modules") if name in merged
+    }
+    return TuningOptions(
+        **merged, **lists, recipe=recipe, decoding={way: values for way, values in of_ways.items() if values}
+    )
+
+
+def _names(flag: str, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"{flag} {text!r} has an empty name; write for example {flag} one,another")
+    return names
+
+
+def _numbers(flag: str, text: str | None) -> list[int] | None:
+    names = _names(flag, text)
+    try:
+        return None if names is None else [int(name) for name in names]
+    except ValueError as error:
+        raise UsageError(f"{flag} {text!r} is no list of whole numbers; write for example {flag} 3,8,24") from error

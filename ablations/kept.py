@@ -20,7 +20,7 @@ from ablations.greedy_search import CANDIDATE, FOUND_NOTE, HELD_BACK, ROUND_NOTE
 from ablations.pages import Judging, Recorded, recorded_in
 from ablations.places import Places
 from ablations.records import Completion, Judgment, Query, Score, Usage
-from ablations.results import PARAMETER_PREFIX, RESULT_SCHEMA, results_frame
+from ablations.results import ARM_PREFIX, ARM_WAY, PARAMETER_PREFIX, RESULT_SCHEMA, results_frame
 from ablations.scoring import JudgedTurn
 from ablations.store import Store
 from ablations.tracking import RoundPage
@@ -77,7 +77,7 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Kept
     else:
         raise StorageError(f"an older version kept it without its queries, and {path} does not exist")
     recorded = recorded_in(store, name, card.queries)
-    complete = _named({n: record for n, record in recorded.trials.items() if n in recorded.turns})
+    complete = _named({n: one for n, one in recorded.trials.items() if n in recorded.turns or "arm" in one})
     rounds = [RoundPage.from_dict(note) for kind, note in notes.items() if kind.startswith(ROUND_NOTE)]
     found = Found.from_dict(notes[FOUND_NOTE]) if FOUND_NOTE in notes else None
     searches = card.mode == "greedy-search"
@@ -109,18 +109,19 @@ def exported_study(name: str, places: Places) -> KeptStudy:
     """Return a study of which nothing but `results.parquet` is left; raise `StorageError` where that is no results."""
     frame = _loaded(places.results(name))
     queries = _queries(frame)
-    judge = str(frame.get_column("judge")[0])
+    judge = str(frame.get_column("judge").drop_nulls()[0])
     searches = "candidate" in frame.get_column("role").unique()
     identity = {
         "queries": content_hash([query.to_dict() for query in queries]),
         "judge": {"judge": judge},
-        "mode": "greedy-search" if searches else "ablation",
+        "mode": "greedy-search" if searches else "icl-vs-ift" if ARM_WAY in frame.columns else "ablation",
     }
     by_id = {query.id: query for query in queries}
     trials, turns = {}, {}
     for (number,), rows in frame.group_by("trial", maintain_order=True):
         own = rows.sort("query_id", "turn")
-        turns[int(number)] = [_turn(row, by_id[row["query_id"]]) for row in own.iter_rows(named=True)]
+        answered = own.drop_nulls("answer").iter_rows(named=True)
+        turns[int(number)] = [_turn(row, by_id[row["query_id"]]) for row in answered]
         trials[int(number)] = _record(own)
     used = sum((turn.judgment.usage for of_trial in turns.values() for turn in of_trial), Usage())
     return KeptStudy(
@@ -196,12 +197,14 @@ def _record(rows: pl.DataFrame) -> dict[str, Any]:
     """Return what the store would keep of a trial."""
     row = rows.row(0, named=True)
     names = (name for name in rows.columns if name.startswith(PARAMETER_PREFIX) and row[name] is not None)
+    arm = {name.removeprefix(ARM_PREFIX): row[name] for name in rows.columns if name.startswith(ARM_PREFIX)}
     scored = rows.drop_nulls("score").group_by("query_id").agg(pl.col("score").mean())
     return {
         **{name: row[name] for name in _DESCRIBED},
         "values": {name.removeprefix(PARAMETER_PREFIX): row[name] for name in names},
         "seconds": 0.0,
         "mean": scored.get_column("score").mean(),
+        **({"arm": arm, "run_name": row["label"]} if arm else {}),
     }
 
 

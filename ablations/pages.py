@@ -62,7 +62,8 @@ class Recorded:
 
     def first_prompt(self, number: int) -> str | None:
         """The exact prompt of the first query's first turn, or None where it is not known."""
-        return self.prompts(number).get((self.turns[number][0].query.id, 1))
+        turns = self.turns.get(number)
+        return self.prompts(number).get((turns[0].query.id, 1)) if turns else None
 
 
 def recorded_in(store: Store, study: str, queries: Sequence[Query]) -> Recorded:
@@ -121,7 +122,7 @@ def study_note(closing: Closing, traced: Sequence[TracedTrial], recorded: Record
     """Return the description of a study's page as Markdown; its first line is the headline."""
     card, trials = closing.card, closing.frame.unique("trial").sort("trial")
     turns = closing.frame.unique(["query_id", "turn"])
-    judge, model = str(closing.frame.get_column("judge")[0]), card.parameters.get("model", "not recorded")
+    judge, model = str(closing.frame.get_column("judge").drop_nulls()[0]), card.parameters.get("model", "not recorded")
     asked = f"`{card.parameters['judge.model']}` as `{judge}`" if "judge.model" in card.parameters else f"`{judge}`"
     failed = len(trials.filter(pl.col("state") == "failed"))
     counted = [_counted_trials(card, trials), *([f"{failed} failed"] if failed else [])]
@@ -145,6 +146,8 @@ def study_note(closing: Closing, traced: Sequence[TracedTrial], recorded: Record
 
 
 def _counted_trials(card: StudyCard, trials: pl.DataFrame) -> str:
+    if card.mode == "icl-vs-ift":
+        return f"{len(trials)} arms"
     if card.mode == "greedy-search":
         return (
             f"{len(trials.filter(pl.col('role') == CANDIDATE))} candidates in races, and the prompts before and after"
@@ -155,6 +158,8 @@ def _counted_trials(card: StudyCard, trials: pl.DataFrame) -> str:
 
 
 def _varied(card: StudyCard) -> list[str]:
+    if card.mode == "icl-vs-ift":
+        return ["what the examples go into: the prompt, or the weights", "how many there are"]
     if card.mode == "greedy-search":
         return ["the demonstrations"]
     parameters = () if card.space is None else card.space.parameters

@@ -84,6 +84,15 @@ class Places:
         """Where everything goes that the engine prints."""
         return self.folder / "logs" / f"{_checked(study)}.vllm.log"
 
+    def tuning_log(self, study: str) -> Path:
+        """Where everything goes that fine-tuning prints."""
+        return self.folder / "logs" / f"{_checked(study)}.tuning.log"
+
+    @property
+    def tuned(self) -> Path:
+        """Where tuned weights are kept, each in a folder named by what it was made from."""
+        return self.folder / "tuned"
+
     def prepare(self) -> None:
         """Make the folder and check that it and its databases can be used.
 

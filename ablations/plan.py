@@ -11,12 +11,15 @@ from rich.table import Table
 
 from ablations.conditions import Condition, format_value
 from ablations.confirmation import Confirmation
-from ablations.demonstrations import CHARACTERS_PER_TOKEN
+from ablations.demonstrations import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges import Judge
 from ablations.records import Usage
 from ablations.search_plan import SearchPlan, longest_condition
 from ablations.spec import StudySpec
 from ablations.terminal import format_money
+from ablations.tuning import Job, Machine, Shape, estimate
+from ablations.tuning.learning_rate import TRIED
+from ablations.tuning_plan import TuningPlan
 
 _SIZES = {"8B": 8e9, "70B": 70e9}
 
@@ -106,12 +109,79 @@ def _show_search_plan(console: Console, spec: StudySpec, model: str, judge: Judg
         console.print(f"a prompt file could not hold these candidates, so they do not race: {shown}", style="yellow")
 
 
+def show_tuning_plan(
+    console: Console, spec: StudySpec, plan: TuningPlan, judge: Judge, trusted: bool, list_arms: bool
+) -> None:
+    """Print what a comparison of prompts with fine-tuning is about to do, and what it takes of time and memory."""
+    base, arms = plan.arms[0], len(plan.arms)
+    longest = max(arm.condition.decoding.max_tokens for arm in plan.arms)
+    options, requests = plan.options, arms * spec.turns
+    rows = (
+        ("model", base.model),
+        ("judge", _described(judge)),
+        ("mode", f"learning in context against fine-tuning ({options.method}), seed {spec.seed}"),
+        ("prompt", f"the tuned model is asked with {_prompt(spec)}"),
+        ("pool", "; ".join(_pool_of(one) for one in spec.pools)),
+        ("examples", f"{', '.join(map(str, options.sizes))}; {_counted(options.draws, 'draw')} of each"),
+        ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
+        ("arms", f"{arms}, {spec.concurrency} in flight on each engine"),
+        ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
+        ("tokens", f"at most {requests * longest:,} new tokens"),
+        ("judging", _expected_judging(spec, judge, arms, longest)),
+        *_training_rows(plan, trusted),
+    )
+    _show_rows(console, spec, rows)
+    for note in plan.notes:
+        console.print(note, style="yellow", markup=False)
+    if list_arms:
+        table = Table("trial", "arm", "recipe", title="Arms", title_justify="left", box=None)
+        for arm in plan.arms:
+            table.add_row(str(arm.number), escape(arm.label), "" if arm.job is None else _recipe(arm.job))
+        console.print(table)
+
+
+def _training_rows(plan: TuningPlan, trusted: bool) -> tuple[tuple[str, str], ...]:
+    """Return what training takes, by this machine's speed and free memory now."""
+    jobs = [arm.job for arm in plan.jobs if arm.job is not None]
+    if not jobs:
+        return ()
+    shape, machine = Shape.of(jobs[0].model, trusted), Machine.measured()
+    found = [estimate(shape, job.recipe, job.samples, machine) for job in jobs]
+    seconds, most = sum(one.seconds for one in found), max(found, key=lambda one: one.plan.bytes).plan
+    if plan.options.tune_learning_rate:
+        seconds *= 1 + TRIED / plan.options.draws
+    tokens = sum(job.recipe.epochs * len(sample.tokens) for job in jobs for sample in job.samples)
+    fits = f"of {most.free / 2**30:.1f} GiB that it may plan with" + (
+        "" if most.fits else ": it may not fit; lower tuning.max_tokens, or use --tuning lora"
+    )
+    weights, checkpoint = shape.disk_bytes(jobs[0].recipe)
+    disk = len(jobs) * weights + checkpoint
+    searched = f", {TRIED} learning rates tried for each size" if plan.options.tune_learning_rate else ""
+    return (
+        ("training", f"{len(jobs)} times, {tokens:,} tokens in all{searched}: about {seconds:.0f} s on this machine"),
+        ("memory", f"about {most.bytes / 2**30:.1f} GiB for training, {fits}; an engine is loaded afterwards"),
+        ("disk", f"about {disk / 2**30:.1f} GiB for weights and one checkpoint"),
+    )
+
+
+def _recipe(job: Job) -> str:
+    recipe, answers = job.recipe, len(job.samples)
+    return (
+        f"{answers} answers, {_counted(recipe.epochs, 'pass', 'passes')}, {recipe.steps(answers)} steps of "
+        f"{recipe.batch}, learning rate {recipe.learning_rate:g}"
+    )
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def _show_rows(console: Console, spec: StudySpec, rows: Sequence[tuple[str, str]]) -> None:
     table = Table(title=f"Plan of the study {spec.name!r}", title_justify="left", show_header=False, box=None)
     for key, value in rows:
         table.add_row(f"[bold]{key}[/bold]", escape(value))
     console.print(table)
-    for note in spec.prepared.notes if spec.prepared is not None else ():
+    for note in (note for one in spec.pools for note in one.notes):
         console.print(f"[yellow]{escape(note)}[/yellow]")
 
 
@@ -126,10 +196,12 @@ def _prompt(spec: StudySpec) -> str:
 
 
 def _pool(spec: StudySpec) -> str:
-    if spec.prepared is None:
-        return "the built-in demonstrations"
-    pool = spec.prepared.chooser.pool
-    leaks = len(spec.prepared.overlaps) if spec.prepared.allowed else 0
+    return "the built-in demonstrations" if spec.prepared is None else _pool_of(spec.prepared)
+
+
+def _pool_of(prepared: Prepared) -> str:
+    pool = prepared.chooser.pool
+    leaks = len(prepared.overlaps) if prepared.allowed else 0
     equal = f"{leaks} of them equal to queries" if leaks else "none of them equal to a query"
     return f"{pool.name}, {len(pool.demonstrations)} demonstrations, {equal}"
 

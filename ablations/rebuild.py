@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 
 from ablations.addresses import redacted
@@ -27,11 +28,13 @@ from ablations.optuna_storage import carry_over, delete_optuna_study, known_stud
 from ablations.optuna_view import remake_trials, why_not
 from ablations.pages import AUDITS, Closing, log_audit, log_closing
 from ablations.places import Places, check_sqlite
-from ablations.results import write_results
+from ablations.results import ARM_WAY, LOSS_SCHEMA, LOSSES_FILE, write_results
 from ablations.scoring import summarise
 from ablations.search_plan import PROMPT_FILE, SELECTION_FILE
 from ablations.store import Store
+from ablations.study_file import FIXED_MODES
 from ablations.tracking import Tracker, forget_runs, moved_experiments
+from ablations.tuning_study import loss_curves, loss_frame, outcome_of
 
 _NO_ROUNDS = (
     "The rounds of this search are not kept, since an older version ran it. Its command run again looks up all that it "
@@ -220,8 +223,10 @@ class _Rebuild:
         try:
             for number, record in recorded.trials.items():
                 if record["role"] != CANDIDATE and not tracker.knows(number):
-                    turns = recorded.turns[number]
+                    turns = recorded.turns.get(number, [])
                     await tracker.log_trial(number, record, summarise(turns), turns, recorded.first_prompt(number))
+                    if self._store is not None and (outcome := outcome_of(self._store, record)) is not None:
+                        await tracker.log_steps(number, loss_curves(outcome))
             for page in kept.rounds:
                 if not tracker.knows(page.number):
                     await tracker.log_round(page)
@@ -237,6 +242,7 @@ class _Rebuild:
     async def _close(self, kept: KeptStudy, tracker: Tracker) -> None:
         from analysis.confirmation import ConfirmationFindings
         from analysis.findings import find
+        from analysis.icl_vs_ift import TuningFindings
         from analysis.searches import SearchFindings
         from analysis.sources import open_results
 
@@ -246,20 +252,29 @@ class _Rebuild:
         findings: Any
         if kept.found is not None:
             findings = SearchFindings.of(kept.found, kept.frame)
+        elif ARM_WAY in kept.frame.columns:
+            findings = TuningFindings.of(kept.frame, self._losses(kept))
         elif kept.confirms is not None:
             findings = ConfirmationFindings.of(open_results(kept.confirms, self._places.folder), kept.frame)
         else:
             findings = find(kept.frame)
-        files: list[Path] = [path, *(path.with_name(name) for name in (PROMPT_FILE, SELECTION_FILE))]
+        files: list[Path] = [path, *(path.with_name(name) for name in (PROMPT_FILE, SELECTION_FILE, LOSSES_FILE))]
         existing = [file for file in files if file.is_file()]
         confirms = None if self._store is None else self._store.studies().get(kept.confirms or "")
         closing = Closing(kept.name, kept.card, kept.frame, findings, kept.judging, existing, confirms)
         await log_closing(tracker, closing, kept.recorded)
 
+    def _losses(self, kept: KeptStudy) -> pl.DataFrame:
+        """Return the losses of a study's trainings: what the store has, or else the file beside the results."""
+        path = self._places.results(kept.name).with_name(LOSSES_FILE)
+        if self._store is not None and any("job" in record for record in kept.recorded.trials.values()):
+            return loss_frame(self._store, kept.name)
+        return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=LOSS_SCHEMA)
+
     def _refill(self, kept: KeptStudy) -> list[str]:
         """Make the study's trials in Optuna anew, and return what there is to say of that."""
         new, old = self._storage, self._places.storage
-        if kept.card.mode == "greedy-search":
+        if kept.card.mode in FIXED_MODES:
             return []
         objection = why_not(kept)
         if new.path is None and kept.name in known_studies(new.url):

@@ -13,6 +13,7 @@ from ablations.conditions import format_value
 from ablations.errors import StorageError, nearest
 from ablations.judges import audit_key
 from ablations.places import CONFIRMATION, Places
+from ablations.results import ARM_WAY
 from ablations.store import Store
 
 
@@ -27,8 +28,8 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
     Raises:
         StorageError: there are no such results, or the report cannot be written.
     """
-    from analysis.report import About, models_report, search_report, study_report, write_report
-    from analysis.sources import open_models, open_results
+    from analysis.report import About, models_report, search_report, study_report, tuning_report, write_report
+    from analysis.sources import open_losses, open_models, open_results
 
     known = places.exported
     if name.endswith(CONFIRMATION) and name.removesuffix(CONFIRMATION) in known:
@@ -40,6 +41,8 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         about = About(name, _facts(identity, audit, results), None if audit is None else audit["table"])
         if "candidate" in results.get_column("role"):
             report = search_report(results, about)
+        elif ARM_WAY in results.columns:
+            report = tuning_report(results, open_losses(name, places.folder), about)
         else:
             again = f"{name}{CONFIRMATION}"
             report = study_report(results, about, open_results(again, places.folder) if again in known else None)
@@ -81,10 +84,11 @@ def _facts(
     """Return what a reader should know of a study, as pairs of name and text."""
     trials = results.select("trial", "condition_id", "state").unique("trial")
     complete = trials.filter(pl.col("state") == "complete")
+    judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
     coverage = float(results.get_column("score").is_not_null().to_numpy().mean())
     facts = {
         "model": ", ".join(models) or _named(identity.get("model")),
-        "judge": _judge(identity.get("judge"), str(results.get_column("judge")[0])),
+        "judge": _judge(identity.get("judge"), str(judges[0]) if len(judges) else "none"),
         "audit of the judge": "none on record: do not rely on these scores before audit-judge was run"
         if audit is None
         else str(audit["verdict"]),

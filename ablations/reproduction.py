@@ -34,7 +34,9 @@ class KeptTrial:
         requests: every turn's, with what came back.
         queries: of the study, by id.
         card: the study's.
-        identity: what the study was made from.
+        identity: what the study was made from, with what answered this trial.
+        arm: of a comparison of prompts with fine-tuning, what the results say of the trial; else None.
+        job: the key of the training that made its weights, or None.
     """
 
     study: str
@@ -44,6 +46,8 @@ class KeptTrial:
     queries: Mapping[str, Query]
     card: StudyCard
     identity: Mapping[str, Any]
+    arm: Mapping[str, Any] | None = None
+    job: str | None = None
 
     @classmethod
     def read(cls, store: Store, study: str, number: int) -> "KeptTrial":
@@ -59,15 +63,19 @@ class KeptTrial:
             )
         if CARD_NOTE not in notes:
             raise StorageError(f"an older version kept the study {study!r} without its queries; run it again first")
-        card = StudyCard.from_dict(notes[CARD_NOTE])
+        card, record = StudyCard.from_dict(notes[CARD_NOTE]), records[number]
+        if (by := record.get("answered_by")) is not None:
+            identity |= {"model": by["model"], "backend": by["backend"], "engine": by["settings"]}
         return cls(
             study=study,
             number=number,
-            label=str(records[number]["label"]),
+            label=str(record["label"]),
             requests=tuple(store.requests(study, number)),
             queries={query.id: query for query in card.queries},
             card=card,
             identity=identity,
+            arm=record.get("arm"),
+            job=record.get("job"),
         )
 
 

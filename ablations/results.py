@@ -26,6 +26,25 @@ from ablations.scoring import JudgedTurn, repeated_share
 from ablations.store import Store, StoredResult
 
 PARAMETER_PREFIX = "param."
+ICL, IFT = "icl", "ift"
+ZERO_SHOT, URIAL, ALIGNED = "zero-shot", "urial", "aligned"
+"""Ways of an arm: examples in the prompt, examples learned, and the lines to read the two against."""
+ARM_PREFIX, ARM_WAY = "arm.", "arm.way"
+ARM_SCHEMA: Mapping[str, Any] = {
+    **dict.fromkeys((ARM_WAY, "arm.pool", "arm.model", "arm.tuning"), pl.String),
+    **dict.fromkeys(("arm.examples", "arm.draw", "arm.training_tokens", "arm.epochs"), pl.Int64),
+    **dict.fromkeys(("arm.training_seconds", "arm.learning_rate"), pl.Float64),
+}
+"""Further columns of a study whose trials differ in what answers, not in parameters alone."""
+LOSSES_FILE = "losses.parquet"
+"""Beside the results of a study that tunes: a row for each step of each training."""
+LOSS_SCHEMA: Mapping[str, Any] = {
+    "pool": pl.String,
+    **dict.fromkeys(("examples", "draw", "step"), pl.Int64),
+    **dict.fromkeys(("loss", "learning_rate"), pl.Float64),
+    "tokens": pl.Int64,
+}
+"""Its columns; tokens are those read so far."""
 
 
 def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
@@ -36,16 +55,29 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
     (reason), prompt_tokens, completion_tokens, truncated, repetition, seed, judge_calls, judge_prompt_tokens,
     judge_completion_tokens, judge_details (JSON). Trials that did not finish are left out; `failed_because` says
-    why one failed.
+    why one failed. A comparison of prompts with fine-tuning has the columns of `ARM_SCHEMA` too, and its arms without
+    weights have rows without answers.
     """
     trials = store.trials(study)
     by_id = {query.id: query for query in queries}
-    rows = [
-        _row(study, trials[result.trial], result, by_id[result.query_id])
-        for result in store.results(study)
-        if result.trial in trials and result.query_id in by_id
+    found = [result for result in store.results(study) if result.trial in trials and result.query_id in by_id]
+    rows = [_row(study, trials[result.trial], result, by_id[result.query_id]) for result in found]
+    arms = {number: trial for number, trial in trials.items() if "arm" in trial}
+    for number in arms.keys() - {result.trial for result in found}:
+        rows += _unanswered(study, number, arms[number], queries)
+    if arms:
+        rows.sort(key=lambda row: row["trial"])  # stable: the order within a trial stays
+    return pl.DataFrame(rows, schema={**RESULT_SCHEMA, **(ARM_SCHEMA if arms else {})})
+
+
+def _unanswered(study: str, number: int, trial: dict[str, Any], queries: Sequence[Query]) -> list[dict[str, Any]]:
+    """Return the rows of an arm that nothing could answer."""
+    why = {"score": None, "unscored": trial["failed_because"], "answer": None, "judge": None}
+    return [
+        {**_described(study, number, trial), **_asked(query, turn), **why}
+        for query in queries
+        for turn in range(1, len(query.turns) + 1)
     ]
-    return pl.DataFrame(rows, schema=RESULT_SCHEMA)
 
 
 def judged_turns(
@@ -83,28 +115,10 @@ def write_results(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) -> dict[str, Any]:
-    values = {
-        f"{PARAMETER_PREFIX}{name}": format_value(value) if name in TEXT_PARAMETERS else value
-        for name, value in trial["values"].items()
-    }
     completion = result.completion
     return {
-        "study": study,
-        "trial": result.trial,
-        "condition_id": trial["condition_id"],
-        "role": trial["role"],
-        "replicate": trial["replicate"],
-        "varied": trial["varied"],
-        "reference": trial["reference"],
-        "label": trial["label"],
-        "state": trial["state"],
-        "failed_because": trial["failed_because"],
-        "active": trial["active"],
-        **values,
-        "query_id": query.id,
-        "category": query.category,
-        "turn": result.turn,
-        "query": query.turns[result.turn - 1],
+        **_described(study, result.trial, trial),
+        **_asked(query, result.turn),
         "answer": completion.answer,
         "judge": result.judge,
         "score": result.judgment.score.value,
@@ -119,6 +133,33 @@ def _row(study: str, trial: dict[str, Any], result: StoredResult, query: Query) 
         "judge_completion_tokens": result.judgment.usage.completion_tokens,
         "judge_details": json.dumps(result.judgment.details, sort_keys=True),
     }
+
+
+def _described(study: str, number: int, trial: dict[str, Any]) -> dict[str, Any]:
+    """Return what a trial's rows say of the trial."""
+    values = {
+        f"{PARAMETER_PREFIX}{name}": format_value(value) if name in TEXT_PARAMETERS else value
+        for name, value in trial["values"].items()
+    }
+    return {
+        "study": study,
+        "trial": number,
+        "condition_id": trial["condition_id"],
+        "role": trial["role"],
+        "replicate": trial["replicate"],
+        "varied": trial["varied"],
+        "reference": trial["reference"],
+        "label": trial["label"],
+        "state": trial["state"],
+        "failed_because": trial["failed_because"],
+        "active": trial["active"],
+        **values,
+        **{f"{ARM_PREFIX}{name}": value for name, value in trial.get("arm", {}).items()},
+    }
+
+
+def _asked(query: Query, turn: int) -> dict[str, Any]:
+    return {"query_id": query.id, "category": query.category, "turn": turn, "query": query.turns[turn - 1]}
 
 
 def _schema() -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Summary:
         unscored: how often each reason for a missing score occurred.
         details: mean of each named detail over the judgments that have it, such as `win` of a comparing judge.
         judging: what the judge was asked for these judgments, whenever that was.
+
+    Means and rates are None where there is no turn.
     """
 
     mean: float | None
@@ -57,12 +59,12 @@ class Summary:
     n_judged: int
     by_turn: dict[int, float]
     by_category: dict[str, float]
-    mean_tokens: float
+    mean_tokens: float | None
     prompt_tokens: int
     completion_tokens: int
-    truncation_rate: float
-    repetition: float
-    empty_rate: float
+    truncation_rate: float | None
+    repetition: float | None
+    empty_rate: float | None
     unscored: dict[str, int]
     details: dict[str, float]
     judging: Usage
@@ -81,7 +83,7 @@ class Summary:
 
 
 def summarise(turns: Sequence[JudgedTurn]) -> Summary:
-    """Return the numbers of one trial; `turns` may come in any order and must not be empty."""
+    """Return the numbers of one trial; `turns` may come in any order."""
     scored = [turn for turn in turns if turn.judgment.score.value is not None]
     filed = [turn for turn in scored if turn.query.category]
     by_query = query_means(scored)
@@ -103,16 +105,20 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         n_judged=len(turns),
         by_turn=dict(sorted(_grouped_means(scored, lambda turn: turn.turn).items())),
         by_category=dict(sorted(_grouped_means(filed, lambda turn: turn.query.category).items())),
-        mean_tokens=fmean(completion.completion_tokens for completion in completions),
+        mean_tokens=_mean([completion.completion_tokens for completion in completions]),
         prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         completion_tokens=sum(completion.completion_tokens for completion in completions),
-        truncation_rate=fmean(completion.truncated for completion in completions),
-        repetition=fmean(repeated_share(completion.answer) for completion in completions),
-        empty_rate=fmean(not completion.answer for completion in completions),
+        truncation_rate=_mean([completion.truncated for completion in completions]),
+        repetition=_mean([repeated_share(completion.answer) for completion in completions]),
+        empty_rate=_mean([not completion.answer for completion in completions]),
         unscored=dict(unscored),
         details={name: fmean(values) for name, values in sorted(details.items())},
         judging=sum((turn.judgment.usage for turn in turns), Usage()),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def query_means(turns: Iterable[JudgedTurn]) -> dict[str, float]:

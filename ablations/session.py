@@ -102,6 +102,15 @@ class Session:
         """Conditions that show what all trials need of a backend."""
         return self.spec.boundary_conditions
 
+    def _identity(self, spec: StudySpec) -> dict[str, Any]:
+        """Return what may not change under a study's name."""
+        return spec.identity(self.backend.identity.to_dict(), self.judge.identity)
+
+    @property
+    def _trials(self) -> int | None:
+        """How many trials the study has when it is done, where its design does not say so; else None."""
+        return None
+
     def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker, claims: Claims) -> Any:
         """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
         optuna_study = open_optuna_study(self.spec.name, self.places.storage)
@@ -145,7 +154,7 @@ class Session:
         spec = self.spec
         ledger = _Ledger(store)
         self.judge.keep_replies(ledger.add)
-        identity = spec.identity(self.backend.identity.to_dict(), self.judge.identity)
+        identity = self._identity(spec)
         self._check_stored(store, identity)
         places, price = self.places, self.judge.budget.price
         tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
@@ -166,7 +175,7 @@ class Session:
         async with claims.desk():
             self._study_id = study_id = store.add_study(spec.name, identity)
             self._check_stored(store, identity)  # another worker may have been first, with other settings
-            card = StudyCard.of(spec, self.options, identity, price)
+            card = StudyCard.of(spec, self.options, identity, price, self._trials)
             store.add_note(spec.name, CARD_NOTE, card.to_dict())
             await tracker.start(study_id, card.about, card.parameters, card.files, card.inputs)
         self.judge.budget.spend(self._paid_before(store, study_id))

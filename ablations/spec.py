@@ -29,7 +29,7 @@ from ablations.prompts import FORMATS, build_parts
 from ablations.records import Query
 from ablations.scoring import MIN_COVERAGE
 from ablations.search_space import SearchSpace, Values
-from ablations.study_file import ADAPTIVE_SAMPLERS, SAMPLERS, StudyFile, check_choice
+from ablations.study_file import ADAPTIVE_SAMPLERS, FIXED_MODES, SAMPLERS, StudyFile, check_choice
 
 SEARCHABLE = tuple(name for name, headings in FORMATS.items() if not headings.inline and not headings.chat)
 """Headings of prompt files that can be taken apart again."""
@@ -71,6 +71,7 @@ class StudySpec:
         design_name: how an ablation chooses its conditions, one of `design.DESIGNS`.
         min_coverage: below this share of scored completions, 0 to 1, a trial fails.
         confirms: the study whose best conditions this one evaluates again; it has no A/A replicate. None of most.
+        more_pools: further pools, of a comparison of prompts with fine-tuning.
 
     Raises:
         UsageError: a number out of range, or a sampler that does not fit the mode.
@@ -91,6 +92,7 @@ class StudySpec:
     prepared: Prepared | None = None
     racing: bool = True
     confirms: str | None = None
+    more_pools: tuple[Prepared, ...] = ()
 
     def __post_init__(self) -> None:
         if not STUDY_NAME.fullmatch(self.name):
@@ -127,17 +129,19 @@ class StudySpec:
                 f"--pool {self.prepared.chooser.pool.name} has its demonstrations in one style, and this study varies "
                 "style; drop the flag, or take [parameters.style] out of the study file"
             )
-        if self.mode == "greedy-search" and self.space.names:
-            raise UsageError(f"{self.file.path}: a greedy search varies the demonstrations alone; drop [parameters.…]")
+        if self.mode in FIXED_MODES and self.space.names:
+            raise UsageError(
+                f"{self.file.path}: {FIXED_MODES[self.mode]} varies the demonstrations alone; drop [parameters.…]"
+            )
         layout = self.file.baseline.get("headings", "urial")
         if self.mode == "greedy-search" and layout not in SEARCHABLE:
             raise UsageError(
                 f"{self.file.path}: a greedy search writes a prompt file, and headings = {layout!r} have no form of "
                 f"it; choose one of {', '.join(SEARCHABLE)}"
             )
-        if self.mode != "greedy-search" and not self.space.names:
+        if self.mode not in FIXED_MODES and not self.space.names:
             raise UsageError(
-                f"--mode {self.mode}: {self.file.path} varies no parameter; it is for a greedy search alone"
+                f"--mode {self.mode}: {self.file.path} varies no parameter; drop the flag, its own mode needs none"
             )
         if self.mode == "ablation" and self.sampler in ADAPTIVE_SAMPLERS:
             raise UsageError(
@@ -162,6 +166,11 @@ class StudySpec:
     def space(self) -> SearchSpace:
         """The varied parameters."""
         return self.file.space
+
+    @property
+    def pools(self) -> tuple[Prepared, ...]:
+        """Every pool that demonstrations are chosen from."""
+        return self.more_pools if self.prepared is None else (self.prepared, *self.more_pools)
 
     def possible(self, values: Values) -> bool:
         """Whether a greedy prompt has as many demonstrations as `values` ask of it."""
@@ -287,6 +296,7 @@ class StudySpec:
             "seed": self.seed,
             "min_coverage": self.min_coverage,
             **({} if self.confirms is None else {"confirms": self.confirms}),
+            **({"more pools": [one.identity for one in self.more_pools]} if self.more_pools else {}),
         }
 
 

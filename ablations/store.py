@@ -29,6 +29,7 @@ from ablations.tables import (
     RESULTS,
     STUDIES,
     TRIALS,
+    TUNINGS,
     VECTORS,
     checksum,
     is_sound,
@@ -306,6 +307,16 @@ class Store:
     def add_vectors(self, vectors: Mapping[str, bytes]) -> None:
         """Keep embeddings by key; those that are kept already stay."""
         self.database.insert(VECTORS, *({"key": key, "vector": vector} for key, vector in vectors.items()))
+
+    def add_tuning(self, key: str, record: Mapping[str, Any]) -> None:
+        """Keep what a training came to, by the key of its job; a later one of the same job takes its place."""
+        row = {"key": key, "record": json.dumps(record, ensure_ascii=False), "created": _now()}
+        self.database.insert(TUNINGS, row, replace=True)
+
+    def find_tuning(self, key: str) -> dict[str, Any] | None:
+        """Return what the training with this key came to, or None."""
+        record = self._scalar(sa.select(TUNINGS.c.record).where(TUNINGS.c.key == key))
+        return None if record is None else dict(json.loads(record))
 
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""

@@ -25,7 +25,12 @@ from ablations.prompts import check_component
 from ablations.search_space import Choices, Parameter, Range, Requirement, SearchSpace, typed_value
 
 SEARCH_SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
-MODES = ("ablation", "search", "greedy-search")
+MODES = ("ablation", "search", "greedy-search", "icl-vs-ift")
+FIXED_MODES: Mapping[str, str] = {
+    "greedy-search": "a greedy search",
+    "icl-vs-ift": "a comparison with fine-tuning",
+}
+"""Modes that vary no parameter of a search space, and what their studies are called."""
 DESIGN_SAMPLERS = ("qmc", "grid", "brute", "random")
 ADAPTIVE_SAMPLERS = ("tpe", "gp")
 SAMPLERS = DESIGN_SAMPLERS + ADAPTIVE_SAMPLERS
@@ -61,10 +66,33 @@ _POOL_KEYS: dict[str, type] = {
     "fit": str,
 }
 _SEARCH_KEYS: dict[str, type] = {"rounds": int, "candidates": int, "stop": str}
+_TUNING_KEYS: dict[str, type | tuple[type, ...]] = {
+    "method": str,
+    "sizes": list,
+    "draws": int,
+    "pools": list,
+    "aligned": str,
+    "max_tokens": int,
+    "epochs": int,
+    "learning_rate": float,
+    "batch": int,
+    "rank": int,
+    "alpha": int,
+    "target_modules": list,
+    "tune_learning_rate": bool,
+    "held_out": int,
+    "icl": dict,
+    "ift": dict,
+}
 FITS = ("refuse", "leave-out")
 """What becomes of numbers of demonstrations whose prompt is longer than the context."""
 SEARCH_STOPS = ("rounds", "no-gain")
-_KEYS: dict[str, Mapping[str, Any]] = {"study": _STUDY_KEYS, "pool": _POOL_KEYS, "search": _SEARCH_KEYS}
+_KEYS: dict[str, Mapping[str, Any]] = {
+    "study": _STUDY_KEYS,
+    "pool": _POOL_KEYS,
+    "search": _SEARCH_KEYS,
+    "tuning": _TUNING_KEYS,
+}
 _TABLES = ("baseline", "bare", "conditions", "models")
 _PARAMETER_KEYS = ("low", "high", "step", "log", "choices", "requires")
 
@@ -82,7 +110,7 @@ class StudyFile:
         bare: parameter values of the bare prompt, every one of them; None where the file has none.
         engine: the `[engine]` table.
         options: the remaining keys of `[study]`, checked for type.
-        pool, search: the tables of these names.
+        pool, search, tuning: the tables of these names.
         conditions: the settings that the design `listed` evaluates, by values of varied parameters.
         models: the models that are studied one after the other; empty where there is one.
     """
@@ -97,6 +125,7 @@ class StudyFile:
     bare: Mapping[str, Value] | None = None
     pool: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
     conditions: tuple[Mapping[str, Value], ...] = ()
     models: tuple[str, ...] = ()
 
@@ -133,8 +162,8 @@ def read_study_file(path: Path) -> StudyFile:
 
 
 def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile:
-    _known_keys(document, ("study", "parameters", "engine", "pool", "search"), "the file")
-    study, pool, search = _checked(document, "study"), _checked(document, "pool"), _checked(document, "search")
+    _known_keys(document, (*_KEYS, "parameters", "engine"), "the file")
+    study, pool, search, tuning = (_checked(document, name) for name in _KEYS)
     parameters = _table(document, "parameters")
     space = SearchSpace(tuple(_parameter(name, _table(parameters, name, "parameters.")) for name in parameters))
     baseline = _baseline(_table(study, "baseline"), space)
@@ -144,7 +173,7 @@ def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile
     check_choice("study.sampler", options.get("sampler", SAMPLERS[0]), SAMPLERS)
     if options.get("sampler") in ("grid", "brute"):
         space.grid()
-    if not space.parameters and options.get("mode") != "greedy-search":
+    if not space.parameters and options.get("mode") not in FIXED_MODES:
         raise SearchSpaceError("the space has no parameter; add a table such as [parameters.temperature]")
     check_choice("pool.fit", pool.get("fit", FITS[0]), FITS)
     check_choice("search.stop", search.get("stop", SEARCH_STOPS[0]), SEARCH_STOPS)
@@ -159,6 +188,7 @@ def _study_file(path: Path, text: str, document: Mapping[str, Any]) -> StudyFile
         bare=bare,
         pool=pool,
         search=search,
+        tuning=tuning,
         conditions=tuple(
             _listed(listed, number, space) for number, listed in enumerate(study.get("conditions", []), 1)
         ),
@@ -171,10 +201,10 @@ def _checked(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     table, known = _table(document, name), _KEYS[name]
     _known_keys(table, known, f"[{name}]")
     for key, value in table.items():
-        if not isinstance(value, known[key]) or isinstance(value, bool):
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
             expected = getattr(known[key], "__name__", "value")
             raise SearchSpaceError(f"{name}.{key} = {value!r} is of the wrong type; give a {expected}")
-        if isinstance(value, int) and name != "study" and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and name != "study" and value < 1:
             raise SearchSpaceError(f"{name}.{key} = {value} is out of range; give 1 or more")
     return table
 

@@ -86,6 +86,13 @@ CLAIMS = sa.Table(
     sa.Column("worker", sa.String(255), nullable=False),
     sa.Column("beat", sa.Integer, nullable=False),
 )
+TUNINGS = sa.Table(
+    "tunings",
+    METADATA,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
 AUDITS = sa.Table(
     "audits",
     METADATA,

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,6 +19,8 @@ from ablations.greedy_search import GreedySearch
 from ablations.spec import StudySpec
 from ablations.study import Study
 from ablations.trials import PlannedTrial
+from ablations.tuning import TuningProgress
+from ablations.tuning_study import TuningStudy
 
 PLAIN_INTERVAL_SECONDS = 15.0
 
@@ -32,13 +35,25 @@ def make_console(quiet: bool) -> Console:
     return Console(file=output, quiet=quiet, highlight=False, soft_wrap=width is not None, width=width)
 
 
+class Watched(Protocol):
+    """What goes on: how much of it is done, how much nobody needs, and who is told."""
+
+    skipped: int
+    listeners: list[Callable[[], None]]
+
+    @property
+    def done(self) -> int:
+        """How much is done."""
+        ...
+
+
 @contextmanager
 def progress_display(
-    console: Console, total: int, status: Callable[[], str], evaluation: EvaluationProgress
+    console: Console, total: int, status: Callable[[], str], watched: Watched, unit: str = "turns"
 ) -> Iterator[None]:
-    """Show turns done of `total` and the status, rate and time left among it, while a study runs."""
+    """Show how much is done of `total` and the status, rate and time left among it, while it goes on."""
     show = _live if console.is_terminal and not console.quiet else _plain
-    with show(console, total, status, evaluation):
+    with show(console, total, status, watched, unit):
         yield
 
 
@@ -88,11 +103,37 @@ def search_status(search: GreedySearch, evaluation: EvaluationProgress) -> tuple
     return total, status
 
 
+def tuning_status(progress: TuningProgress, total: int) -> Callable[[], str]:
+    """Return what tells where the trainings of a study are; `total` are the steps of all of them."""
+
+    def status() -> str:
+        seen = progress.last
+        if seen is None:
+            return f"loading the model: {progress.what}"
+        left, rate = total - progress.skipped - progress.done, progress.tokens_per_second
+        each = seen.tokens / seen.step
+        time_left = f"about {left * each / rate:.0f} s left" if rate else "time left unknown"
+        shown = f"{progress.what}: step {seen.step}/{seen.steps} · loss {seen.loss:.3f}"
+        return f"{shown} · {rate:.0f} tokens/s · {time_left}"
+
+    return status
+
+
+def arms_status(study: TuningStudy, turns: int) -> Callable[[], str]:
+    """Return what tells where the arms of a comparison with fine-tuning are; `turns` are left to do."""
+    speed = pace(turns, study.progress, study.spec.turns)
+
+    def status() -> str:
+        return f"{study.state.answering} · {speed()} · best so far: {study.state.best}"
+
+    return status
+
+
 @contextmanager
-def _live(console: Console, total: int, status: Callable[[], str], evaluation: EvaluationProgress) -> Iterator[None]:
+def _live(console: Console, total: int, status: Callable[[], str], watched: Watched, unit: str) -> Iterator[None]:
     columns = (
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} turns"),
+        TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
@@ -100,32 +141,35 @@ def _live(console: Console, total: int, status: Callable[[], str], evaluation: E
         task = bar.add_task("study", total=total, status="starting")
 
         def update() -> None:
-            bar.update(task, completed=evaluation.turns_done, total=total - evaluation.skipped, status=status())
+            bar.update(task, completed=watched.done, total=total - watched.skipped, status=status())
 
-        evaluation.listeners.append(update)
+        watched.listeners.append(update)
         try:
             yield
             update()
         finally:
-            evaluation.listeners.remove(update)
+            watched.listeners.remove(update)
 
 
 @contextmanager
-def _plain(console: Console, total: int, status: Callable[[], str], evaluation: EvaluationProgress) -> Iterator[None]:
+def _plain(console: Console, total: int, status: Callable[[], str], watched: Watched, unit: str) -> Iterator[None]:
     last = time.monotonic()
 
     def update() -> None:
         nonlocal last
         if time.monotonic() - last >= PLAIN_INTERVAL_SECONDS:
             last = time.monotonic()
-            console.print(f"{evaluation.turns_done}/{total - evaluation.skipped} turns · {status()}", markup=False)
+            show()
 
-    evaluation.listeners.append(update)
+    def show() -> None:
+        console.print(f"{watched.done}/{total - watched.skipped} {unit} · {status()}", markup=False)
+
+    watched.listeners.append(update)
     try:
         yield
-        console.print(f"{evaluation.turns_done}/{total - evaluation.skipped} turns · {status()}", markup=False)
+        show()
     finally:
-        evaluation.listeners.remove(update)
+        watched.listeners.remove(update)
 
 
 def format_money(cost: float | None) -> str:

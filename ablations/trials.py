@@ -29,6 +29,7 @@ class PlannedTrial:
         name: what people call it, where that is not its varied parameters.
         index: of the point in the design; None for a trial that a sampler chose.
         baseline: the baseline's values of the varied parameters.
+        arm: what the results say of it beside its condition, in a comparison of prompts with fine-tuning.
     """
 
     number: int
@@ -38,6 +39,7 @@ class PlannedTrial:
     name: str | None = None
     index: int | None = None
     baseline: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    arm: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def run_name(self) -> str:
@@ -88,6 +90,7 @@ class PlannedTrial:
             "started": when[0],
             "ended": when[1],
             "measured": measured,
+            **({"arm": dict(self.arm)} if self.arm else {}),
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots import (
@@ -14,19 +15,26 @@ from analysis.plots import (
     draw_audit,
     draw_categories,
     draw_cost,
+    draw_costs,
     draw_curve,
     draw_heat_map,
     draw_importances,
     draw_length,
+    draw_losses,
     draw_marginal,
     draw_parameter,
     draw_races,
     draw_shapley,
+    draw_size_curve,
+    draw_size_differences,
     draw_text_measure,
     draw_turns,
     draw_waterfall,
+    legend_below,
     new_figure,
     new_grid,
+    resampled,
+    short,
 )
 
 MOST_LISTED = 24
@@ -78,6 +86,61 @@ def race_figures(raced: pl.DataFrame) -> dict[str, Figure]:
             draw_races(own, shown.get_column("candidate").to_list(), axes)
             figures[f"race_{number}"] = figure
     return figures
+
+
+def tuning_figures(frames: Mapping[str, pl.DataFrame], losses: pl.DataFrame, judge: str) -> dict[str, Figure]:
+    """Return the figures of a comparison of ICL with IFT, by file name without ending, for each pool.
+
+    Args:
+        frames: the tables of `icl_vs_ift.TuningFindings`, by name.
+        losses: of each step of training, may be empty.
+        judge: named on the axes.
+    """
+    pools = frames["curve"].get_column("pool").unique().sort().to_list()
+    figures: dict[str, Figure] = {}
+    for pool in pools:
+        end = f"_{''.join(sign if sign.isalnum() else '-' for sign in pool)}" if len(pools) > 1 else ""
+        own = {
+            name: frames[name].filter(pl.col("pool") == pool) for name in ("curve", "differences", "crossover", "costs")
+        }
+        figures[f"size_curve{end}"] = _size_curve(own["curve"], frames["references"], judge, pool)
+        if len(own["differences"]):
+            with new_figure(height=4.4) as (figure, axes):
+                _name(draw_size_differences(own["differences"], own["crossover"], axes, judge), pool)
+                figures[f"size_differences{end}"] = figure
+        if own["costs"].get_column("extra_prompt_tokens").is_not_null().any():
+            with new_figure(height=4.2) as (figure, axes):
+                _name(draw_costs(own["costs"], axes), pool)
+                figures[f"training_cost{end}"] = figure
+        if len(of_pool := losses.filter(pl.col("pool").fill_null("") == pool)):
+            with new_figure(height=4.2) as (figure, axes):
+                _name(draw_losses(of_pool, axes), pool)
+                figures[f"training_loss{end}"] = figure
+    return figures
+
+
+def _name(axes: Axes, pool: str) -> None:
+    """Put the name of the pool, if it has one, before a figure's title."""
+    if pool:
+        axes.set_title(f"{short(pool, 40)}: {axes.get_title(loc='left')}")
+
+
+def _size_curve(curve: pl.DataFrame, references: pl.DataFrame, judge: str, pool: str) -> Figure:
+    """Return a panel for each turn, with one scale for all of them."""
+    groups = [group for group in curve.get_column("group").unique().sort() if group.startswith("turn ")]
+    ends = [
+        value for one in (curve, references) for name in ("mean", "low", "high") for value in one[name].drop_nulls()
+    ]
+    with new_grid(1, len(groups), width=1.5 + 4.2 * len(groups), height=4.2) as (figure, axes):
+        for place, group in zip(axes, groups, strict=True):
+            if ends:
+                room = 0.06 * (max(ends) - min(ends)) or 0.5
+                place.set_ylim(min(ends) - room, max(ends) + room)
+            draw_size_curve(curve, references, place, group, judge)
+        legend_below(axes[0])
+        named = f"{short(pool, 40)}: score" if pool else "Score"
+        figure.suptitle(f"{named} by number of examples\n(95 % intervals over {resampled(curve)})", size=11)
+    return figure
 
 
 def _races(drawing: Drawing) -> dict[str, Figure]:

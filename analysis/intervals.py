@@ -122,11 +122,15 @@ def alike(values: Floats) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 @lru_cache(maxsize=8)
-def resampled_counts(n: int, draws: int, seed: int) -> Floats:
-    """Return how often each of n units is in each draw with replacement, shape (draws, n); not to be written to."""
+def resampled_counts(n: int, draws: int, seed: int, taken: int | None = None) -> Floats:
+    """Return how often each of n units is in each draw with replacement, shape (draws, n); not to be written to.
+
+    Each draw takes `taken` units, n where that is None.
+    """
     if n == 0:
         return np.zeros((draws, 0))
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+    taken = n if taken is None else taken
+    counts = np.random.default_rng(seed).multinomial(taken, np.full(n, 1 / n), size=draws).astype(np.float64)
     counts.flags.writeable = False
     return counts
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ablations.errors import MissingStudyError
+from ablations.errors import MissingStudyError, StorageError
 from ablations.places import CONFIRMATION, STUDY_NAME, Places
+from ablations.results import LOSSES_FILE
 from analysis.frames import load_results
 
 RUN = "runs:/"
@@ -37,6 +38,31 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
             f"this again:\n    .venv/bin/python ablations/run.py --study {named}"
         )
     return load_results(path)
+
+
+def open_losses(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:
+    """Return the losses that lie beside a study's results; None where there are none, or it is named by MLflow run.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    if named.startswith(RUN):
+        return None
+    beside = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
+    return read_losses(beside.with_name(LOSSES_FILE))
+
+
+def read_losses(path: Path) -> pl.DataFrame | None:
+    """Return the losses in a file, or None where it does not exist; raise `StorageError` where it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(
+            f"losses {path} cannot be read: {error}; move the file away, and all but the losses is shown"
+        ) from error
 
 
 def open_confirmation(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:

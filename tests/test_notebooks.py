@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 MLRUNS = Path(__file__).parent / "fixtures" / "mlruns"
 TOPICS = ["01_decoding_importance", "02_component_importance", "03_demonstrations", "04_alignment_gap"]
-TOPICS += ["05_reading_completions"]
+TOPICS += ["05_reading_completions", "06_icl_vs_ift"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_committed_copy_has_outputs_of_its_source_and_is_small(topic: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("topic", ["02_component_importance", "04_alignment_gap", "05_reading_completions"])
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic[:2] in ("02", "04", "05", "06")])
 def test_a_notebook_runs_on_results_of_a_real_run(
     topic: str, runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

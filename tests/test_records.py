@@ -9,6 +9,7 @@ import pytest
 from ablations.errors import QueryError
 from ablations.records import Completion, Judgment, Prompt, Query, Record, Score, Usage
 from ablations.tracking import DataInput, RoundPage
+from ablations.tuning import Failure, Outcome, Recipe, StepSeen
 
 RECORDS: list[Record] = [
     Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
@@ -21,6 +22,10 @@ RECORDS: list[Record] = [
     Judgment("reference", Score(None, "no reference")),
     Usage(3, 100, 20),
     DataInput("instructions", "3e3adf5e3782e808", "evaluation", {"id": "string"}, {"rows": 6}),
+    Recipe("lora", 3, 1e-3, 4, target_modules=("q_proj", "v_proj")),
+    StepSeen(1, 20, 2.5, 1e-3, 120, 3.5),
+    Outcome("0a1b", 240, 60, 7.5, 1_000, 10_000, 1 << 30, ((1, 2.5, 1e-3, 120), (2, 2.25, 5e-4, 240)), 2.125),
+    Failure("loss", "the loss of step 3 of 20 is nan"),
     RoundPage(1, "round 1: a of 2", 1.5, 2.5, {"kept": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
 ]
 

@@ -46,6 +46,7 @@ def fill(store: Store, study: str = "s") -> None:
     store.add_results(study, 0, [ResultKeys("q1", 1, "reference", "c", "j")])
     store.add_vectors({"v": b"1234"})
     store.add_note(study, "card", {"about": "this"})
+    store.add_tuning("t", {"weights": "w"})
 
 
 def test_records_come_back_as_they_were_stored(store: Store) -> None:
@@ -54,6 +55,7 @@ def test_records_come_back_as_they_were_stored(store: Store) -> None:
     assert store.find_judgment("j") == JUDGMENT
     assert store.find_study("s") == {"model": "m", "levels": 3}
     assert store.trials("s") == {0: {"condition_id": "abc", "values": {"stop": ["a"]}}}
+    assert (store.find_tuning("t"), store.find_tuning("another")) == ({"weights": "w"}, None)
     assert store.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
 
 
@@ -116,7 +118,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     store.close()
     again = Store(url)
     tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors", "notes")
-    assert again.counts() == before == dict.fromkeys(tables, 1) | {"claims": 0}
+    assert again.counts() == before == dict.fromkeys((*tables, "tunings"), 1) | {"claims": 0}
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
 

@@ -6,16 +6,18 @@ Knows models only by their location. Engine settings go to vLLM as they are.
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ablations.backends.adapted import Adapter
 from ablations.backends.base import BackendIdentity, PrefixCache
 from ablations.backends.engine_guard import EngineGuard
 from ablations.backends.vllm_settings import (
     CPU_SAMPLER,
+    ROOM_SETTINGS,
     first_line,
     output_to,
     platform_settings,
@@ -24,10 +26,11 @@ from ablations.backends.vllm_settings import (
     vllm_version,
 )
 from ablations.conditions import DECODING_PARAMETERS, DecodingParams
-from ablations.errors import BackendError, ModelError, PromptError, UsageError
-from ablations.models import ResolvedModel, leading_bos
+from ablations.errors import BackendError, PromptError, UsageError
+from ablations.models import ResolvedModel
 from ablations.prompts import ChatTemplate
 from ablations.records import Completion, Prompt
+from ablations.tokens import Tokens, model_length
 
 RESTARTS = 1
 """How often an engine that died is started again in one session; what dies twice has a cause that stays."""
@@ -68,8 +71,9 @@ class VllmBackend:
 
     @property
     def identity(self) -> BackendIdentity:
-        """The model's content, vLLM's version and every engine setting."""
-        return BackendIdentity(self.name, self._model.identity, self._settings | {"vllm": vllm_version()})
+        """The model's content, vLLM's version and every engine setting but those of mere room."""
+        settings = {name: value for name, value in self._settings.items() if name not in ROOM_SETTINGS}
+        return BackendIdentity(self.name, self._model.identity, settings | {"vllm": vllm_version()})
 
     async def start(self) -> None:
         """Load the model; what vLLM prints goes to the log file."""
@@ -106,6 +110,30 @@ class VllmBackend:
             settings["logits_processors"] = list(CPU_SAMPLER)
         return AsyncEngineArgs(model=self._model.location, generation_config="vllm", disable_log_stats=True, **settings)
 
+    @property
+    def model(self) -> str:
+        """The model's name, as the user gave it."""
+        return self._model.name
+
+    @cached_property
+    def precision(self) -> dict[str, str]:
+        """The setting that another engine needs to compute in as many bits as this one; known without loading it."""
+        with output_to(Path(os.devnull)):
+            kind = self._arguments().create_engine_config().model_config.dtype
+        return {"dtype": str(kind).removeprefix("torch.")}
+
+    @cached_property
+    def takes_adapters(self) -> bool:
+        """Whether vLLM puts adapters on models of this kind; known without loading it."""
+        prepare_environment(None)
+        with output_to(Path(os.devnull)):
+            from vllm.model_executor.models import ModelRegistry
+            from vllm.model_executor.models.interfaces import supports_lora
+
+            config = self._arguments().create_engine_config().model_config
+            kind, _ = ModelRegistry.resolve_model_cls(config.architectures, model_config=config)
+            return bool(supports_lora(kind))
+
     def check_values(self) -> None:
         """Raise `UsageError` if vLLM refuses the settings for this model, without loading it."""
         prepare_environment(None)
@@ -117,23 +145,10 @@ class VllmBackend:
                 f"vLLM refuses the engine settings for the model {self._model.name!r}: {first_line(error)}"
             ) from error
 
-    def _token_ids(self, text: str, templated: bool = False) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=not templated).input_ids
-        if leading_bos(ids, self._tokenizer.bos_token_id) > 1:
-            raise BackendError(
-                f"the tokenizer of {self._model.name!r} begins a prompt with more than one "
-                f"{self._tokenizer.bos_token}; remove the token from the prompt file"
-            )
-        return ids
-
     @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        with self._readable():
-            return AutoTokenizer.from_pretrained(
-                self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
-            )
+    def tokens(self) -> Tokens:
+        """The model's tokenizer, as every prompt goes through it."""
+        return Tokens(self._model, self._trusted)
 
     @property
     def _trusted(self) -> bool:
@@ -141,17 +156,18 @@ class VllmBackend:
 
     async def count_tokens(self, text: str, templated: bool = False) -> int:
         """Return the number of prompt tokens, the beginning-of-text token included."""
-        return len(self._token_ids(text, templated))
+        return len(self.tokens.ids(text, templated))
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
         """The template that came with the tokenizer."""
-        if not self._tokenizer.chat_template:
+        if not self.tokens.tokenizer.chat_template:
             return None
 
         def text(messages: Sequence[Mapping[str, str]]) -> str:
             try:
-                return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+                template = self.tokens.tokenizer.apply_chat_template
+                return str(template(messages, tokenize=False, add_generation_prompt=True))
             except Exception as error:  # whatever the template raises
                 raise PromptError(
                     f"the chat template of {self._model.name!r} refuses the prompt: {first_line(error)}; some take no "
@@ -183,37 +199,21 @@ class VllmBackend:
         return int(self._settings["max_model_len"]) if "max_model_len" in self._settings else self._model_length()
 
     def _model_length(self) -> int | None:
-        from transformers import AutoConfig
+        return model_length(self._model, self._trusted)
 
-        with self._readable():
-            config = AutoConfig.from_pretrained(
-                self._model.location, revision=self._model.revision, trust_remote_code=self._trusted
-            )
-            length = getattr(config.get_text_config(), "max_position_embeddings", None)
-            return None if length is None else int(length)
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn whatever a damaged model folder makes the loaders raise into one message."""
-        try:
-            yield
-        except Exception as error:
-            raise ModelError(
-                f"the configuration or tokenizer of the model {self._model.name!r} cannot be read: "
-                f"{first_line(error)}; check the model's files, or download it again"
-            ) from error
-
-    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
-        """Return the completion; the request joins the engine's running batch."""
+    async def generate(
+        self, prompt: Prompt, decoding: DecodingParams, seed: int, adapter: Adapter | None = None
+    ) -> Completion:
+        """Return the completion; the request joins the engine's running batch, with an adapter's weights or without."""
         from vllm import TokensPrompt
 
-        token_prompt = TokensPrompt(prompt_token_ids=self._token_ids(prompt.text, prompt.templated))
+        token_prompt = TokensPrompt(prompt_token_ids=self.tokens.ids(prompt.text, prompt.templated))
         params = _sampling_params(decoding, seed, self._ends_of_turn if prompt.templated else [])
         if self._cpu_sampler:
             from ablations.backends.cpu_sampler import hand_over
 
             hand_over(params)
-        final = await self._final_output(prompt, token_prompt, params)
+        final = await self._final_output(prompt, token_prompt, params, adapter)
         if final is None:
             raise BackendError(f"vLLM returned nothing for query {prompt.query_id!r}; read {self._log_file}")
         chosen = final.outputs[0]
@@ -232,16 +232,18 @@ class VllmBackend:
             seed=seed,
         )
 
-    async def _final_output(self, prompt: Prompt, token_prompt: Any, params: Any) -> Any:
+    async def _final_output(self, prompt: Prompt, token_prompt: Any, params: Any, adapter: Adapter | None) -> Any:
         """Return the last output of a request; where the engine died, that of the next engine."""
+        from vllm.lora.request import LoRARequest
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        lora = None if adapter is None else LoRARequest(adapter.name, adapter.number, str(adapter.folder))
         while True:
             async with self._restarting:
                 engine, final = self._engine, None
             try:
                 request_id = f"{prompt.query_id}-{prompt.turn}-{next(self._requests)}"
-                async for output in engine.generate(token_prompt, params, request_id):
+                async for output in engine.generate(token_prompt, params, request_id, lora_request=lora):
                     final = output
                 return final
             except EngineDeadError as error:

@@ -21,6 +21,9 @@ OWN_SETTINGS = frozenset({"model", "tokenizer", "generation_config", "disable_lo
 CPU_SAMPLER = ("ablations.backends.cpu_sampler:Penalties", "ablations.backends.cpu_sampler:TopP")
 """Logits processors in place of vLLM's own top-p and penalties; no part of an identity, because outputs are equal."""
 
+ROOM_SETTINGS = frozenset({"max_loras", "max_cpu_loras"})
+"""How many adapters have room at once: no part of an identity, because no output depends on it."""
+
 CPU_KV_CACHE_GIB = "1"
 CPU_CONTEXT_LENGTH = 4096
 

@@ -57,7 +57,7 @@ def find_overlaps(
     """Return the first overlap of each demonstration that has one, in the demonstrations' order.
 
     Args:
-        demonstrations: whose queries are compared.
+        demonstrations: whose queries are compared, every one of a conversation.
         queries: every turn of them.
         encoder: of the embeddings, or None to compare texts alone.
         near: from this cosine on, -1 to 1, two texts are nearly equal.
@@ -66,16 +66,15 @@ def find_overlaps(
     same = {normalised(text): (query, turn) for query, turn, text in reversed(turns)}
     found = {}
     for one in demonstrations:
-        text = normalised(one.query)
-        if text and (place := same.get(text)) is not None:
+        texts = (normalised(query) for query, _ in one.exchanges)
+        if (place := next((same[text] for text in texts if text and text in same), None)) is not None:
             found[one.id] = Overlap(one.id, *place, None)
-    others = [one for one in demonstrations if one.id not in found]
+    others = [(one.id, query) for one in demonstrations if one.id not in found for query, _ in one.exchanges]
     if encoder is not None and others and turns:
-        shown = encoder.encode([one.query for one in others])
-        cosines = shown @ encoder.encode([text for _, _, text in turns]).T
-        for one, row in zip(others, cosines, strict=True):
+        cosines = encoder.encode([query for _, query in others]) @ encoder.encode([text for _, _, text in turns]).T
+        for (name, _), row in zip(others, cosines, strict=True):
             nearest = int(row.argmax())
-            if row[nearest] >= near:
+            if row[nearest] >= near and name not in found:
                 query, turn, _ = turns[nearest]
-                found[one.id] = Overlap(one.id, query, turn, float(row[nearest]))
+                found[name] = Overlap(name, query, turn, float(row[nearest]))
     return [found[one.id] for one in demonstrations if one.id in found]

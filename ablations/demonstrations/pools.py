@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablations.conditions import Demonstration, content_hash
+from ablations.conditions import Demonstration, Exchange, content_hash
 from ablations.errors import PoolError, nearest
 from ablations.json_rows import Row, read_rows
 from ablations.packaged import first_line
@@ -55,18 +55,23 @@ class Pool:
     @cached_property
     def identity(self) -> str:
         """A hash of what the demonstrations say."""
-        return content_hash([[one.query, one.answer] for one in self.demonstrations])
+        return content_hash([[text for said in one.exchanges for text in said] for one in self.demonstrations])
 
 
-def load_pool(name: str) -> Pool:
+class _JumbledError(Exception):
+    """User and assistant do not take turns in a conversation."""
+
+
+def load_pool(name: str, whole: bool = False) -> Pool:
     """Return the pool of this name.
 
     Args:
         name: a built-in pool (`demonstrations`, `examples`); a prompt file of URIAL's kind (`.txt`); a file of JSON
             rows (a list, or one row a line) with query/answer, instruction/output, prompt/response, turns/answers,
             messages or conversations (ShareGPT); or a data set of the hub, `org/name` or `org/name:split` (train).
+        whole: whether whole conversations are taken, up to the last answer, and not their first exchanges.
 
-    Of a conversation the first exchange is taken. A row without an answer is a query alone.
+    A row without an answer is a query alone.
 
     Raises:
         PoolError: there is no such pool, a row cannot be read (named by its place), or nothing is left.
@@ -76,33 +81,40 @@ def load_pool(name: str) -> Pool:
         return Pool(name, built_in_demonstrations())
     if name == EXAMPLES:
         rows = ((f"row {number}", row) for number, row in enumerate(read_lines("examples.jsonl"), start=1))
-        return _pool(name, rows)
+        return _pool(name, rows, whole)
     path = Path(name).expanduser()
     if path.suffix == ".txt" and path.is_file():
         return _distinct(name, read_urial(path).demonstrations, [])
     if path.is_file():
-        return _pool(name, read_rows(path, name, PoolError))
+        return _pool(name, read_rows(path, name, PoolError), whole)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in _FILE_ENDINGS:
-        return _pool(name, _hub_rows(name))
+        return _pool(name, _hub_rows(name), whole)
     raise PoolError(
         f"--pool {name!r} is neither a built-in pool nor a file; {nearest(name, BUILT_IN)}, or give a prompt file, "
         "JSON rows, or a data set of the hub (org/name)"
     )
 
 
-def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Pool:
-    found, longer = [], 0
+def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], whole: bool) -> Pool:
+    found, longer, jumbled = [], 0, 0
     for where, row in rows:
-        demonstration, more = _demonstration(row, where)
+        try:
+            demonstration, more = _demonstration(row, where, whole)
+        except _JumbledError:  # common in data sets of the hub, which nobody can mend
+            jumbled += 1
+            continue
         found.append(demonstration)
         longer += more
-    notes = [f"{longer} of {len(found)} conversations have further turns; the first exchange is used"] if longer else []
+    used = "what follows the last answer is left out" if whole else "the first exchange is used"
+    notes = [f"{longer} of {len(found)} conversations have further turns; {used}"] if longer else []
+    if jumbled:
+        notes.append(f"{jumbled} conversations are left out: user and assistant do not take turns in them")
     return _distinct(name, found, notes)
 
 
 def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Pool:
-    kept = {(one.query, one.answer): one for one in reversed(found)}
-    distinct = tuple(one for one in found if kept[one.query, one.answer] is one)
+    kept = {one.exchanges: one for one in reversed(found)}
+    distinct = tuple(one for one in found if kept[one.exchanges] is one)
     if not distinct:
         raise PoolError(f"the pool {name!r} holds no demonstration; give one with at least one row")
     if len({one.id for one in distinct}) < len(distinct):
@@ -112,17 +124,18 @@ def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Po
     return Pool(name, distinct, tuple(notes))
 
 
-def _demonstration(row: Mapping[str, Any], where: str) -> tuple[Demonstration, bool]:
-    """Return the first exchange of a row, and whether the conversation goes on."""
+def _demonstration(row: Mapping[str, Any], where: str, whole: bool) -> tuple[Demonstration, bool]:
+    """Return what is used of a row, its first exchange or the whole, and whether the conversation goes on."""
     identity = str(where.rsplit(" ", 1)[-1] if row.get("id") in (None, "") else row["id"])
     for key, (role, content) in _MESSAGE_LISTS.items():
         if key in row:
-            return _first_exchange(row[key], role, content, identity, where)
+            return _conversation(row[key], role, content, identity, where, whole)
     if "turns" in row and "answers" in row:
         turns, answers = row["turns"], row["answers"]
         if not (isinstance(turns, list) and isinstance(answers, list) and turns and answers):
             raise PoolError(f"{where}: turns and answers must be lists with at least one text")
-        return Demonstration(identity, _text(turns[0], "turns", where), _answer(answers[0], where)), len(turns) > 1
+        asked = [_text(turn, "turns", where) for turn in (turns if whole else turns[:1])]
+        return _used(identity, [*zip(asked, (_answer(one, where) for one in answers), strict=False)], len(turns))
     query = next((row[key] for key in _QUERY_KEYS if row.get(key) is not None), None)
     if query is None:
         raise PoolError(
@@ -136,15 +149,32 @@ def _demonstration(row: Mapping[str, Any], where: str) -> tuple[Demonstration, b
     return Demonstration(identity, text, _answer(answer, where)), False
 
 
-def _first_exchange(messages: Any, role: str, content: str, identity: str, where: str) -> tuple[Demonstration, bool]:
+def _used(identity: str, exchanges: Sequence[Exchange], turns: int) -> tuple[Demonstration, bool]:
+    """Return exchanges up to the last answer as one demonstration, and whether more turns than these were there."""
+    (query, answer), *further = exchanges
+    while further and not further[-1][1]:
+        further.pop()
+    return Demonstration(identity, query, answer, tuple(further)), turns > 1 + len(further)
+
+
+def _conversation(
+    messages: Any, role: str, content: str, identity: str, where: str, whole: bool
+) -> tuple[Demonstration, bool]:
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
         raise PoolError(f"{where}: the conversation must be a list of objects with {role} and {content}")
     said = [(_speaker(one.get(role), where), one.get(content)) for one in messages]
     spoken = [(speaker, text) for speaker, text in said if speaker != "system"]
     if not spoken or spoken[0][0] != "query":
         raise PoolError(f"{where}: the conversation does not begin with a message of the user; drop the row")
-    answer = spoken[1][1] if len(spoken) > 1 and spoken[1][0] == "answer" else None
-    return Demonstration(identity, _text(spoken[0][1], content, where), _answer(answer, where)), len(spoken) > 2
+    if not whole:
+        answer = spoken[1][1] if len(spoken) > 1 and spoken[1][0] == "answer" else None
+        return Demonstration(identity, _text(spoken[0][1], content, where), _answer(answer, where)), len(spoken) > 2
+    if any(speaker != ("query", "answer")[place % 2] for place, (speaker, _) in enumerate(spoken)):
+        raise _JumbledError(where)
+    said = [*spoken, ("answer", None)] if len(spoken) % 2 else spoken
+    pairs = zip(said[::2], said[1::2], strict=True)
+    exchanges = [(_text(query, content, where), _answer(answer, where)) for (_, query), (_, answer) in pairs]
+    return _used(identity, exchanges, len(exchanges))
 
 
 def _speaker(role: object, where: str) -> str:

@@ -32,6 +32,7 @@ class PoolSettings:
         max_tokens_each, max_tokens_total: limits on one demonstration and on those of one prompt, or None.
         greedy: the prompt file of a greedy search, or None.
         allow_overlap: whether demonstrations that equal an evaluation query stay.
+        whole: whether they are whole conversations.
     """
 
     name: str = STYLED
@@ -40,6 +41,7 @@ class PoolSettings:
     max_tokens_total: int | None = None
     greedy: Path | None = None
     allow_overlap: bool = False
+    whole: bool = False
 
     @property
     def limits(self) -> TokenLimits:
@@ -96,7 +98,7 @@ async def prepare_pool(
     Raises:
         PoolError: the pool cannot be read, or nothing is left of it.
     """
-    pool = load_pool(settings.name)
+    pool = load_pool(settings.name, settings.whole)
     encoder = Encoder(settings.encoder, memory)
     searched = read_urial(settings.greedy).demonstrations if settings.greedy else ()
     greedy = tuple(replace(one, id=f"greedy-{one.id}") for one in searched)  # told apart from the pool's own
@@ -142,4 +144,4 @@ async def _lengths(pool: Pool, count_tokens: CountTokens | None) -> tuple[dict[s
 
 
 def _text(one: Demonstration) -> str:
-    return f"{one.query}\n{one.answer or ''}"
+    return "\n".join(text or "" for exchange in one.exchanges for text in exchange)

@@ -12,7 +12,13 @@ from ablations.prompts.parts import (
     read_prompt_parts,
 )
 from ablations.prompts.prompt_file import read_urial, take_apart
-from ablations.prompts.rendering import ChatTemplate, render_demonstrations, render_prompt
+from ablations.prompts.rendering import (
+    ChatTemplate,
+    answer_after_opening,
+    opened_answer,
+    render_demonstrations,
+    render_prompt,
+)
 
 __all__ = [
     "CHAT",
@@ -21,10 +27,12 @@ __all__ = [
     "ChatTemplate",
     "Chooses",
     "Chosen",
+    "answer_after_opening",
     "build_parts",
     "built_in_demonstrations",
     "check_component",
     "find_headings",
+    "opened_answer",
     "read_prompt_file",
     "read_prompt_parts",
     "read_urial",

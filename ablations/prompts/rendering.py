@@ -10,7 +10,7 @@ the text on the role's line instead.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ablations.conditions import Headings, PromptParts
+from ablations.conditions import Exchange, Headings, PromptParts
 from ablations.errors import PromptError
 from ablations.records import Prompt, Query
 
@@ -36,11 +36,11 @@ def render_prompt(
     if turn > len(query.turns):
         raise PromptError(f"query {query.id!r} has {len(query.turns)} turns; turn {turn} cannot be asked")
     headings, shown = parts.headings, parts.shown_to(query.id)
-    messages = _exchanges([(one.query, one.answer) for one in shown])
-    messages += _exchanges([*zip(query.turns, answers, strict=False), (query.turns[turn - 1], None)])
+    said: list[Exchange] = [exchange for one in shown for exchange in one.exchanges]
+    said += [*zip(query.turns, answers, strict=False), (query.turns[turn - 1], None)]
     if not headings.chat:
-        asked = "".join(_message(headings, getattr(headings, role), text) for role, text in messages)
-        return Prompt(query.id, turn, f"{parts.rules}{asked}{_opening(headings, headings.answer)}")
+        return Prompt(query.id, turn, opened_answer(parts, said))
+    messages = _messages(said)
     if chat_template is None:
         raise PromptError("headings = 'chat' needs a model with a chat template; choose other headings or a chat model")
     system = [{"role": "system", "content": parts.rules.strip()}] if parts.rules.strip() else []
@@ -50,15 +50,33 @@ def render_prompt(
 
 def render_demonstrations(parts: PromptParts) -> str:
     """Return the prompt up to where a query begins: the rules and the demonstrations, as URIAL's files hold them."""
-    messages = _exchanges([(one.query, one.answer) for one in parts.demonstrations])
+    return _laid_out(parts, [exchange for one in parts.demonstrations for exchange in one.exchanges])
+
+
+def opened_answer(parts: PromptParts, said: Sequence[Exchange]) -> str:
+    """Return the prompt whose answer comes next: the rules, what was said, and the opening of an answer.
+
+    The last of `said` has no answer. Not for the headings `chat`, whose layout is the model's.
+    """
+    return f"{_laid_out(parts, said)}{_opening(parts.headings, parts.headings.answer)}"
+
+
+def answer_after_opening(parts: PromptParts, answer: str) -> str:
+    """Return an answer as it stands in a prompt after its opening, with what closes it."""
     headings = parts.headings
-    return parts.rules + "".join(_message(headings, getattr(headings, role), text) for role, text in messages)
+    return _message(headings, headings.answer, answer).removeprefix(_opening(headings, headings.answer))
 
 
-def _exchanges(pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, str]]:
+def _laid_out(parts: PromptParts, said: Sequence[Exchange]) -> str:
+    headings = parts.headings
+    shown = (_message(headings, getattr(headings, role), text) for role, text in _messages(said))
+    return parts.rules + "".join(shown)
+
+
+def _messages(said: Sequence[Exchange]) -> list[tuple[str, str]]:
     """Return the messages of queries and answers, each with its role; a query without an answer stands alone."""
     messages = []
-    for query, answer in pairs:
+    for query, answer in said:
         messages.append(("query", query))
         if answer is not None:
             messages.append(("answer", answer))

@@ -83,4 +83,4 @@ def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
         }
         for turn in turns
     ]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

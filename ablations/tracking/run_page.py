@@ -6,7 +6,7 @@ Knows what MLflow takes, not what it means.
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,16 @@ def log_page(client: "MlflowClient", run_id: str, page: RunPage) -> None:
     )
     for start in range(_METRICS_AT_ONCE, len(metrics), _METRICS_AT_ONCE):
         client.log_batch(run_id, metrics[start : start + _METRICS_AT_ONCE])
+
+
+def log_steps(client: "MlflowClient", run_id: str, metrics: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Write numbers by step; those of a step that are there already are there twice, and shown as one."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = [Metric(name, value, now, step) for name, steps in metrics.items() for step, value in steps]
+    for start in range(0, len(rows), _METRICS_AT_ONCE):
+        client.log_batch(run_id, rows[start : start + _METRICS_AT_ONCE])
 
 
 def _log_files(client: "MlflowClient", run_id: str, texts: Mapping[str, str]) -> None:

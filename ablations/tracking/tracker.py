@@ -19,7 +19,7 @@ from ablations.scoring import JudgedTurn, Summary
 from ablations.tracking.client import failures, first_line, open_client
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics
-from ablations.tracking.run_page import RunPage, log_page
+from ablations.tracking.run_page import RunPage, log_page, log_steps
 from ablations.tracking.traces import TracedTrial, log_traces
 
 if TYPE_CHECKING:
@@ -126,6 +126,10 @@ class Tracker:
         MLflow fails, that is kept for `check`: the next run of the study logs what is lacking.
         """
         await self._try(self._log_trial, number, record, summary, list(turns), prompt)
+
+    async def log_steps(self, number: int, metrics: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Log numbers of each step of a trial's training, by name, on the run that the trial has."""
+        await self._try(lambda: log_steps(self._client, self._children[number], metrics))
 
     async def log_round(self, page: RoundPage) -> None:
         """Log a round of a search as a child run."""
@@ -305,7 +309,9 @@ class Tracker:
         # A trial that found answers in the store says nothing about the engine's speed.
         seconds = record["seconds"] if record.get("measured") else None
         page = RunPage(
-            record["values"] | {"role": record["role"], "replicate": record["replicate"]},
+            record["values"]
+            | {"role": record["role"], "replicate": record["replicate"]}
+            | {f"arm.{name}": value for name, value in record.get("arm", {}).items() if value is not None},
             trial_metrics(summary, seconds, self._price, stopped),
             tags,
             {"completions.json": completions_table(turns)},

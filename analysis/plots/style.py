@@ -69,6 +69,12 @@ def draw_intervals(
         axes.errorbar(at, values, yerr=(below, above), **style)
 
 
+def shades(number: int) -> list[tuple[float, float, float, float]]:
+    """Return colours of an ordered quantity, light to dark; told apart by the colour-blind and in grey."""
+    colours = mpl.colormaps["viridis_r"]
+    return [colours(0.12 + 0.88 * at / max(number - 1, 1)) for at in range(number)]
+
+
 def short(text: str, length: int = 18) -> str:
     """Return a text cut to a length, with an ellipsis where something is lacking."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -59,6 +59,39 @@ MODELS = (
     "Each model answers the same queries zero-shot, with demonstrations in context and, where it has a chat "
     "template, as an aligned model. Gaps are paired over queries."
 )
+SIZES = (
+    "Two ways to use the same examples: as demonstrations in the prompt of the base model (ICL), or to tune the model "
+    "on them (IFT), which then needs none in its prompt. Bands are 95 % intervals of each way's own mean; whether one "
+    "way is ahead is a question for the paired differences below, not for bands that overlap. Where the line of ICL "
+    "ends, more examples do not fit the context.",
+    "The levels without a pool's examples: the base model zero-shot, with URIAL's prompt, and an aligned model.",
+)
+SIZE_DIFFERENCES = (
+    "IFT minus ICL with the same examples, paired over queries and turns, so that how hard a query is cancels. Where "
+    "there are several draws of examples, queries and draws are both resampled: the interval then holds for other "
+    "examples of the pool too. With one draw it holds for these examples alone."
+)
+CROSSOVER = (
+    "The number of examples from which tuning is ahead: the zero of the difference, interpolated between sizes on a "
+    "scale of doublings. IFT's lead is taken to grow with the number of examples; where differences fall from one size "
+    "to the next, both are replaced by their mean before the zero is looked for (isotonic regression). A resample in "
+    "which IFT is ahead at every size counts as below the smallest, one in which it is ahead at none as above the "
+    "largest; an interval that reaches there has no end, and one that reaches both decides nothing."
+)
+TUNING_COSTS = (
+    "ICL reads its examples again in every request, IFT reads them while it trains and never again. Break-even is the "
+    "number of requests after which training has paid for itself, in tokens read: a token of full tuning counts 3 "
+    "tokens of a prompt, one of LoRA 2. This is before prefix caching, which makes examples that do not change "
+    "nearly free, and without what keeping a model of one's own costs. Answers are taken to be as long either way."
+)
+TRAINING = (
+    "The loss of each training step. A loss near 0 on few examples says that they were learned by heart, which is not "
+    "the same as following instructions."
+)
+TUNING_METHOD = (
+    "Sources: Owen 2007 (resampling of queries and draws), Rao and Wu 1988 and Satterthwaite 1946 (few draws), "
+    "Robertson, Wright and Dykstra 1988 (isotonic regression), Kaplan et al. 2020 (what training costs)."
+)
 METHOD = (
     "Every condition answered the same queries with the same random numbers. A score is a number, or missing with "
     "a reason; coverage, the share of completions with a score, stands beside the means.",

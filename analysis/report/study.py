@@ -54,7 +54,7 @@ def study_report(results: pl.DataFrame, about: About, confirmed: pl.DataFrame | 
         _scores(findings),
         _answers(findings),
         _planning(findings),
-        _audit(about, findings.judge),
+        audit_section(about, findings.judge),
         _examples(results),
         Section("Method and limits", prose.METHOD),
     ]
@@ -258,7 +258,8 @@ def _count(value: int | None) -> str:
     return "more than 100,000" if value is None else f"{value:,}"
 
 
-def _audit(about: About, judge: str) -> Section:
+def audit_section(about: About, judge: str) -> Section:
+    """Return the section on the judge's newest audit; an empty one where there is none."""
     if about.audit is None:
         return Section("Audit of the judge")
     audit = pl.DataFrame(about.audit)

@@ -70,7 +70,7 @@ class TestVllmEngine(BackendContract):
         prompt = render_prompt(query, PromptParts("", CHAT), chat_template=engine.chat_template)
         assert prompt.templated
         assert prompt.text.endswith("<|im_start|>user\nSay hello in one word.<|im_end|>\n<|im_start|>assistant\n")
-        assert leading_bos(engine._token_ids(prompt.text, templated=True), 1) == 1
+        assert leading_bos(engine.tokens.ids(prompt.text, templated=True), 1) == 1
         completion = loop.run(engine.generate(prompt, settings(max_tokens=100), 0))
         assert completion.finish_reason == "stop"
         assert "<|im_end|>" not in completion.text
@@ -199,7 +199,7 @@ def test_the_base_model_continues_fluently_from_exactly_one_bos(loop: Loop, tmp_
     backend = VllmBackend(resolve_model("gemma-3-270m"), {"max_model_len": 512}, tmp_path / "gemma.log")
     loop.run(backend.start())
     try:
-        ids = backend._token_ids("The capital of France is")
+        ids = backend.tokens.ids("The capital of France is")
         assert leading_bos(ids, 2) == 1
         (completion,) = complete(loop, backend, [Prompt("france", 1, "The capital of France is")], max_tokens=32)
         assert completion.prompt_tokens == len(ids) == 6

@@ -9,7 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import analysis, judging, orchestration, prefix_cache, racing, sampler, throughput, workers
+from tests.benchmarks import (
+    analysis,
+    judging,
+    orchestration,
+    prefix_cache,
+    racing,
+    sampler,
+    throughput,
+    tuning,
+    workers,
+)
 
 
 def main() -> None:
@@ -19,9 +29,9 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="throughput, sampler, prefix-cache, racing, judging, analysis, orchestration, workers (all)",
+        help="throughput, sampler, prefix-cache, racing, judging, analysis, orchestration, workers, tuning (all)",
     )
-    parser.add_argument("--model", default="gemma-3-270m", help="of throughput, sampler and prefix-cache")
+    parser.add_argument("--model", default="gemma-3-270m", help="of throughput, sampler, prefix-cache and tuning")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--json", type=Path)
@@ -43,6 +53,7 @@ def main() -> None:
         ),
         "orchestration": ("an engine and a judge that answer at once", lambda at: orchestration.measure(at)),
         "workers": ("an engine that takes its time, on PostgreSQL", lambda at: workers.measure(at)),
+        "tuning": (flags.model, lambda at: tuning.measure(flags.model, at)),
         "analysis": ("a simulated study", lambda at: analysis.measure(at)),
         "racing": ("a round of a greedy search, replayed", lambda at: racing.measure()),
     }

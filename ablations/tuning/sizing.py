@@ -1,0 +1,230 @@
+"""Sizing: what a training takes of memory and time, and how many answers of a step fit the memory at once.
+
+The figures are estimates from the model's configuration, said as such; what a training really took is in its outcome.
+Knows no data but lengths. Loads torch for the machine's memory and speed.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.errors import ModelError
+from ablations.models import ResolvedModel
+from ablations.places import REPOSITORY
+from ablations.tokens import readable
+from ablations.tuning.recipe import Recipe
+from ablations.tuning.samples import Sample, longest
+
+SHARE = 0.8
+"""Of the free memory that a training may plan with."""
+EFFICIENCY = 0.6
+"""Of the speed of a large matrix product that a training reaches; one of a small model on two cores was about that."""
+PROCESS_BYTES = 1 << 30
+"""What Python, torch and transformers take by themselves."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a model's configuration decides what training takes.
+
+    Attributes:
+        parameters: of the whole model.
+        head: of the output layer, which only learned tokens go through.
+        layers, hidden, intermediate, heads: of the transformer; `heads` is the width of its queries.
+        vocabulary: number of tokens.
+    """
+
+    parameters: int
+    head: int
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, model: ResolvedModel, trusted: bool = False) -> "Shape":
+        """Return the shape of a model, without its weights."""
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        with readable(model):
+            config = AutoConfig.from_pretrained(model.location, revision=model.revision, trust_remote_code=trusted)
+            with init_empty_weights():
+                empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)  # type: ignore[no-untyped-call]
+            text = config.get_text_config()
+        head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        return cls(
+            parameters=sum(one.numel() for one in empty.parameters()),
+            head=text.hidden_size * text.vocab_size,
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            intermediate=getattr(text, "intermediate_size", 4 * text.hidden_size),
+            heads=head_size * text.num_attention_heads,
+            vocabulary=text.vocab_size,
+        )
+
+    def adapters(self, recipe: Recipe) -> int:
+        """Return about how many parameters adapters of every linear layer have."""
+        attention = 4 * (self.hidden + self.heads)
+        feed_forward = 3 * (self.hidden + self.intermediate)
+        return self.layers * recipe.rank * (attention + feed_forward)
+
+    def fixed_bytes(self, recipe: Recipe, on_gpu: bool) -> int:
+        """Return what weights, gradients and the optimiser take.
+
+        Trained weights, their gradients and AdamW's two moments are kept in 32 bits each; frozen ones in 16 on a GPU.
+        """
+        if recipe.method == "full":
+            return 16 * self.parameters
+        return (2 if on_gpu else 4) * self.parameters + 16 * self.adapters(recipe)
+
+    def disk_bytes(self, recipe: Recipe) -> tuple[int, int]:
+        """Return what weights take on the disk, and a checkpoint with the optimiser's two moments, in 32 bits each."""
+        trained = self.parameters if recipe.method == "full" else self.adapters(recipe)
+        return 4 * trained, 12 * trained
+
+    def answer_bytes(self, length: int, learned: int, on_gpu: bool, checkpointed: bool) -> int:
+        """Return what one answer's forward pass keeps for its backward pass.
+
+        Of each layer and token: about eight vectors of the hidden size, four of the attention's and five of the
+        feed-forward's; where activations are `checkpointed`, the hidden vector alone. Of each learned token: the
+        logits, their copy in 32 bits and their gradient.
+        """
+        width = 2 if on_gpu else 4
+        one_layer = 8 * self.hidden + 4 * self.heads + 5 * self.intermediate
+        kept = self.layers * self.hidden + one_layer if checkpointed else self.layers * one_layer
+        return width * length * kept + 3 * 4 * learned * self.vocabulary
+
+    def operations(self, tokens: int, learned: int, method: str) -> float:
+        """Return the floating-point operations of a training: 6 a parameter and token (Kaplan et al. 2020).
+
+        2 of them are the forward pass, 2 the gradients that are passed on, 2 those of the weights, which frozen ones
+        lack.
+        """
+        each = 6 if method == "full" else 4
+        return float(each) * ((self.parameters - self.head) * tokens + self.head * learned)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a training is fitted into the memory.
+
+    Attributes:
+        at_once: answers of a step that are computed together; the rest of the step follows and is added up.
+        checkpointed: whether activations are computed again in the backward pass.
+        bytes: the estimate of what it takes in all.
+        free: what there was to plan with.
+    """
+
+    at_once: int
+    checkpointed: bool
+    bytes: int
+    free: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate is within what there is."""
+        return self.bytes <= self.free
+
+
+def fit(shape: Shape, recipe: Recipe, samples: Sequence[Sample], on_gpu: bool, free: int) -> Plan:
+    """Return how as many answers as possible are computed at once, or one where not even that may fit."""
+    length, learned = longest(samples), max((len(one.target) for one in samples), default=0)
+    fixed = shape.fixed_bytes(recipe, on_gpu) + PROCESS_BYTES
+    sizes = [number for number in range(recipe.batch, 0, -1) if recipe.batch % number == 0]
+    for checkpointed in (False, True):
+        each = shape.answer_bytes(length, learned, on_gpu, checkpointed)
+        for at_once in sizes:
+            if fixed + at_once * each <= SHARE * free:
+                return Plan(at_once, checkpointed, fixed + at_once * each, int(SHARE * free))
+    return Plan(1, True, fixed + shape.answer_bytes(length, learned, on_gpu, True), int(SHARE * free))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take, before it has begun: seconds, and how it is fitted into the memory."""
+
+    seconds: float
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training can use: whether there is a GPU, bytes that are free now, and operations per second."""
+
+    on_gpu: bool
+    free: int
+    speed: float
+
+    @classmethod
+    def measured(cls) -> "Machine":
+        """Return this machine's, measured now; takes about a second, of a GPU in a process of its own.
+
+        What asks a GPU for anything keeps some of its memory until it ends, and would be in the engine's way.
+        """
+        if not has_gpu():
+            return cls(False, free_bytes(False), machine_speed(False))
+        code = "from ablations.tuning.sizing import *; print(free_bytes(True), machine_speed(True))"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), *_given_path())))}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        )
+        if done.returncode:
+            raise ModelError(
+                f"the GPU cannot be used: {done.stderr.strip().splitlines()[-1]}; see what else runs on it"
+            )
+        free, speed = done.stdout.split()
+        return cls(True, int(free), float(speed))
+
+
+def _given_path() -> list[str]:
+    return [path] if (path := os.environ.get("PYTHONPATH")) else []
+
+
+def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: Machine) -> Estimate:
+    """Return what training on these samples will take on a machine."""
+    tokens, learned = (
+        recipe.epochs * sum(len(some) for some in every)
+        for every in ([one.tokens for one in samples], [one.target for one in samples])
+    )
+    operations = shape.operations(tokens, learned, recipe.method)
+    return Estimate(
+        operations / (EFFICIENCY * machine.speed), fit(shape, recipe, samples, machine.on_gpu, machine.free)
+    )
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU; takes none of its memory."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def free_bytes(on_gpu: bool) -> int:
+    """Return the memory that is free now, of the first GPU or of the machine."""
+    if on_gpu:
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def machine_speed(on_gpu: bool, seconds: float = 0.3) -> float:
+    """Return floating-point operations per second of a large matrix product, measured for about `seconds`."""
+    import torch
+
+    size, kind, device = (4096, torch.bfloat16, "cuda") if on_gpu else (768, torch.float32, "cpu")
+    one: Any = torch.ones(size, size, dtype=kind, device=device)
+    one @ one  # the first one sets things up
+    products, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        (one @ one)[0, 0].item()  # waits for the product
+        products += 1
+    return products * 2.0 * size**3 / (time.perf_counter() - begun)

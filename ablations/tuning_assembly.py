@@ -1,0 +1,208 @@
+"""What a comparison of prompts with fine-tuning is put together from: its pools, its arms, and the engines that answer.
+
+Knows every part and starts none.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ablations.assembly import Assembly, Vectors, engine_backend
+from ablations.backends import Adapter, Backend
+from ablations.backends.adapted import AdaptedBackend, adapter_settings
+from ablations.backends.vllm_engine import VllmBackend
+from ablations.demonstrations import prepare_pool
+from ablations.errors import StorageError, UsageError
+from ablations.flags import engine_settings, pool_settings, tuning_options
+from ablations.models import folder_identity, resolve_model
+from ablations.places import Places
+from ablations.plan import show_tuning_plan
+from ablations.queries import BUILT_IN
+from ablations.reproduction import KeptTrial
+from ablations.results import ALIGNED
+from ablations.spec import StudySpec
+from ablations.study_file import StudyFile
+from ablations.tokens import model_length
+from ablations.tuning.jobs import MERGED, RESULT
+from ablations.tuning_plan import TUNED_WAYS, TuningOptions, TuningPlan, plan_tuning
+from ablations.tuning_session import TuningSession
+
+
+class LocalEngines:
+    """vLLM's engines in processes of their own, one loaded at a time.
+
+    Args:
+        base: the study's model.
+        room: settings that make room for adapters, or None where none are asked for.
+        settings: of every engine.
+        log_file: of every engine.
+        console: where what happens is said.
+    """
+
+    def __init__(
+        self,
+        base: VllmBackend,
+        room: Mapping[str, Any] | None,
+        settings: Mapping[str, Any],
+        log_file: Path,
+        console: Console,
+    ) -> None:
+        self.base = base
+        self._room, self._settings, self._log_file, self._console = room, dict(settings), log_file, console
+
+    @cached_property
+    def adapting(self) -> VllmBackend | None:
+        """The engine that puts adapters on the study's model, or None where vLLM does not for models of its kind."""
+        if self._room is None or not self.base.takes_adapters:
+            return None
+        return engine_backend(self.base.model, {**self._settings, **self._room}, self._log_file, self._console)
+
+    def adapted(self, adapter: Adapter) -> Backend:
+        """Return that engine with an adapter."""
+        assert self.adapting is not None  # as the caller has seen
+        return AdaptedBackend(self.adapting, adapter)
+
+    def other(self, model: str) -> Backend:
+        """Return an engine of another model."""
+        return other_engine(model, self._settings, self._log_file, self._console)
+
+    def whole(self, folder: Path) -> Backend:
+        """Return an engine of the study's model with other weights, computed in as many bits as the model itself."""
+        return other_engine(str(folder), self.base.precision | self._settings, self._log_file, self._console)
+
+
+def other_engine(model: str, settings: Mapping[str, Any], log_file: Path, console: Console) -> VllmBackend:
+    """Return an engine of another model than the settings were made for: its own revision, and its own length."""
+    kept = {name: value for name, value in settings.items() if name != "revision"}
+    trusted = bool(kept.get("trust_remote_code", False))
+    length = model_length(resolve_model(model, trust_remote_code=trusted, say=_silent), trusted)
+    if length is not None and "max_model_len" in kept:
+        kept["max_model_len"] = min(int(kept["max_model_len"]), length)
+    return engine_backend(model, kept, log_file, console)
+
+
+def arm_backend(kept: KeptTrial, model: str, settings: Mapping[str, Any], places: Places, console: Console) -> Backend:
+    """Return what answered a stored arm, not started.
+
+    Args:
+        kept: the arm.
+        model: the base model.
+        settings: of the engine that answered.
+        places: where tuned weights are.
+        console: where what happens is said.
+
+    Raises:
+        StorageError: its weights are gone.
+    """
+    log_file = places.engine_log(kept.study)
+    if kept.job is None:
+        if kept.arm is not None and kept.arm["way"] == ALIGNED:
+            return other_engine(kept.arm["model"], settings, log_file, console)
+        return engine_backend(model, settings, log_file, console)
+    folder = places.tuned / kept.job / RESULT
+    if not folder.is_dir():
+        raise StorageError(f"the tuned weights in {folder} are gone; run the study's command again, then this")
+    if kept.arm is not None and kept.arm["tuning"] == "full":
+        return other_engine(str(folder), settings, log_file, console)
+    if not settings.get("enable_lora"):
+        return other_engine(str(folder.with_name(MERGED)), settings, log_file, console)
+    adapter = Adapter("tuned", 1, folder, f"lora:{folder_identity(folder)}")
+    return AdaptedBackend(engine_backend(model, settings, log_file, console), adapter, alone=True)
+
+
+async def tuning_session(
+    flags: argparse.Namespace, file: StudyFile, study: Assembly, console: Console
+) -> TuningSession | None:
+    """Show the plan of a comparison, and return the session that runs it; None for a dry run.
+
+    Raises:
+        UserError: something the user gave cannot be.
+    """
+    options, settings = study.options, {**file.engine, **engine_settings(flags.engine)}
+    if options["backend"] != "vllm":
+        raise UsageError("the study icl-vs-ift tunes the model, which a server does not let it do; drop --base-url")
+    tuning = tuning_options(flags, file, _decoding(flags, study))
+    spec = await _with_pools(flags, file, study, tuning)
+    log_file = study.places.engine_log(spec.name)
+    plain = engine_backend(options["model"], settings, log_file, console)
+    trusted = bool(settings.get("trust_remote_code", False))
+    model = resolve_model(options["model"], trust_remote_code=trusted, revision=settings.get("revision"), say=_silent)
+    plan = _answerable(
+        await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted), settings, log_file, console
+    )
+    show_tuning_plan(console, spec, plan, study.informed_judge, trusted, flags.dry_run)
+    if flags.dry_run:
+        return None
+    ranks = [arm.job.recipe.rank for arm in plan.jobs if arm.job is not None]
+    room = adapter_settings(ranks, spec.concurrency) if tuning.method == "lora" and ranks else None
+    engines = LocalEngines(plain, room, settings, log_file, console)
+    return TuningSession(
+        spec,
+        options | {"name": spec.name, "tuning": tuning.method, "sizes": list(tuning.sizes)},
+        plain,
+        study.judge,
+        study.places,
+        console,
+        flags.fresh,
+        plan=plan,
+        engines=engines,
+    )
+
+
+def _silent(_: str) -> None:
+    """Say nothing: the licence's notice was shown before."""
+
+
+def _answerable(plan: TuningPlan, settings: Mapping[str, Any], log_file: Path, console: Console) -> TuningPlan:
+    """Return the plan without the aligned model's line where that has no chat template."""
+    notes = list(plan.notes)
+    arms = []
+    for arm in plan.arms:
+        if arm.way == ALIGNED and other_engine(arm.model, settings, log_file, console).chat_template is None:
+            notes.append(f"{arm.model} has no chat template, so that it is no aligned model here: its line is left out")
+        else:
+            arms.append(arm)
+    return replace(plan, arms=tuple(replace(arm, number=n) for n, arm in enumerate(arms)), notes=tuple(notes))
+
+
+async def _with_pools(flags: argparse.Namespace, file: StudyFile, study: Assembly, tuning: TuningOptions) -> StudySpec:
+    """Return the study with all of its pools; the first is prepared already."""
+    if len(tuning.pools) == 1:
+        return study.spec
+    options, spec = study.options, study.spec
+    settings = replace(pool_settings(flags, file, None), whole=True)
+    vectors = None if flags.dry_run else Vectors(study.places)
+    try:
+        more = [
+            await prepare_pool(
+                replace(settings, name=name),
+                spec.queries,
+                options["queries"] in BUILT_IN,
+                options["seed"],
+                None,
+                vectors,
+            )
+            for name in tuning.pools[1:]
+        ]
+    finally:
+        if vectors is not None:
+            vectors.close()
+    return replace(spec, more_pools=tuple(more))
+
+
+def _decoding(flags: argparse.Namespace, study: Assembly) -> dict[str, Any]:
+    """Return the decoding parameters that `--decoding-from` takes from earlier studies, by way."""
+    from ablations.earlier import best_decoding
+
+    found: dict[str, Any] = {}
+    for given in flags.decoding_from:
+        way, separator, named = given.partition("=")
+        ways = (way,) if separator and way in TUNED_WAYS else TUNED_WAYS
+        values = best_decoding(named if len(ways) == 1 else given, study.places)
+        found |= dict.fromkeys(ways, values)
+    return found

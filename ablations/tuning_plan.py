@@ -1,0 +1,312 @@
+"""What a comparison of learning in context with fine-tuning is about to do: its arms, and the examples of each.
+
+Each pool, draw and size gives the same examples once to a prompt and once to a training. Knows specs, pools and tokens;
+trains and evaluates nothing.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ablations.backends import Backend
+from ablations.conditions import Condition, DecodingParams, PromptParts, Value, content_hash
+from ablations.demonstrations import Chooser, Prepared, find_overlaps
+from ablations.embedding import Encoder
+from ablations.errors import ConditionError, PoolError, UsageError, nearest
+from ablations.lengths import longest_need
+from ablations.models import ResolvedModel
+from ablations.prompts import CHAT, build_parts
+from ablations.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
+from ablations.spec import StudySpec
+from ablations.tokens import Tokens
+from ablations.tuning import Job, Recipe, Sample, make_samples, recipe_for
+
+TUNED_WAYS = (ICL, IFT)
+RECIPE_KEYS = ("epochs", "learning_rate", "batch", "rank", "alpha")
+MOST_NAMED = 5
+"""Examples that a note names one by one."""
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """What a study file's `[tuning]` and the flags say.
+
+    Attributes:
+        method: `lora` or `full`.
+        sizes: numbers of examples, ascending.
+        draws: seeded draws of each size.
+        pools: names of the pools; each is a factor of its own.
+        aligned: the model of the reference line with a chat template, or None.
+        max_tokens: the longest answer that is learned, in tokens, with what stands before it.
+        recipe: what is set of `RECIPE_KEYS`.
+        target_modules: names of the layers that get adapters; empty for every linear one.
+        decoding: decoding parameters of each way where they are not the baseline's.
+        tune_learning_rate: whether the rate is looked for on held-out examples.
+        held_out: how many.
+
+    Raises:
+        UsageError, ConditionError: a number or name that cannot be.
+    """
+
+    method: str = "lora"
+    sizes: tuple[int, ...] = (3, 8, 24)
+    draws: int = 1
+    pools: tuple[str, ...] = ("examples",)
+    aligned: str | None = None
+    max_tokens: int = 1024
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    target_modules: tuple[str, ...] = ()
+    decoding: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    tune_learning_rate: bool = False
+    held_out: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not all(type(size) is int and size > 0 for size in self.sizes):
+            raise UsageError(f"tuning.sizes = {list(self.sizes)} are no numbers of examples; give some from 1 on")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise UsageError(f"tuning.sizes = {list(self.sizes)} name a size twice; drop one")
+        object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
+        for name in ("draws", "max_tokens", "held_out"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"tuning.{name} = {getattr(self, name)} is out of range; give 1 or more")
+        if not self.pools or len(set(self.pools)) < len(self.pools) or not all(self.pools):
+            raise UsageError(f"--pools {','.join(self.pools)!r}: name each pool once, such as --pools good,medium")
+        for way, values in self.decoding.items():
+            if way not in TUNED_WAYS:
+                raise UsageError(f"tuning.{way} is not known; {nearest(way, TUNED_WAYS)}")
+            try:
+                DecodingParams(**values)  # type: ignore[arg-type]
+            except TypeError as error:
+                raise ConditionError(f"tuning.{way} takes decoding parameters alone: {error}") from error
+        self.recipe_for(1)
+
+    def recipe_for(self, answers: int, seed: int = 0) -> Recipe:
+        """Return the recipe for so many answers."""
+        given = {**self.recipe, "target_modules": self.target_modules}
+        return recipe_for(answers, self.method, seed=seed, **given)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of answering: a trial of the study.
+
+    Attributes:
+        number: of the trial.
+        way: one of this module's ways.
+        condition: what is sent, and by `weights` to whom.
+        model: what answers, as people call it.
+        pool: the name of the examples' pool; None for a reference line.
+        examples: how many.
+        draw: which one; None for a reference line.
+        job: what tunes the weights; None where the model is used as it is.
+        held_out: answers by which the job's learning rate is looked for; none where it is not.
+    """
+
+    number: int
+    way: str
+    condition: Condition
+    model: str
+    pool: str | None = None
+    examples: int = 0
+    draw: int | None = None
+    job: Job | None = None
+    held_out: tuple[Sample, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        if self.pool is None:
+            names = {ZERO_SHOT: "zero-shot", URIAL: "URIAL", ALIGNED: f"aligned: {self.model}"}
+            return names[self.way]
+        return f"{self.way.upper()}, {self.examples} examples of {self.pool}, draw {self.draw}"
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """The arms of a study, and what there is to say of them.
+
+    Attributes:
+        options: what was asked for.
+        arms: in the order of their numbers; the baseline, zero-shot, is the first.
+        notes: what is left out, in sentences.
+    """
+
+    options: TuningOptions
+    arms: tuple[Arm, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def jobs(self) -> tuple[Arm, ...]:
+        """The arms whose weights are tuned."""
+        return tuple(arm for arm in self.arms if arm.job is not None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What may not change under one study name, as plain JSON types."""
+        return {
+            "method": self.options.method,
+            "arms": [f"{arm.label}: {arm.condition.condition_id}" for arm in self.arms],
+        }
+
+
+async def plan_tuning(
+    spec: StudySpec,
+    options: TuningOptions,
+    model: ResolvedModel,
+    backend: Backend,
+    tokens: Tokens,
+    trusted: bool,
+    encoder: Encoder | None = None,
+) -> TuningPlan:
+    """Return the arms of a study.
+
+    Args:
+        spec: its baseline is the zero-shot prompt, its pools hold whole conversations.
+        options: what is asked for.
+        model: what is tuned, and
+        tokens: its tokenizer.
+        backend: counts what prompts take of the context; not started.
+        trusted: whether the model may run Python code of its own.
+        encoder: of the comparison of URIAL's demonstrations with the queries; None compares texts alone.
+
+    Raises:
+        PoolError: a pool has too few examples.
+        UsageError: the baseline is no zero-shot prompt.
+    """
+    if spec.baseline.prompt.demonstrations:
+        raise UsageError(
+            f"{spec.file.path}: the baseline of this study is the zero-shot prompt, which the tuned model is asked "
+            "with too; set demonstrations = 0"
+        )
+    maker = _Maker(spec, options, model, tokens, trusted)
+    arms, notes = maker.references(encoder)
+    for prepared in spec.pools:
+        examples, left_out = maker.learnable(prepared)
+        found, too_long = await maker.compared(examples, backend)
+        arms, notes = [*arms, *found], [*notes, *left_out, *too_long]
+    return TuningPlan(options, tuple(replace(arm, number=number) for number, arm in enumerate(arms)), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """What of a pool can be learned as it is.
+
+    Attributes:
+        chooser: draws from what is neither left out nor held out.
+        samples: of each example by its id.
+        held_out: answers that no training of the study learns; none where no rate is looked for.
+    """
+
+    chooser: Chooser
+    samples: Mapping[str, Sequence[Sample]]
+    held_out: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes arms."""
+
+    spec: StudySpec
+    options: TuningOptions
+    model: ResolvedModel
+    tokens: Tokens
+    trusted: bool
+
+    def references(self, encoder: Encoder | None) -> tuple[list[Arm], list[str]]:
+        """Return the lines that both ways are read against, and what is left out of them."""
+        baseline, notes = self.spec.baseline, list[str]()
+        shown = build_parts(rules="full", headings=baseline.prompt.headings.name)
+        arms = [Arm(0, ZERO_SHOT, baseline, self.model.name)]
+        if overlaps := find_overlaps(shown.demonstrations, self.spec.queries, encoder):
+            notes.append(f"URIAL's line is left out: {'; '.join(map(str, overlaps))}")
+        else:
+            arms.append(Arm(0, URIAL, self._asked(ICL, shown), self.model.name))
+        if self.options.aligned is not None:
+            chat = build_parts(rules="none", headings=CHAT.name, demonstrations=0)
+            decoding = replace(baseline.decoding, stop="headings")
+            condition = Condition(decoding, chat, weights=self.options.aligned)
+            arms.append(Arm(0, ALIGNED, condition, self.options.aligned))
+        return arms, notes
+
+    async def compared(self, examples: _Examples, backend: Backend) -> tuple[list[Arm], list[str]]:
+        """Return both ways of each size and draw of a pool, and which sizes the context does not hold."""
+        arms, notes, draws = list[Arm](), list[str](), range(self.options.draws)
+        fits, pool = True, examples.chooser.pool.name
+        for place, size in enumerate(self.options.sizes):
+            if fits:
+                conditions = [self.in_context(examples.chooser, size, draw) for draw in draws]
+                needs = [await longest_need(backend, one, self.spec.queries) for one in conditions]
+                most = max((need.tokens for need in needs if need is not None), default=0)
+                fits = backend.context_length is None or most <= backend.context_length
+                arms += [
+                    Arm(0, ICL, one, self.model.name, pool, size, draw) for draw, one in enumerate(conditions) if fits
+                ]
+            if not fits and not notes:  # larger sizes of a draw begin with its smaller ones
+                listed = ", ".join(map(str, self.options.sizes[place:]))
+                notes.append(
+                    f"{size} examples of {pool} need {most} tokens and the context holds {backend.context_length}: "
+                    f"only fine-tuning goes on with {listed}"
+                )
+            arms += [self.tuned(examples, size, draw) for draw in draws]
+        return arms, notes
+
+    def in_context(self, chooser: Chooser, size: int, draw: int) -> Condition:
+        """Return the condition that shows the examples of a draw."""
+        rules = str(self.spec.file.baseline.get("rules", "full"))
+        headings = self.spec.baseline.prompt.headings.name
+        parts = build_parts(rules, headings, size, source="random", draw=draw, chooser=chooser)
+        return self._asked(ICL, parts)
+
+    def learnable(self, prepared: Prepared) -> tuple[_Examples, list[str]]:
+        """Return the examples that can be learned as they are, and which ones are left out and why.
+
+        Raises:
+            PoolError: too few are left for the largest size.
+        """
+        options, pool = self.options, prepared.chooser.pool
+        silent = [
+            one.id for one in pool.demonstrations if not all((answer or "").strip() for _, answer in one.exchanges)
+        ]
+        kept = [one for one in pool.demonstrations if one.id not in silent]
+        samples = {one.id: make_samples([one], self.spec.baseline.prompt, self.tokens) for one in kept}
+        long = [name for name, own in samples.items() if max(len(one.tokens) for one in own) > options.max_tokens]
+        notes = [
+            f"{len(names)} of {len(pool.demonstrations)} examples of {pool.name} {why} and are left out of both ways: "
+            f"{_named(names)}"
+            for names, why in ((silent, "lack an answer"), (long, f"are longer than {options.max_tokens} tokens"))
+            if names
+        ]
+        kept = [one for one in kept if one.id not in long]
+        apart = options.held_out if options.tune_learning_rate else 0
+        if len(kept) < options.sizes[-1] + apart:
+            besides = f" and {apart} held out for the learning rate" if apart else ""
+            raise PoolError(
+                f"the pool {pool.name!r} holds {len(kept)} examples that can be learned, and the largest size asks for "
+                f"{options.sizes[-1]}{besides}; lower --sizes, or give a larger pool with --pools"
+                + "".join(f" ({note})" for note in notes)
+            )
+        held_out = random.Random(f"{self.spec.seed}|held out").sample(kept, apart)
+        drawn = tuple(one for one in kept if one not in held_out)
+        chooser = replace(prepared.chooser, pool=replace(pool, demonstrations=drawn))
+        return _Examples(chooser, samples, tuple(sample for one in held_out for sample in samples[one.id])), notes
+
+    def tuned(self, examples: _Examples, size: int, draw: int) -> Arm:
+        """Return the arm that learns the examples of a draw."""
+        shown, held_out = examples.chooser.choose("random", size, draw).common, examples.held_out
+        learned = tuple(sample for one in shown for sample in examples.samples[one.id])
+        recipe = self.options.recipe_for(len(learned), self.spec.seed + draw)
+        job = Job(self.model, recipe, learned, trusted=self.trusted)
+        searched = content_hash([[one.prompt, one.target] for one in held_out]) if held_out else ""
+        condition = self._asked(IFT, self.spec.baseline.prompt, weights=f"{job.key}{searched}")
+        name = f"{self.model.name}, tuned ({recipe.method})"
+        return Arm(0, IFT, condition, name, examples.chooser.pool.name, size, draw, job, held_out)
+
+    def _asked(self, way: str, parts: PromptParts, weights: str = "") -> Condition:
+        decoding = replace(self.spec.baseline.decoding, **self.options.decoding.get(way, {}))  # type: ignore[arg-type]
+        return Condition(decoding, parts, weights)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

@@ -1,0 +1,317 @@
+"""The comparison of learning in context with fine-tuning: weights are tuned first, then every arm answers the queries.
+
+One engine is loaded at a time, each in a process of its own: the base model's, then one that puts each arm's adapter
+on it, then one for each model that stands by itself. Knows neither how training goes nor how results are shown.
+
+Nothing here remembers where it was: weights, completions and judgments are kept under keys of their content, so the
+same study run again looks up what it did and goes on.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from ablations.backends import Adapter, Backend
+from ablations.clock import Stopwatch
+from ablations.design import BASELINE, LISTED, DesignPoint
+from ablations.evaluation import Evaluator, Progress
+from ablations.judges import Judge
+from ablations.results import LOSS_SCHEMA, ZERO_SHOT, judged_turns
+from ablations.scoring import JudgedTurn, summarise
+from ablations.spec import StudySpec
+from ablations.store import ResultKeys, Store
+from ablations.tasks import together
+from ablations.tracking import Tracker
+from ablations.trials import PlannedTrial, check_replies
+from ablations.tuning import Failure, Outcome, Tuned, Tuner
+from ablations.tuning.learning_rate import TRIED, RateFound, find_rate
+from ablations.tuning_plan import Arm, TuningPlan
+
+RATES_NOTE = "learning-rates"
+"""What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss."""
+Asked = tuple[Arm, Backend]
+"""An arm and what answers it."""
+Rates = dict[tuple[str, int], RateFound | Failure]
+"""Learning rates by pool and size."""
+
+
+class Engines(Protocol):
+    """What answers; nothing of it is started."""
+
+    @property
+    def base(self) -> Backend:
+        """Return the engine of the study's model."""
+        ...
+
+    @property
+    def adapting(self) -> Backend | None:
+        """Return the engine that puts adapters on the study's model, or None where none does."""
+        ...
+
+    def adapted(self, adapter: Adapter) -> Backend:
+        """Return that engine with an adapter, as a backend."""
+        ...
+
+    def other(self, model: str) -> Backend:
+        """Return an engine of another model, by its name."""
+        ...
+
+    def whole(self, folder: Path) -> Backend:
+        """Return an engine of the study's model with the weights in a folder."""
+        ...
+
+
+@dataclass
+class State:
+    """What a progress display shows."""
+
+    answering: str = ""
+    best: str = "no arm finished"
+    best_mean: float | None = None
+
+
+@dataclass
+class TuningStudy:
+    """Runs one plan, beginning where an earlier run stopped.
+
+    Attributes:
+        spec, plan: what to evaluate.
+        engines: what answers.
+        judge: started before `run`.
+        tuner, store, tracker: opened ones.
+    """
+
+    spec: StudySpec
+    plan: TuningPlan
+    engines: Engines
+    judge: Judge
+    tuner: Tuner
+    store: Store
+    tracker: Tracker
+    progress: Progress = field(default_factory=Progress)
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        self.damaged = self.store.damaged(self.spec.name)
+        self._places = asyncio.Semaphore(self.spec.concurrency)
+        self._searched: dict[int, int] = {}  # tokens read while looking for an arm's learning rate, by its number
+
+    @property
+    def waiting(self) -> list[Arm]:
+        """Arms that no run has finished, or whose answers were lost."""
+        done = self.store.trials(self.spec.name).keys() - self.damaged.keys()
+        return [arm for arm in self.plan.arms if arm.number not in done]
+
+    @property
+    def remaining(self) -> int:
+        """How many of them there are."""
+        return len(self.waiting)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all trainings of the waiting arms, those of learning rates that are looked for among them."""
+        own = [arm for arm in self.waiting if arm.job is not None]
+        total = sum(_steps(arm) for arm in own)
+        searched = {_place(arm): arm for arm in self.plan.jobs if arm.held_out and _place(arm) in set(map(_place, own))}
+        return total + TRIED * sum(map(_steps, searched.values()))
+
+    async def tune(self) -> dict[int, Tuned | Failure]:
+        """Return the weights of the waiting arms, or why there are none, by the arms' numbers."""
+        waiting = [arm for arm in self.waiting if arm.job is not None]
+        rates = await self._rates(waiting)
+        return {arm.number: await self._weights(arm, rates) for arm in waiting}
+
+    async def _rates(self, arms: Sequence[Arm]) -> Rates:
+        """Return the learning rate of each pool and size, found on its first draw, where one is looked for."""
+        found: Rates = {}
+        for arm in self.plan.jobs:
+            place = _place(arm)
+            wanted = any(_place(one) == place for one in arms)
+            if arm.held_out and arm.job is not None and place not in found and wanted:
+                found[place] = await find_rate(self.tuner, arm.job, arm.held_out, arm.label)
+        kept = self.store.notes(self.spec.name).get(RATES_NOTE, {})
+        for (pool, size), one in found.items():
+            tried = () if isinstance(one, Failure) else one.tried
+            kept[f"{pool}, {size} examples"] = [[rate, loss] for rate, loss in tried]
+        if found:
+            self.store.add_note(self.spec.name, RATES_NOTE, kept)
+        return found
+
+    async def _weights(self, arm: Arm, rates: Rates) -> Tuned | Failure:
+        assert arm.job is not None  # `tune` asks for no other
+        job, found = arm.job, rates.get(_place(arm))
+        if isinstance(found, Failure):
+            return found
+        if found is None:
+            return await self.tuner.tune(job, arm.label)
+        self._searched[arm.number] = found.tokens // self.plan.options.draws
+        return await self.tuner.tune(replace(job, recipe=replace(job.recipe, learning_rate=found.rate)), arm.label)
+
+    async def run(self, weights: Mapping[int, Tuned | Failure]) -> None:
+        """Evaluate every waiting arm.
+
+        Raises:
+            PartFailedError: a part failed; the next run goes on.
+        """
+        waiting = self.waiting
+        for arm in waiting:
+            made = weights.get(arm.number)
+            if isinstance(made, Failure):
+                await self._record(arm, Stopwatch(), [], None, made.reason)
+        for engine, asked in await self._by_engine(waiting, weights):
+            await self._ask(engine, asked, weights)
+
+    async def _by_engine(
+        self, waiting: Sequence[Arm], weights: Mapping[int, Tuned | Failure]
+    ) -> list[tuple[Backend, list[Asked]]]:
+        """Return what each engine is loaded for: the base model's first, then that of adapters."""
+        base: list[Asked] = []
+        adapted: list[Asked] = []
+        adapting = self.engines.adapting
+        whole: list[tuple[Arm, Path]] = []
+        others: dict[str, list[Arm]] = {}
+        for number, arm in enumerate(waiting, start=1):
+            made = weights.get(arm.number)
+            if arm.job is None and arm.model == self.plan.arms[0].model:
+                base.append((arm, self.engines.base))
+            elif arm.job is None:
+                others.setdefault(arm.model, []).append(arm)
+            elif isinstance(made, Tuned):
+                if made.job.recipe.method == "lora" and adapting is not None:
+                    adapter = Adapter(f"tuned-{arm.number}", number, made.folder, made.identity)
+                    adapted.append((arm, self.engines.adapted(adapter)))
+                else:
+                    whole.append((arm, await self.tuner.whole(made)))
+        found = [(self.engines.base, base)] if base else []
+        found += [(adapting, adapted)] if adapting is not None and adapted else []
+        alone = [(self.engines.whole(folder), [arm]) for arm, folder in whole]
+        alone += [(self.engines.other(name), arms) for name, arms in others.items()]
+        return found + [(engine, [(arm, engine) for arm in arms]) for engine, arms in alone]
+
+    async def _ask(self, engine: Backend, asked: Sequence[Asked], weights: Mapping[int, Tuned | Failure]) -> None:
+        """Load an engine, unless all that is asked of it is stored, and evaluate its arms."""
+        evaluators = [Evaluator(backend, self.judge, self.store, self.spec.seed) for _, backend in asked]
+        for evaluator in evaluators:
+            evaluator.progress = self.progress
+        stored = [
+            evaluator.stored(arm.condition, self.spec.queries, 0)
+            for (arm, _), evaluator in zip(asked, evaluators, strict=True)
+        ]
+        self.state.answering = ", ".join(dict.fromkeys(arm.model for arm, _ in asked))
+        try:
+            if not all(stored):
+                await engine.start()
+            await together(
+                self._evaluate(arm, backend, evaluator, weights.get(arm.number))
+                for (arm, backend), evaluator in zip(asked, evaluators, strict=True)
+            )
+        finally:
+            await engine.close()
+
+    async def _evaluate(self, arm: Arm, backend: Backend, evaluator: Evaluator, made: Tuned | Failure | None) -> None:
+        async with self._places:
+            watch, found = Stopwatch(), list[ResultKeys]()
+            turns = await evaluator.evaluate(
+                arm.condition, self.spec.queries, 0, lambda turn, keys: found.append(keys.of(turn))
+            )
+            why = summarise(turns).failure(self.spec.min_coverage)
+            if why is not None:
+                check_replies(f"trial {arm.number} ({arm.label})", summarise(turns))
+            self.store.add_results(self.spec.name, arm.number, found)
+            tuned = made if isinstance(made, Tuned) else None
+            await self._record(arm, watch, turns, tuned, why, {"answered_by": backend.identity.to_dict()})
+
+    async def _record(
+        self,
+        arm: Arm,
+        watch: Stopwatch,
+        turns: Sequence[JudgedTurn],
+        tuned: Tuned | None,
+        why: str | None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep an arm as a trial, and log it; one without turns has a reason. `more` is kept beside it."""
+        outcome = None if tuned is None else tuned.outcome
+        recipe = tuned.job.recipe if tuned is not None else arm.job.recipe if arm.job is not None else None
+        described = {
+            "way": arm.way,
+            "pool": arm.pool,
+            "model": arm.model,
+            "tuning": None if recipe is None else recipe.method,
+            "examples": arm.examples,
+            "draw": arm.draw,
+            "training_tokens": 0 if outcome is None else outcome.tokens + self._searched.get(arm.number, 0),
+            "training_seconds": None if outcome is None else outcome.seconds,
+            "learning_rate": None if recipe is None else recipe.learning_rate,
+            "epochs": None if recipe is None else recipe.epochs,
+        }
+        role = BASELINE if arm.way == ZERO_SHOT else LISTED
+        trial = PlannedTrial(
+            arm.number, arm.condition, DesignPoint({}, role), self.plan.arms[0].condition, arm.label, arm=described
+        )
+        summary = summarise(turns)
+        state = "complete" if why is None else "failed"
+        record = trial.record(state, why, summary, watch.seconds, (watch.started, watch.now), measured=False)
+        record |= more or {}
+        if tuned is not None:
+            record |= {"job": tuned.job.key, "recipe": tuned.job.recipe.to_dict()}
+        self.store.add_trial(self.spec.name, arm.number, record)
+        prompt = self.store.prompts(self.spec.name, arm.number).get((self.spec.queries[0].id, 1))
+        await self.tracker.log_trial(arm.number, record, summary, turns, prompt)
+        if outcome is not None:
+            await self.tracker.log_steps(arm.number, loss_curves(outcome))
+        self._say_best(arm, summary.mean if why is None else None)
+
+    def _say_best(self, arm: Arm, mean: float | None) -> None:
+        if mean is not None and (self.state.best_mean is None or mean > self.state.best_mean):
+            self.state.best_mean, self.state.best = mean, f"{mean:.2f} ({arm.label})"
+
+    async def complete_log(self) -> None:
+        """Log the finished arms that MLflow lacks."""
+        await self.tracker.look_again()
+        records = self.store.trials(self.spec.name)
+        lacking = [number for number in sorted(records) if not self.tracker.knows(number)]
+        turns = judged_turns(self.store, self.spec.name, self.spec.queries, lacking)
+        for number in lacking:
+            own, record = turns.get(number, []), records[number]
+            prompt = self.store.prompts(self.spec.name, number).get((self.spec.queries[0].id, 1))
+            await self.tracker.log_trial(number, record, summarise(own), own, prompt)
+            if (outcome := outcome_of(self.store, record)) is not None:
+                await self.tracker.log_steps(number, loss_curves(outcome))
+
+
+def outcome_of(store: Store, record: Mapping[str, Any]) -> Outcome | None:
+    """Return what the training of a stored trial came to, or None where nothing was trained."""
+    kept = store.find_tuning(record["job"]) if "job" in record else None
+    return None if kept is None else Outcome.from_dict(kept)
+
+
+def loss_curves(outcome: Outcome) -> dict[str, list[tuple[int, float]]]:
+    """Return loss and learning rate by step."""
+    return {
+        "loss": [(step, loss) for step, loss, _, _ in outcome.losses],
+        "learning_rate": [(step, rate) for step, _, rate, _ in outcome.losses],
+    }
+
+
+def loss_frame(store: Store, study: str) -> pl.DataFrame:
+    """Return the losses of a study's trainings: pool, examples, draw, step, loss, learning_rate, tokens."""
+    rows = [
+        (record["arm"]["pool"], record["arm"]["examples"], record["arm"]["draw"], *row)
+        for record in store.trials(study).values()
+        if (outcome := outcome_of(store, record)) is not None
+        for row in outcome.losses
+    ]
+    return pl.DataFrame(rows, schema=LOSS_SCHEMA, orient="row")
+
+
+def _steps(arm: Arm) -> int:
+    return 0 if arm.job is None else arm.job.recipe.steps(len(arm.job.samples))
+
+
+def _place(arm: Arm) -> tuple[str, int]:
+    return str(arm.pool), arm.examples

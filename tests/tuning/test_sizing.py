@@ -1,0 +1,72 @@
+"""Claims about what a training is expected to take."""
+
+from dataclasses import replace
+
+import pytest
+
+from ablations.models import ResolvedModel
+from ablations.tuning import Job
+from ablations.tuning.sizing import PROCESS_BYTES, SHARE, Machine, Shape, estimate, fit
+
+GIB = 1 << 30
+LARGE = Shape(8 * 10**9, 128_256 * 4096, 32, 4096, 14336, 4096, 128_256)
+"""Of the size of Llama-3.1-8B."""
+
+
+def test_the_shape_has_the_models_own_numbers(tiny: ResolvedModel) -> None:
+    from transformers import AutoModelForCausalLM
+
+    shape, model = Shape.of(tiny), AutoModelForCausalLM.from_pretrained(tiny.location)
+    assert shape.parameters == sum(one.numel() for one in model.parameters())
+    assert (shape.layers, shape.hidden, shape.heads, shape.vocabulary) == (2, 32, 32, model.config.vocab_size)
+
+
+def test_as_many_answers_are_computed_at_once_as_the_memory_holds(job: Job, tiny: ResolvedModel) -> None:
+    shape = Shape.of(tiny)
+    roomy = fit(shape, job.recipe, job.samples, on_gpu=False, free=8 * GIB)
+    assert (roomy.at_once, roomy.checkpointed, roomy.fits) == (4, False, True)
+    for recipe in (job.recipe, replace(job.recipe, batch=6)):
+        fixed = shape.fixed_bytes(recipe, on_gpu=False) + PROCESS_BYTES
+        each = (fit(shape, recipe, job.samples, on_gpu=False, free=8 * GIB).bytes - fixed) // recipe.batch
+        tight = fit(shape, recipe, job.samples, on_gpu=False, free=int((fixed + 2.5 * each) / SHARE))
+        assert (tight.at_once, tight.checkpointed) == (2, False)
+        assert recipe.batch % tight.at_once == 0
+
+
+def test_what_does_not_fit_is_said_and_planned_with_one_answer_and_recomputed_activations(
+    job: Job, tiny: ResolvedModel
+) -> None:
+    plan = fit(Shape.of(tiny), job.recipe, job.samples, on_gpu=False, free=GIB // 2)
+    assert (plan.at_once, plan.checkpointed, plan.fits) == (1, True, False)
+
+
+def test_adapters_of_a_large_model_take_a_fraction_of_what_all_weights_take(job: Job) -> None:
+    full, lora = (LARGE.fixed_bytes(replace(job.recipe, method=how, rank=16), on_gpu=True) for how in ("full", "lora"))
+    assert full == 128 * 10**9
+    assert 16 * 10**9 < lora < 18 * 10**9
+    assert 30e6 < LARGE.adapters(replace(job.recipe, rank=16)) < 60e6  # about the 42 million that PEFT counts
+
+
+def test_recomputed_activations_take_less_memory() -> None:
+    kept, recomputed = (LARGE.answer_bytes(2048, 512, True, checkpointed) for checkpointed in (False, True))
+    assert recomputed < kept / 8
+
+
+def test_frozen_weights_and_unlearned_tokens_spare_operations() -> None:
+    assert LARGE.operations(1000, 1000, "full") == pytest.approx(6 * 8e9 * 1000)
+    assert LARGE.operations(1000, 1000, "lora") == pytest.approx(4 * 8e9 * 1000)
+    assert LARGE.operations(1000, 100, "full") < LARGE.operations(1000, 1000, "full")
+
+
+def test_an_estimate_grows_with_the_passes(job: Job, tiny: ResolvedModel) -> None:
+    shape, machine = Shape.of(tiny), Machine.measured()
+    one, two = (estimate(shape, replace(job.recipe, epochs=epochs), job.samples, machine).seconds for epochs in (1, 2))
+    assert two == pytest.approx(2 * one)
+    assert machine.speed > 1e9
+    assert machine.free > GIB // 4
+
+
+def test_the_disk_holds_trained_weights_and_a_checkpoint_with_two_moments(job: Job) -> None:
+    weights, checkpoint = LARGE.disk_bytes(replace(job.recipe, method="full"))
+    assert (weights, checkpoint) == (32 * 10**9, 96 * 10**9)
+    assert LARGE.disk_bytes(replace(job.recipe, rank=16))[0] < 10**9
