@@ -54,6 +54,7 @@ class LocalEngines:
     ) -> None:
         self.base = base
         self._room, self._settings, self._log_file, self._console = room, dict(settings), log_file, console
+        self._others: dict[str, VllmBackend] = {}
 
     @cached_property
     def adapting(self) -> VllmBackend | None:
@@ -68,8 +69,10 @@ class LocalEngines:
         return AdaptedBackend(self.adapting, adapter)
 
     def other(self, model: str) -> Backend:
-        """Return an engine of another model."""
-        return other_engine(model, self._settings, self._log_file, self._console)
+        """Return the engine of another model."""
+        if model not in self._others:
+            self._others[model] = other_engine(model, self._settings, self._log_file, self._console)
+        return self._others[model]
 
     def whole(self, folder: Path) -> Backend:
         """Return an engine of the study's model with other weights, computed in as many bits as the model itself."""
@@ -132,9 +135,9 @@ async def tuning_session(
     plain = engine_backend(options["model"], settings, log_file, console)
     trusted = bool(settings.get("trust_remote_code", False))
     model = resolve_model(options["model"], trust_remote_code=trusted, revision=settings.get("revision"), say=_silent)
-    plan = _answerable(
-        await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted), settings, log_file, console
-    )
+    encoder = None if options["queries"] in BUILT_IN else spec.pools[0].chooser.encoder
+    plan = await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted, encoder)
+    plan = _answerable(plan, settings, log_file, console)
     show_tuning_plan(console, spec, plan, study.informed_judge, trusted, flags.dry_run)
     if flags.dry_run:
         return None

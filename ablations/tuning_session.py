@@ -78,8 +78,8 @@ class TuningSession(Session):
         if finished := len(self.plan.arms) - study.remaining:
             self._say(f"{finished} of {len(self.plan.arms)} arms are finished already")
         if study.remaining:
-            begun, tracked = time.monotonic(), tracker.seconds
             weights = await self._tune(study)
+            begun, tracked = time.monotonic(), tracker.seconds
             turns = study.remaining * self.spec.turns
             self._say(f"loading engines, one after the other; their log is {self.places.engine_log(self.spec.name)}")
             with progress_display(self.console, turns, arms_status(study, turns), done):

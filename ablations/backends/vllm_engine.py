@@ -118,6 +118,7 @@ class VllmBackend:
     @cached_property
     def precision(self) -> dict[str, str]:
         """The setting that another engine needs to compute in as many bits as this one; known without loading it."""
+        prepare_environment(None)
         with output_to(Path(os.devnull)):
             kind = self._arguments().create_engine_config().model_config.dtype
         return {"dtype": str(kind).removeprefix("torch.")}

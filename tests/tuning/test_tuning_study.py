@@ -1,5 +1,6 @@
 """Claims about a comparison as it runs: one engine at a time, nothing made twice, and no failure passed over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -178,3 +179,15 @@ def test_a_size_of_which_every_learning_rate_fails_has_a_reason_and_the_others_g
     arms = results(tmp_path / "mlruns").filter(pl.col("arm.way") == "ift").unique("trial").sort("arm.examples")
     assert arms.get_column("state").to_list() == ["complete", "failed"]
     assert arms.get_column("failed_because")[1].startswith("none of 6 learning rates trains it")
+
+
+def test_a_study_of_more_draws_finds_what_an_earlier_one_asked_and_trained(
+    pool: str, tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    spec, engines = spec_of(tmp_path, pool), FakeEngines()
+    run(spec, plan_of(spec, tiny, aligned=None), tmp_path / "mlruns")
+    more = replace(spec, name="more")
+    _, session = run(more, plan_of(more, tiny, aligned=None, draws=2), tmp_path / "mlruns", engines)
+    assert len(session.tuner.trained) == 2
+    assert engines.adapting is not None
+    assert len(engines.base.requests) == len(engines.adapting.requests) == 2 * spec.turns
