@@ -22,6 +22,8 @@ FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
 """What training on a token costs in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""
 
+_USED = tuple(name for name in ARM_SCHEMA if name not in ("arm.epochs", "arm.learning_rate"))
+
 _TEXTS = dict.fromkeys(("way", "pool", "model", "group", "over", "tuning"), pl.String)
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "coverage", "factor"), pl.Float64)
 _COUNTS = dict.fromkeys(("examples", "draw", "draws", "n", "steps", "tokens"), pl.Int64)
@@ -50,13 +52,13 @@ def arms(results: pl.DataFrame) -> pl.DataFrame:
     Raises:
         StorageError: the study compares no arms, or tuned in more than one way.
     """
-    if lacking := [name for name in ARM_SCHEMA if name not in results.columns]:
+    if lacking := [name for name in _USED if name not in results.columns]:
         raise StorageError(
             f"results have no column {', '.join(lacking)}: they compare no tuned models; give those of a study "
             "such as icl-vs-ift"
         )
     counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0)).rename(
-        {name: name.removeprefix(ARM_PREFIX) for name in ARM_SCHEMA}
+        {name: name.removeprefix(ARM_PREFIX) for name in _USED}
     )
     tunings = counted.get_column("tuning").drop_nulls().unique().sort().to_list()
     if len(tunings) > 1:
