@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from ablations.tuning_session import TuningSession
 from ablations.tuning_study import TuningStudy
 from tests.fakes import FakeBackend, FakeJudge, make_queries
 
+EMPTY_TRACKING: list[Path] = []
+"""A database of MLflow's without a run; making one takes seconds."""
 FILE = """
 [study]
 mode = "icl-vs-ift"
@@ -176,6 +179,9 @@ def run(
 ) -> tuple[str, FakeSession]:
     """Run or go on with the comparison in a folder; return what was shown, and the session."""
     engines, shown = engines or FakeEngines(), io.StringIO()
+    if not folder.exists():
+        folder.mkdir()
+        shutil.copy(EMPTY_TRACKING[0], folder / "mlflow.db")
     places = Places.choose(str(folder), None, None, None)
     given = (spec, {"queries": "made"}, engines.base, FakeJudge(), places, Console(file=shown, width=200))
     session = FakeSession(*given, plan=plan, engines=engines)

@@ -9,6 +9,7 @@ from ablations.models import ResolvedModel
 from ablations.prompts import find_headings
 from ablations.tokens import Tokens
 from ablations.tuning import Job, Recipe, Sample, make_samples
+from tests.tuning.arms import EMPTY_TRACKING
 from tests.tuning.tiny import make_tiny_model
 
 COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black"}
@@ -22,6 +23,11 @@ EXAMPLES = tuple(
     for thing, colour in COLOURS.items()
 )
 BARE = PromptParts("", find_headings("urial"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracking(empty_tracking: Path) -> None:
+    EMPTY_TRACKING[:] = [empty_tracking]
 
 
 @pytest.fixture(scope="session")

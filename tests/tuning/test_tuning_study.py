@@ -23,6 +23,11 @@ def pool(tmp_path: Path) -> str:
     return write_pool(tmp_path / "pool.jsonl")
 
 
+@pytest.fixture(autouse=True)
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.icl_vs_ift.tuning_figures", lambda *given: {})  # tests of analysis have them
+
+
 def results(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(Places.choose(str(folder), None, None, None).results("s"))
 

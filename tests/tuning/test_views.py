@@ -25,13 +25,20 @@ from tests.tuning.test_tuning_plan import write_pool
 QUIET = Console(file=io.StringIO())
 
 
-@pytest.fixture
-def done(tiny: ResolvedModel, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished(tiny: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished comparison, one of whose trainings failed."""
     Named.loaded.clear()
-    spec = spec_of(tmp_path, write_pool(tmp_path / "pool.jsonl"))
-    run(spec, plan_of(spec, tiny), tmp_path / "mlruns", fails=(2,))
-    return tmp_path / "mlruns"
+    folder = tmp_path_factory.mktemp("finished")
+    spec = spec_of(folder, write_pool(folder / "pool.jsonl"))
+    run(spec, plan_of(spec, tiny), folder / "mlruns", fails=(2,))
+    return folder / "mlruns"
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to do with as one likes."""
+    return Path(shutil.copytree(finished, tmp_path / "mlruns"))
 
 
 def places_of(folder: Path) -> Places:
