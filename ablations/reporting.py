@@ -15,6 +15,7 @@ from ablations.judges import audit_key
 from ablations.places import CONFIRMATION, Places
 from ablations.results import ARM_WAY
 from ablations.store import Store
+from ablations.study_file import FIXED_MODES
 
 
 def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, Path]:
@@ -86,6 +87,7 @@ def _facts(
     complete = trials.filter(pl.col("state") == "complete")
     judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
     coverage = float(results.get_column("score").is_not_null().to_numpy().mean())
+    walk = ("mode",) if identity.get("mode") in FIXED_MODES else ("mode", "design", "sampler")
     facts = {
         "model": ", ".join(models) or _named(identity.get("model")),
         "judge": _judge(identity.get("judge"), str(judges[0]) if len(judges) else "none"),
@@ -96,7 +98,7 @@ def _facts(
         "baseline": _baseline(results),
         "conditions": f"{complete.get_column('condition_id').n_unique()} complete, {len(trials)} trials in all",
         "coverage": f"{coverage:.1%} of the completions have a score",
-        "design": ", ".join(format_value(identity[key]) for key in ("mode", "design", "sampler") if key in identity),
+        "design": ", ".join(format_value(identity[key]) for key in walk if key in identity),
         "seed": str(identity.get("seed", "")),
     }
     return tuple((key, text) for key, text in facts.items() if text)
