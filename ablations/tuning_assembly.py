@@ -19,6 +19,7 @@ from ablations.backends.vllm_engine import VllmBackend
 from ablations.demonstrations import prepare_pool
 from ablations.errors import StorageError, UsageError
 from ablations.flags import engine_settings, pool_settings, tuning_options
+from ablations.lengths import check_prompt_lengths
 from ablations.models import folder_identity, resolve_model
 from ablations.places import Places
 from ablations.plan import show_tuning_plan
@@ -138,6 +139,8 @@ async def tuning_session(
     encoder = None if options["queries"] in BUILT_IN else spec.pools[0].chooser.encoder
     plan = await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted, encoder)
     plan = _answerable(plan, settings, log_file, console)
+    own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
+    await check_prompt_lengths(plain, own, spec.queries)
     show_tuning_plan(console, spec, plan, study.informed_judge, trusted, flags.dry_run)
     if flags.dry_run:
         return None

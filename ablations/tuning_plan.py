@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.backends import Backend
-from ablations.conditions import Condition, DecodingParams, PromptParts, Value, content_hash
+from ablations.conditions import DECODING_PARAMETERS, Condition, DecodingParams, PromptParts, Value, content_hash
 from ablations.demonstrations import Chooser, Prepared, find_overlaps
 from ablations.embedding import Encoder
-from ablations.errors import ConditionError, PoolError, UsageError, nearest
+from ablations.errors import ConditionError, PoolError, PromptError, UsageError, nearest
 from ablations.lengths import longest_need
 from ablations.models import ResolvedModel
 from ablations.prompts import CHAT, build_parts
@@ -75,10 +75,14 @@ class TuningOptions:
         for way, values in self.decoding.items():
             if way not in TUNED_WAYS:
                 raise UsageError(f"tuning.{way} is not known; {nearest(way, TUNED_WAYS)}")
+            for name in values:
+                if name not in DECODING_PARAMETERS:
+                    known = nearest(name, DECODING_PARAMETERS)
+                    raise ConditionError(f"tuning.{way} takes decoding parameters alone, not {name!r}; {known}")
             try:
                 DecodingParams(**values)  # type: ignore[arg-type]
-            except TypeError as error:
-                raise ConditionError(f"tuning.{way} takes decoding parameters alone: {error}") from error
+            except ConditionError as error:
+                raise ConditionError(f"tuning.{way}: {error}") from error
         self.recipe_for(1)
 
     def recipe_for(self, answers: int, seed: int = 0) -> Recipe:
@@ -172,6 +176,7 @@ async def plan_tuning(
 
     Raises:
         PoolError: a pool has too few examples.
+        PromptError: not even the smallest size fits the context.
         UsageError: the baseline is no zero-shot prompt.
     """
     if spec.baseline.prompt.demonstrations:
@@ -185,6 +190,10 @@ async def plan_tuning(
         examples, left_out = maker.learnable(prepared)
         found, too_long = await maker.compared(examples, backend)
         arms, notes = [*arms, *found], [*notes, *left_out, *too_long]
+    if not any(arm.way == ICL for arm in arms):
+        raise PromptError(
+            f"there is nothing to compare with: {'; '.join(notes)}; lower --sizes, or raise --engine max_model_len"
+        )
     return TuningPlan(options, tuple(replace(arm, number=number) for number, arm in enumerate(arms)), tuple(notes))
 
 

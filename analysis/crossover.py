@@ -22,6 +22,8 @@ CROSSOVER_SCHEMA = {
     **dict.fromkeys(("over", "verdict"), pl.String),
 }
 UNDECIDABLE = "not decidable with this data"
+LEAST_QUERIES = 6
+"""Fewer are not resampled: most resamples would repeat one another."""
 
 
 def crossover(results: pl.DataFrame) -> pl.DataFrame:
@@ -43,7 +45,7 @@ def crossover(results: pl.DataFrame) -> pl.DataFrame:
         changes = int((signs[1:] != signs[:-1]).sum())
         counts = (changes, draws, queries, OVER_BOTH if draws > 1 else OVER_QUERIES)
         span = (len(sizes), min(sizes, default=None), max(sizes, default=None))
-        if why := _lacking(sizes, differences):
+        if why := _lacking(sizes, differences, queries):
             rows.append((pool, group, None, None, None, *span, None, None, *counts, f"{UNDECIDABLE}: {why}"))
             continue
         (value, low, high), shares = crossing_interval(values, sizes)
@@ -125,8 +127,10 @@ def _telling(sizes: Sequence[int], values: Floats) -> tuple[list[int], Floats]:
     return [size for size, n in zip(sizes, queries, strict=True) if n > 1], values[:, :, queries > 1]
 
 
-def _lacking(sizes: Sequence[int], differences: Floats) -> str:
+def _lacking(sizes: Sequence[int], differences: Floats, queries: int) -> str:
     """Say what makes a crossover impossible to tell, or nothing."""
+    if sizes and queries < LEAST_QUERIES:
+        return f"{queries} queries are too few to resample, and it takes {LEAST_QUERIES}"
     if not sizes:
         return "no size has two queries that were scored both ways"
     if len(sizes) < 2:

@@ -164,6 +164,8 @@ def _conversation(
         raise PoolError(f"{where}: the conversation must be a list of objects with {role} and {content}")
     said = [(_speaker(one.get(role), where), one.get(content)) for one in messages]
     spoken = [(speaker, text) for speaker, text in said if speaker != "system"]
+    if whole and spoken and spoken[0][0] != "query":
+        raise _JumbledError(where)
     if not spoken or spoken[0][0] != "query":
         raise PoolError(f"{where}: the conversation does not begin with a message of the user; drop the row")
     if not whole:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.crossover import UNDECIDABLE, crossings, crossover, isotonic
+from analysis.crossover import LEAST_QUERIES, UNDECIDABLE, _lacking, crossings, crossover, isotonic
 from analysis.sizes import size_differences
 from tests.analysis.simulated_sizes import both_ways, sized
 from tests.analysis.test_sizes import ARMS, NAN, ONE_TURN, Row
@@ -97,3 +97,10 @@ def test_a_size_with_one_query_is_left_out_of_the_crossover() -> None:
     results = sized(scores, [*ARMS, *both_ways((8,))])
     assert size_differences(results).filter(pl.col("examples") == 8).get_column("difference").to_list() == [8.0, 8.0]
     assert crossover(results).get_column("largest").to_list() == [4, 4]
+
+
+def test_a_handful_of_queries_decides_no_crossover() -> None:
+    differences = np.array([0.5, 1.0])
+    for queries in range(2, LEAST_QUERIES):
+        assert _lacking([2, 4], differences, queries) == f"{queries} queries are too few to resample, and it takes 6"
+    assert _lacking([2, 4], differences, LEAST_QUERIES) == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ablations.errors import ConditionError, PoolError, UserError
+from ablations.errors import ConditionError, PoolError, PromptError, UserError
 from ablations.models import ResolvedModel
 from ablations.records import Query
 from ablations.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
@@ -192,10 +192,32 @@ def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], match: str
         TuningOptions(**options)
 
 
-@pytest.mark.parametrize("values", [{"temperature": -1.0}, {"rules": "full"}])
-def test_a_ways_decoding_is_checked(values: dict[str, Any]) -> None:
-    with pytest.raises(ConditionError, match=r"temperature|decoding parameters alone"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": -1.0}, r"tuning\.ift: temperature = -1 is out of range"),
+        ({"rules": "full"}, r"tuning\.ift takes decoding parameters alone, not 'rules'"),
+        ({"temperatur": 0.7}, "not 'temperatur'; did you mean temperature"),
+    ],
+)
+def test_a_ways_decoding_is_checked(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConditionError, match=message):
         TuningOptions(decoding={"ift": values})
+
+
+def test_where_no_size_fits_the_context_there_is_nothing_to_compare(
+    pool: str, tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    with pytest.raises(PromptError, match=r"nothing to compare with: 3 examples of .* raise --engine max_model_len"):
+        plan_of(spec_of(tmp_path, pool), tiny, context_length=60, sizes=(3, 4))
+
+
+def test_conversations_that_do_not_take_turns_are_left_out_and_counted(tiny: ResolvedModel, tmp_path: Path) -> None:
+    said = [{"role": role, "content": "snow"} for role in ("assistant", "user", "user")]
+    rows = [{"messages": said}, {"messages": said[1:]}]
+    spec = spec_of(tmp_path, write_pool(tmp_path / "pool.jsonl", more=rows))
+    assert spec.prepared is not None
+    assert "2 conversations are left out: user and assistant do not take turns in them" in spec.prepared.notes
 
 
 def test_training_data_that_says_what_a_query_asks_is_dropped_from_both_ways(
