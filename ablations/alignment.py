@@ -4,7 +4,6 @@ vLLM does not give a model's memory back within a process, so the process ends b
 how a study is called, not how it runs.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from ablations.claims import Claims
 from ablations.closing import show_alignment
 from ablations.conditions import content_hash
 from ablations.errors import AblationError, PartFailedError, UsageError, UserError
-from ablations.places import REPOSITORY, Places
+from ablations.places import Places, child_environment
 from ablations.store import Store
 from ablations.study_file import StudyFile
 from ablations.tracking import Tracker
@@ -57,7 +56,7 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
         console.print(f"model {number} of {len(names)}: {model}", style="bold", markup=False)
         command = [sys.executable, "-m", "ablations", *arguments, "--model", model, "--name", name, "--one-of-models"]
         # In a session of its own, so that it is told of an interrupt once, by this process, whoever was told first.
-        child = subprocess.Popen(command, env=_environment(), start_new_session=True)
+        child = subprocess.Popen(command, env=child_environment(), start_new_session=True)
         try:
             code = child.wait()
         except KeyboardInterrupt:
@@ -69,11 +68,6 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
         if code:
             failed: type[AblationError] = UserError if code == UserError.exit_code else PartFailedError
             raise failed(f"the study of {model} ended with exit code {code}, as said above; the same command goes on")
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path}
 
 
 async def compare_models(

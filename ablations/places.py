@@ -3,6 +3,7 @@
 Knows addresses and whether they can be written, not what is in them.
 """
 
+import os
 import re
 import sqlite3
 import tempfile
@@ -141,6 +142,12 @@ class Places:
             yield
         finally:
             lock.release()
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that runs this package, wherever it is started from."""
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _checked(study: str) -> str:

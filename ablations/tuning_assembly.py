@@ -139,8 +139,9 @@ async def tuning_session(
     encoder = None if options["queries"] in BUILT_IN else spec.pools[0].chooser.encoder
     plan = await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted, encoder)
     plan = _answerable(plan, settings, log_file, console)
-    own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
-    await check_prompt_lengths(plain, own, spec.queries)
+    if flags.dry_run:  # a run's session checks that
+        own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
+        await check_prompt_lengths(plain, own, spec.queries)
     show_tuning_plan(console, spec, plan, study.informed_judge, trusted, flags.dry_run)
     if flags.dry_run:
         return None

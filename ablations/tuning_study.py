@@ -260,10 +260,7 @@ class TuningStudy:
         if tuned is not None:
             record |= {"job": tuned.job.key, "recipe": tuned.job.recipe.to_dict()}
         self.store.add_trial(self.spec.name, arm.number, record)
-        prompt = self.store.prompts(self.spec.name, arm.number).get((self.spec.queries[0].id, 1))
-        await self.tracker.log_trial(arm.number, record, summary, turns, prompt)
-        if outcome is not None:
-            await self.tracker.log_steps(arm.number, loss_curves(outcome))
+        await self._log(arm.number, record, turns)
         self._say_best(arm, summary.mean if why is None else None)
 
     def _say_best(self, arm: Arm, mean: float | None) -> None:
@@ -277,11 +274,14 @@ class TuningStudy:
         lacking = [number for number in sorted(records) if not self.tracker.knows(number)]
         turns = judged_turns(self.store, self.spec.name, self.spec.queries, lacking)
         for number in lacking:
-            own, record = turns.get(number, []), records[number]
-            prompt = self.store.prompts(self.spec.name, number).get((self.spec.queries[0].id, 1))
-            await self.tracker.log_trial(number, record, summarise(own), own, prompt)
-            if (outcome := outcome_of(self.store, record)) is not None:
-                await self.tracker.log_steps(number, loss_curves(outcome))
+            await self._log(number, records[number], turns.get(number, []))
+
+    async def _log(self, number: int, record: Mapping[str, Any], turns: Sequence[JudgedTurn]) -> None:
+        """Log an arm as a run, with the losses of its training."""
+        prompt = self.store.prompts(self.spec.name, number).get((self.spec.queries[0].id, 1))
+        await self.tracker.log_trial(number, record, summarise(turns), turns, prompt)
+        if (outcome := outcome_of(self.store, record)) is not None:
+            await self.tracker.log_steps(number, loss_curves(outcome))
 
 
 def outcome_of(store: Store, record: Mapping[str, Any]) -> Outcome | None:

@@ -81,7 +81,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
 for ending in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(ending, cli._interrupt)
-alignment._environment = lambda: {{"OUT": {str(tmp_path)!r}}}
+alignment.child_environment = lambda: {{"OUT": {str(tmp_path)!r}}}
 os.chdir({str(tmp_path)!r})  # where `ablations` is the child below
 try:
     alignment.run_models([], {{"m": "n"}}, Console(file=io.StringIO()))

@@ -4,7 +4,6 @@ The figures are estimates from the model's configuration, said as such; what a t
 Knows no data but lengths. Loads torch for the machine's memory and speed.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from ablations.errors import ModelError
 from ablations.models import ResolvedModel
-from ablations.places import REPOSITORY
+from ablations.places import child_environment
 from ablations.tokens import readable
 from ablations.tuning.recipe import Recipe
 from ablations.tuning.samples import Sample, longest
@@ -170,9 +169,8 @@ class Machine:
         if not has_gpu():
             return cls(False, free_bytes(False), machine_speed(False))
         code = "from ablations.tuning.sizing import *; print(free_bytes(True), machine_speed(True))"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), *_given_path())))}
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+            [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
         )
         if done.returncode:
             raise ModelError(
@@ -180,10 +178,6 @@ class Machine:
             )
         free, speed = done.stdout.split()
         return cls(True, int(free), float(speed))
-
-
-def _given_path() -> list[str]:
-    return [path] if (path := os.environ.get("PYTHONPATH")) else []
 
 
 def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: Machine) -> Estimate:

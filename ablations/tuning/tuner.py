@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from ablations.errors import ModelError, StorageError, TuningError, UsageError
 from ablations.models import folder_identity
 from ablations.packaged import first_line
-from ablations.places import REPOSITORY
+from ablations.places import child_environment
 from ablations.store import Store
 from ablations.tuning.jobs import (
     CHECKPOINT,
@@ -216,7 +216,6 @@ class Tuner:
             self._log_file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{folder} cannot be written: {error.strerror or error}; free the disk") from error
-        path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         with self._log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ablations.tuning.worker", str(folder), str(self._checkpoint_seconds)),
@@ -224,7 +223,7 @@ class Tuner:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 limit=_LINE_BYTES,
-                env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", **_one_gpu()},
+                env={**child_environment(), "TOKENIZERS_PARALLELISM": "false", **_one_gpu()},
                 start_new_session=True,  # a Ctrl-C in the terminal is this process's to pass on
             )
         try:
