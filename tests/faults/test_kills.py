@@ -1,7 +1,7 @@
 """Claims about studies that are killed: nothing finished is lost, and nothing is paid for twice."""
 
+import asyncio
 import multiprocessing
-import os
 import random
 import shutil
 import signal
@@ -18,27 +18,28 @@ from tests.faults.studies import table
 from tests.test_rebuild import pages, run, spec_of
 
 FORK = multiprocessing.get_context("forkserver")
-KILLS, SECONDS = 20, 4.0
+KILLS, HELD, SECONDS = 20, 12, 4.0
 QUERIES = make_queries(16)
 
 
 class CountedBackend(FakeBackend):
-    """Writes down every request that it is asked, and takes its time over the answer."""
+    """Writes down every request that it is asked, and leaves all after the first `answers` without one."""
 
-    def __init__(self, paid: Path) -> None:
+    def __init__(self, paid: Path, answers: int | None) -> None:
         super().__init__()
-        self._paid = paid
+        self._paid, self._answers = paid, answers
 
     async def generate(self, prompt: Any, decoding: Any, seed: int) -> Any:
         with self._paid.open("a") as file:
             file.write(content_hash([prompt.text, asdict(decoding), seed]) + "\n")
+        if self._answers is not None and len(self.requests) >= self._answers:
+            await asyncio.Event().wait()
         return await super().generate(prompt, decoding, seed)
 
 
-def interrupted(folder: Path, files: Path, paid: Path) -> None:
+def interrupted(folder: Path, files: Path, paid: Path, answers: int | None) -> None:
     """Run the study in a process of its own."""
-    os.setpgid(0, 0)
-    run(spec_of(files, queries=QUERIES), folder, CountedBackend(paid))
+    run(spec_of(files, queries=QUERIES), folder, CountedBackend(paid, answers))
 
 
 @pytest.mark.slow
@@ -50,35 +51,56 @@ def test_kill_9_at_random_moments_changes_nothing_and_pays_for_no_more_than_was_
     shutil.copytree(folder, undisturbed)
     spec = spec_of(tmp_path, queries=QUERIES)
     run(spec, undisturbed)
-    generator, kills = random.Random(0), 0
     paid.touch()
-    while True:
-        process = FORK.Process(target=interrupted, args=(folder, tmp_path, paid))
+
+    def begun(answers: int | None) -> Any:
+        process = FORK.Process(target=interrupted, args=(folder, tmp_path, paid, answers))
         process.start()
-        before, wanted, begun = paid.stat().st_size, generator.randint(1, 6), time.monotonic()
-        patience = generator.uniform(1.0, SECONDS)  # where all is answered, and it closes its books
-        while kills < KILLS and process.is_alive() and _lines(paid, before) < wanted:
-            time.sleep(0.002)
-            if time.monotonic() - begun > patience:
-                break
-        if kills < KILLS and process.is_alive():
-            time.sleep(generator.random() * 0.2)
-            os.kill(process.pid or 0, signal.SIGKILL)
-            kills += 1
-        process.join(120)
-        if process.exitcode == 0:
-            break
+        return process
+
+    generator, kills, whole = random.Random(0), 0, SECONDS
+    # Half of the kills fall among the answers: so few are given that no machine is fast enough to end before them.
+    while kills < KILLS // 2:
+        before, process = paid.stat().st_size, begun(HELD)
+        _wait_for(paid, before, generator.randint(1, HELD))
+        time.sleep(generator.random() * 0.2)
+        kills += _killed(process)
+    # The others fall anywhere in a run, its opening and the closing of its books too, and in runs of what is finished.
+    while kills < KILLS:
+        process, start, moment = begun(None), time.monotonic(), generator.uniform(0.0, whole)
+        process.join(moment)
+        if process.exitcode is None:
+            kills += _killed(process)
+        else:
+            assert process.exitcode == 0
+            whole = time.monotonic() - start
+    process = begun(None)
+    process.join(120)
+    assert process.exitcode == 0
     requests = paid.read_text().split()
     in_flight = spec.concurrency * len(spec.queries)
     print(f"{kills} kills: {len(requests)} requests were made for {len(set(requests))} answers")
-    assert kills == KILLS
     assert table(folder).equals(table(undisturbed))
     assert len(requests) - len(set(requests)) <= kills * in_flight
     assert [page for page in pages(folder) if page["status"] != "FINISHED"] == []
     assert len(pages(folder)) == len(pages(undisturbed))
 
 
-def _lines(paid: Path, start: int) -> int:
-    with paid.open() as file:
-        file.seek(start)
-        return file.read().count("\n")
+def _killed(process: Any) -> bool:
+    """Whether a process that was told to die died of it, and had not ended before."""
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+    return bool(process.exitcode)
+
+
+def _wait_for(paid: Path, start: int, wanted: int) -> None:
+    """Wait until as many requests were made since `start`, at most two minutes."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with paid.open() as file:
+            file.seek(start)
+            if file.read().count("\n") >= wanted:
+                return
+        time.sleep(0.002)
+    raise AssertionError("the study asked nothing in two minutes")
