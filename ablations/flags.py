@@ -172,6 +172,8 @@ def tuning_options(flags: argparse.Namespace, file: StudyFile, decoding: Mapping
         raise UsageError(
             f"{file.path}: [pool] {', '.join(limits)}: of no use here; pools, sizes and max_tokens are in [tuning]"
         )
+    if flags.pool and flags.pools:
+        raise UsageError("--pool and --pools both name pools; drop --pool")
     table = dict(file.tuning)
     of_ways = {way: {**table.pop(way, {}), **decoding.get(way, {})} for way in TUNED_WAYS}
     recipe = {name: table.pop(name) for name in RECIPE_KEYS if name in table}

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablations.conditions import Condition, format_value
+from ablations.conditions import DECODING_PARAMETERS, Condition, format_value, neutral_value
 from ablations.confirmation import Confirmation
 from ablations.demonstrations import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges import Judge
@@ -17,9 +17,8 @@ from ablations.records import Usage
 from ablations.search_plan import SearchPlan, longest_condition
 from ablations.spec import StudySpec
 from ablations.terminal import format_money
-from ablations.tuning import Job, Machine, Shape, estimate
-from ablations.tuning.learning_rate import TRIED
-from ablations.tuning_plan import TuningPlan
+from ablations.tuning import Job
+from ablations.tuning_plan import TuningPlan, counted
 
 _SIZES = {"8B": 8e9, "70B": 70e9}
 
@@ -110,9 +109,14 @@ def _show_search_plan(console: Console, spec: StudySpec, model: str, judge: Judg
 
 
 def show_tuning_plan(
-    console: Console, spec: StudySpec, plan: TuningPlan, judge: Judge, trusted: bool, list_arms: bool
+    console: Console,
+    spec: StudySpec,
+    plan: TuningPlan,
+    judge: Judge,
+    costs: Sequence[tuple[str, str]],
+    list_arms: bool,
 ) -> None:
-    """Print what a comparison of prompts with fine-tuning is about to do, and what it takes of time and memory."""
+    """Print what a comparison of prompts with fine-tuning is about to do; `costs` say what that takes, as rows."""
     base, arms = plan.arms[0], len(plan.arms)
     longest = max(arm.condition.decoding.max_tokens for arm in plan.arms)
     options, requests = plan.options, arms * spec.turns
@@ -122,13 +126,14 @@ def show_tuning_plan(
         ("mode", f"learning in context against fine-tuning ({options.method}), seed {spec.seed}"),
         ("prompt", f"the tuned model is asked with {_prompt(spec)}"),
         ("pool", "; ".join(_pool_of(one) for one in spec.pools)),
-        ("examples", f"{', '.join(map(str, options.sizes))}; {_counted(options.draws, 'draw')} of each"),
+        ("examples", f"{', '.join(map(str, options.sizes))}; {counted(options.draws, 'draw')} of each"),
+        ("decoding", _decoding(plan)),
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("arms", f"{arms}, {spec.concurrency} in flight on each engine"),
         ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
         ("tokens", f"at most {requests * longest:,} new tokens"),
         ("judging", _expected_judging(spec, judge, arms, longest)),
-        *_training_rows(plan, trusted),
+        *costs,
     )
     _show_rows(console, spec, rows)
     for note in plan.notes:
@@ -140,40 +145,27 @@ def show_tuning_plan(
         console.print(table)
 
 
-def _training_rows(plan: TuningPlan, trusted: bool) -> tuple[tuple[str, str], ...]:
-    """Return what training takes, by this machine's speed and free memory now."""
-    jobs = [arm.job for arm in plan.jobs if arm.job is not None]
-    if not jobs:
-        return ()
-    shape, machine = Shape.of(jobs[0].model, trusted), Machine.measured()
-    found = [estimate(shape, job.recipe, job.samples, machine) for job in jobs]
-    seconds, most = sum(one.seconds for one in found), max(found, key=lambda one: one.plan.bytes).plan
-    if plan.options.tune_learning_rate:
-        seconds *= 1 + TRIED / plan.options.draws
-    tokens = sum(job.recipe.epochs * len(sample.tokens) for job in jobs for sample in job.samples)
-    fits = f"of {most.free / 2**30:.1f} GiB that it may plan with" + (
-        "" if most.fits else ": it may not fit; lower tuning.max_tokens, or use --tuning lora"
-    )
-    weights, checkpoint = shape.disk_bytes(jobs[0].recipe)
-    disk = len(jobs) * weights + checkpoint
-    searched = f", {TRIED} learning rates tried for each size" if plan.options.tune_learning_rate else ""
-    return (
-        ("training", f"{len(jobs)} times, {tokens:,} tokens in all{searched}: about {seconds:.0f} s on this machine"),
-        ("memory", f"about {most.bytes / 2**30:.1f} GiB for training, {fits}; an engine is loaded afterwards"),
-        ("disk", f"about {disk / 2**30:.1f} GiB for weights and one checkpoint"),
-    )
+def _decoding(plan: TuningPlan) -> str:
+    """Return how the arms decode: what differs from neutral values, once where all do the same."""
+    found: dict[str, list[str]] = {}
+    for arm in plan.arms:
+        decoding = arm.condition.decoding
+        values = ((name, getattr(decoding, name)) for name in DECODING_PARAMETERS)
+        always = ("temperature", "max_tokens", "stop")
+        moved = {name: value for name, value in values if name in always or value != neutral_value(name)}
+        shown = ", ".join(f"{name} {format_value(value)}" for name, value in moved.items())
+        found.setdefault(shown, []).append(arm.way)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{', '.join(dict.fromkeys(ways))}: {shown}" for shown, ways in found.items())
 
 
 def _recipe(job: Job) -> str:
     recipe, answers = job.recipe, len(job.samples)
     return (
-        f"{answers} answers, {_counted(recipe.epochs, 'pass', 'passes')}, {recipe.steps(answers)} steps of "
+        f"{answers} answers, {counted(recipe.epochs, 'pass', 'passes')}, {recipe.steps(answers)} steps of "
         f"{recipe.batch}, learning rate {recipe.learning_rate:g}"
     )
-
-
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _show_rows(console: Console, spec: StudySpec, rows: Sequence[tuple[str, str]]) -> None:

@@ -110,11 +110,10 @@ def tuning_status(progress: TuningProgress, total: int) -> Callable[[], str]:
         seen = progress.last
         if seen is None:
             return f"loading the model: {progress.what}"
-        left, rate = total - progress.skipped - progress.done, progress.tokens_per_second
-        each = seen.tokens / seen.step
-        time_left = f"about {left * each / rate:.0f} s left" if rate else "time left unknown"
+        left = total - progress.skipped - progress.done
         shown = f"{progress.what}: step {seen.step}/{seen.steps} · loss {seen.loss:.3f}"
-        return f"{shown} · {rate:.0f} tokens/s · {time_left}"
+        pace = f"{seen.tokens / max(seen.seconds, 1e-9):.0f} tokens/s"
+        return f"{shown} · {pace} · about {left * seen.seconds / seen.step:.0f} s left"
 
     return status
 
@@ -153,7 +152,7 @@ def _live(console: Console, total: int, status: Callable[[], str], watched: Watc
 
 @contextmanager
 def _plain(console: Console, total: int, status: Callable[[], str], watched: Watched, unit: str) -> Iterator[None]:
-    last = time.monotonic()
+    last, before = time.monotonic(), ""
 
     def update() -> None:
         nonlocal last
@@ -162,7 +161,11 @@ def _plain(console: Console, total: int, status: Callable[[], str], watched: Wat
             show()
 
     def show() -> None:
-        console.print(f"{watched.done}/{total - watched.skipped} {unit} · {status()}", markup=False)
+        nonlocal before
+        line = f"{watched.done}/{total - watched.skipped} {unit} · {status()}"
+        if line != before:
+            console.print(line, markup=False)
+            before = line
 
     watched.listeners.append(update)
     try:

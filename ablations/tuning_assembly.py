@@ -17,10 +17,10 @@ from ablations.backends import Adapter, Backend
 from ablations.backends.adapted import AdaptedBackend, adapter_settings
 from ablations.backends.vllm_engine import VllmBackend
 from ablations.demonstrations import prepare_pool
-from ablations.errors import StorageError, UsageError
+from ablations.errors import ModelError, StorageError, UsageError, nearest
 from ablations.flags import engine_settings, pool_settings, tuning_options
 from ablations.lengths import check_prompt_lengths
-from ablations.models import folder_identity, resolve_model
+from ablations.models import ResolvedModel, folder_identity, resolve_model
 from ablations.places import Places
 from ablations.plan import show_tuning_plan
 from ablations.queries import BUILT_IN
@@ -29,7 +29,9 @@ from ablations.results import ALIGNED
 from ablations.spec import StudySpec
 from ablations.study_file import StudyFile
 from ablations.tokens import model_length
+from ablations.tuning import Machine, Shape
 from ablations.tuning.jobs import MERGED, RESULT
+from ablations.tuning_costs import expected_costs
 from ablations.tuning_plan import TUNED_WAYS, TuningOptions, TuningPlan, plan_tuning
 from ablations.tuning_session import TuningSession
 
@@ -142,7 +144,8 @@ async def tuning_session(
     if flags.dry_run:  # a run's session checks that
         own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
         await check_prompt_lengths(plain, own, spec.queries)
-    show_tuning_plan(console, spec, plan, study.informed_judge, trusted, flags.dry_run)
+    costs = _costs(spec, plan, model, trusted, study.places)
+    show_tuning_plan(console, spec, plan, study.informed_judge, costs, flags.dry_run)
     if flags.dry_run:
         return None
     ranks = [arm.job.recipe.rank for arm in plan.jobs if arm.job is not None]
@@ -161,6 +164,16 @@ async def tuning_session(
     )
 
 
+def _costs(
+    spec: StudySpec, plan: TuningPlan, model: ResolvedModel, trusted: bool, places: Places
+) -> tuple[tuple[str, str], ...]:
+    """Return what the study will take, once it is known that the model has the layers to be tuned."""
+    shape = Shape.of(model, trusted)
+    shape.check_targets(plan.options.recipe_for(1), model.name)
+    kept = {arm.job.key for arm in plan.jobs if arm.job is not None and (places.tuned / arm.job.key / RESULT).is_dir()}
+    return expected_costs(spec, plan, shape, Machine.measured(), kept)
+
+
 def _silent(_: str) -> None:
     """Say nothing: the licence's notice was shown before."""
 
@@ -170,7 +183,11 @@ def _answerable(plan: TuningPlan, settings: Mapping[str, Any], log_file: Path, c
     notes = list(plan.notes)
     arms = []
     for arm in plan.arms:
-        if arm.way == ALIGNED and other_engine(arm.model, settings, log_file, console).chat_template is None:
+        try:
+            silent = arm.way == ALIGNED and other_engine(arm.model, settings, log_file, console).chat_template is None
+        except ModelError as error:
+            raise ModelError(f"tuning.aligned (--aligned): {error}") from error
+        if silent:
             notes.append(f"{arm.model} has no chat template, so that it is no aligned model here: its line is left out")
         else:
             arms.append(arm)
@@ -209,6 +226,8 @@ def _decoding(flags: argparse.Namespace, study: Assembly) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for given in flags.decoding_from:
         way, separator, named = given.partition("=")
+        if separator and way not in TUNED_WAYS and not Path(given).exists():
+            raise UsageError(f"--decoding-from {given!r}: {way!r} is no way; {nearest(way, TUNED_WAYS)}")
         ways = (way,) if separator and way in TUNED_WAYS else TUNED_WAYS
         values = best_decoding(named if len(ways) == 1 else given, study.places)
         found |= dict.fromkeys(ways, values)

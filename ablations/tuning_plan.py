@@ -10,20 +10,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.backends import Backend
-from ablations.conditions import DECODING_PARAMETERS, Condition, DecodingParams, PromptParts, Value, content_hash
+from ablations.conditions import (
+    DECODING_PARAMETERS,
+    Condition,
+    DecodingParams,
+    PromptParts,
+    Value,
+    content_hash,
+    plain_value,
+)
 from ablations.demonstrations import Chooser, Prepared, find_overlaps
 from ablations.embedding import Encoder
-from ablations.errors import ConditionError, PoolError, PromptError, UsageError, nearest
+from ablations.errors import ConditionError, PoolError, PromptError, StudyMismatchError, UsageError, nearest
 from ablations.lengths import longest_need
 from ablations.models import ResolvedModel
 from ablations.prompts import CHAT, build_parts
 from ablations.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
-from ablations.spec import StudySpec
+from ablations.spec import StudySpec, differences
 from ablations.tokens import Tokens
 from ablations.tuning import Job, Recipe, Sample, make_samples, recipe_for
 
 TUNED_WAYS = (ICL, IFT)
-RECIPE_KEYS = ("epochs", "learning_rate", "batch", "rank", "alpha")
+ADAPTER_KEYS = ("rank", "alpha")
+RECIPE_KEYS = ("epochs", "learning_rate", "batch", *ADAPTER_KEYS)
+HELD_OUT = 16
+"""Examples by which the learning rate is looked for."""
 MOST_NAMED = 5
 """Examples that a note names one by one."""
 
@@ -43,7 +54,7 @@ class TuningOptions:
         target_modules: names of the layers that get adapters; empty for every linear one.
         decoding: decoding parameters of each way where they are not the baseline's.
         tune_learning_rate: whether the rate is looked for on held-out examples.
-        held_out: how many.
+        held_out: how many; `HELD_OUT` where None.
 
     Raises:
         UsageError, ConditionError: a number or name that cannot be.
@@ -59,19 +70,24 @@ class TuningOptions:
     target_modules: tuple[str, ...] = ()
     decoding: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     tune_learning_rate: bool = False
-    held_out: int = 16
+    held_out: int | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes or not all(type(size) is int and size > 0 for size in self.sizes):
-            raise UsageError(f"tuning.sizes = {list(self.sizes)} are no numbers of examples; give some from 1 on")
+            raise UsageError(
+                f"tuning.sizes (--sizes) = {list(self.sizes)} are no numbers of examples; give some from 1 on"
+            )
         if len(set(self.sizes)) < len(self.sizes):
-            raise UsageError(f"tuning.sizes = {list(self.sizes)} name a size twice; drop one")
+            raise UsageError(f"tuning.sizes (--sizes) = {list(self.sizes)} name a size twice; drop one")
         object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
-        for name in ("draws", "max_tokens", "held_out"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"tuning.{name} = {getattr(self, name)} is out of range; give 1 or more")
+        for name, flag in (("draws", " (--draws)"), ("max_tokens", ""), ("held_out", "")):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise UsageError(f"tuning.{name}{flag} = {number} is out of range; give 1 or more")
         if not self.pools or len(set(self.pools)) < len(self.pools) or not all(self.pools):
-            raise UsageError(f"--pools {','.join(self.pools)!r}: name each pool once, such as --pools good,medium")
+            raise UsageError(
+                f"tuning.pools (--pools) = {','.join(self.pools)!r}: name each pool once, such as good,medium"
+            )
         for way, values in self.decoding.items():
             if way not in TUNED_WAYS:
                 raise UsageError(f"tuning.{way} is not known; {nearest(way, TUNED_WAYS)}")
@@ -84,6 +100,23 @@ class TuningOptions:
             except ConditionError as error:
                 raise ConditionError(f"tuning.{way}: {error}") from error
         self.recipe_for(1)
+
+    @property
+    def apart(self) -> int:
+        """How many examples no draw learns or shows: none where no learning rate is looked for."""
+        return (self.held_out or HELD_OUT) if self.tune_learning_rate else 0
+
+    @property
+    def unused(self) -> list[str]:
+        """What is set and has no effect, in sentences."""
+        keys = [
+            *(name for name in ADAPTER_KEYS if name in self.recipe),
+            *["target_modules"] * bool(self.target_modules),
+        ]
+        notes = [f"tuning.{key} is of adapters, and of no use here" for key in keys if self.method != "lora"]
+        if self.held_out is not None and not self.tune_learning_rate:
+            notes.append("tuning.held_out is of no use without --tune-learning-rate")
+        return notes
 
     def recipe_for(self, answers: int, seed: int = 0) -> Recipe:
         """Return the recipe for so many answers."""
@@ -123,7 +156,7 @@ class Arm:
         if self.pool is None:
             names = {ZERO_SHOT: "zero-shot", URIAL: "URIAL", ALIGNED: f"aligned: {self.model}"}
             return names[self.way]
-        return f"{self.way.upper()}, {self.examples} examples of {self.pool}, draw {self.draw}"
+        return f"{self.way.upper()}, {counted(self.examples, 'example')} of {self.pool}, draw {self.draw}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +165,8 @@ class TuningPlan:
 
     Attributes:
         options: what was asked for.
-        arms: in the order of their numbers; the baseline, zero-shot, is the first.
+        arms: in the order of their numbers; the baseline, zero-shot, is the first, and larger sizes follow smaller
+            ones, so that a study can be given more of them later.
         notes: what is left out, in sentences.
     """
 
@@ -147,11 +181,25 @@ class TuningPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What may not change under one study name, as plain JSON types."""
-        return {
-            "method": self.options.method,
-            "arms": [f"{arm.label}: {arm.condition.condition_id}" for arm in self.arms],
-        }
+        """What may not change under one study name beside its finished arms, as plain JSON types."""
+        return {"method": self.options.method}
+
+    def check_finished(self, name: str, records: Mapping[int, Mapping[str, Any]]) -> None:
+        """Raise `StudyMismatchError` where the finished arms of a study are not this plan's, but for larger sizes.
+
+        Args:
+            name: of the study.
+            records: what the store keeps of its trials, by their numbers.
+        """
+        own = {arm.number: arm for arm in self.arms}
+        found = [line for number, record in sorted(records.items()) for line in _changed(record, own.get(number))]
+        if found:
+            raise StudyMismatchError(
+                f"the study {name!r} has finished arms that are not asked for now:\n  "
+                + "\n  ".join(found)
+                + "\nlarger sizes can be added to it; for anything else use --name (what weights and answers there are "
+                "is used again), or --fresh to start this one anew"
+            )
 
 
 async def plan_tuning(
@@ -194,6 +242,8 @@ async def plan_tuning(
         raise PromptError(
             f"there is nothing to compare with: {'; '.join(notes)}; lower --sizes, or raise --engine max_model_len"
         )
+    notes += options.unused
+    arms.sort(key=lambda arm: arm.examples)  # of one size in the order of pools and draws
     return TuningPlan(options, tuple(replace(arm, number=number) for number, arm in enumerate(arms)), tuple(notes))
 
 
@@ -287,7 +337,7 @@ class _Maker:
             if names
         ]
         kept = [one for one in kept if one.id not in long]
-        apart = options.held_out if options.tune_learning_rate else 0
+        apart = options.apart
         if len(kept) < options.sizes[-1] + apart:
             besides = f" and {apart} held out for the learning rate" if apart else ""
             raise PoolError(
@@ -314,6 +364,30 @@ class _Maker:
     def _asked(self, way: str, parts: PromptParts, weights: str = "") -> Condition:
         decoding = replace(self.spec.baseline.decoding, **self.options.decoding.get(way, {}))  # type: ignore[arg-type]
         return Condition(decoding, parts, weights)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "draw"), counted(2, "pass", "passes")
+    ('1 draw', '2 passes')
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _changed(record: Mapping[str, Any], arm: Arm | None) -> list[str]:
+    """Return what of a stored arm is not the planned one's, in words."""
+    label = record["label"]
+    if arm is None or arm.label != label:
+        return [f"{label}: now {'not asked for' if arm is None else arm.label} in its place"]
+    if record["condition_id"] == arm.condition.condition_id:
+        return []
+    before, now = dict(record["values"]), {name: plain_value(value) for name, value in arm.condition.values().items()}
+    if arm.job is not None and "recipe" in record:
+        searched = ("learning_rate",) if arm.held_out else ()
+        for values, recipe in ((before, Recipe.from_dict(record["recipe"])), (now, arm.job.recipe)):
+            values |= {f"tuning.{key}": value for key, value in recipe.to_dict().items() if key not in searched}
+    return [f"{label}: {'; '.join(differences(before, now)) or 'other examples, prompt or model'}"]
 
 
 def _named(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Knows the study and what is shown of it; how a session goes is in `session`.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ class TuningSession(Session):
 
     def _identity(self, spec: StudySpec) -> dict[str, Any]:
         return super()._identity(spec) | {"tuning": self.plan.identity}
+
+    def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
+        super()._check_stored(store, identity)
+        if not self.fresh:
+            self.plan.check_finished(self.spec.name, store.trials(self.spec.name))
 
     def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker, claims: Claims) -> TuningStudy:
         del claims

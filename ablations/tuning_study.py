@@ -29,7 +29,7 @@ from ablations.tracking import Tracker
 from ablations.trials import PlannedTrial, check_replies
 from ablations.tuning import Failure, Outcome, Tuned, Tuner
 from ablations.tuning.learning_rate import TRIED, RateFound, find_rate
-from ablations.tuning_plan import Arm, TuningPlan
+from ablations.tuning_plan import Arm, TuningPlan, counted
 
 RATES_NOTE = "learning-rates"
 """What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss."""
@@ -136,7 +136,7 @@ class TuningStudy:
         kept = self.store.notes(self.spec.name).get(RATES_NOTE, {})
         for (pool, size), one in found.items():
             tried = () if isinstance(one, Failure) else one.tried
-            kept[f"{pool}, {size} examples"] = [[rate, loss] for rate, loss in tried]
+            kept[f"{pool}, {counted(size, 'example')}"] = [[rate, loss] for rate, loss in tried]
         if found:
             self.store.add_note(self.spec.name, RATES_NOTE, kept)
         return found

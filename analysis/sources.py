@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ablations.errors import MissingStudyError, StorageError
+from ablations.errors import MissingStudyError, StorageError, nearest
 from ablations.places import CONFIRMATION, STUDY_NAME, Places
 from ablations.results import LOSSES_FILE
 from analysis.frames import load_results
@@ -34,8 +34,9 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
     path = places.results(named)
     if not path.is_file():
         raise MissingStudyError(
-            f"No study {named!r} has been run yet: {path} does not exist{_folder_is_missing(places)}. Run it, then "
-            f"this again:\n    .venv/bin/python ablations/run.py --study {named}"
+            f"No study {named!r} has been run yet: {path} does not exist{_folder_is_missing(places)}"
+            f"{_others(named, places)}. Run it, then this again:\n"
+            f"    .venv/bin/python ablations/run.py --study {named}"
         )
     return load_results(path)
 
@@ -73,6 +74,11 @@ def open_confirmation(named: str, mlruns: str | Path | None = None) -> pl.DataFr
         return open_results(f"{named}{CONFIRMATION}", mlruns)
     except MissingStudyError:
         return None
+
+
+def _others(named: str, places: Places) -> str:
+    """Return which studies have been run, the nearest name first."""
+    return f"; {nearest(named, places.exported)}" if places.exported else ""
 
 
 def _folder_is_missing(places: Places) -> str:

@@ -163,7 +163,7 @@ def test_the_style_of_a_pool_in_one_style_is_not_varied_and_that_is_said(assembl
 
 def test_an_unknown_pool_is_named_with_the_nearest_known_one(assembled: Any) -> None:
     with pytest.raises(
-        PoolError, match="--pool 'exampels' is neither a built-in pool nor a file; did you mean examples"
+        PoolError, match="the pool 'exampels' is neither a built-in pool nor a file; did you mean examples"
     ):
         assembled("--pool", "exampels")
 

@@ -78,7 +78,7 @@ BAD = {
     "sampler of a greedy search": (["--study", "greedy-search", "--sampler", "tpe"], "of no use to a greedy search"),
     "models and a model": (["--study", "alignment", "--models", "a,b", "--model", "a"], "drop one of the flags"),
     "a model twice": (["--study", "alignment", "--models", "a,a"], "names a model twice"),
-    "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "--pool 'pool.jsonl' is neither"),
+    "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "the pool 'pool.jsonl' is neither"),
     "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds and --candidates belong"),
     "no candidate": (["--study", "greedy-search", "--candidates", "0"], "--candidates 0 leaves nothing to search"),
     "missing greedy prompt": (["--study", "many-shot", "--greedy", "nowhere.txt"], "nowhere.txt does not exist"),

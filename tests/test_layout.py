@@ -25,7 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "evaluation lengths claims optuna_storage tuning",
         "spec results trials",
         "tracking search_plan tuning_plan",
-        "cards",
+        "cards tuning_costs",
         "study greedy_search tuning_study earlier",
         "confirmation reporting reproduction",
         "cells terminal plan closing closing_tuning pages",

@@ -3,6 +3,7 @@
 Knows neither queries nor models. A broken row is named by its place.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,7 +31,9 @@ _SPEAKERS = {
     **dict.fromkeys(("user", "human"), "query"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "answer"),
     "system": "system",
+    **dict.fromkeys(("tool", "function", "observation"), "tool"),
 }
+_FURTHER, _SYSTEM = "further turns", "a system message"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Pool:
 
 
 class _JumbledError(Exception):
-    """User and assistant do not take turns in a conversation."""
+    """A conversation is not of user and assistant alone, one after the other."""
 
 
 def load_pool(name: str, whole: bool = False) -> Pool:
@@ -90,25 +93,32 @@ def load_pool(name: str, whole: bool = False) -> Pool:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in _FILE_ENDINGS:
         return _pool(name, _hub_rows(name), whole)
     raise PoolError(
-        f"--pool {name!r} is neither a built-in pool nor a file; {nearest(name, BUILT_IN)}, or give a prompt file, "
+        f"the pool {name!r} is neither a built-in pool nor a file; {nearest(name, BUILT_IN)}, or give a prompt file, "
         "JSON rows, or a data set of the hub (org/name)"
     )
 
 
 def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], whole: bool) -> Pool:
-    found, longer, jumbled = [], 0, 0
+    found, jumbled, unused = [], 0, Counter[str]()
     for where, row in rows:
         try:
-            demonstration, more = _demonstration(row, where, whole)
+            demonstration, of_row = _demonstration(row, where, whole)
         except _JumbledError:  # common in data sets of the hub, which nobody can mend
             jumbled += 1
             continue
         found.append(demonstration)
-        longer += more
-    used = "what follows the last answer is left out" if whole else "the first exchange is used"
-    notes = [f"{longer} of {len(found)} conversations have further turns; {used}"] if longer else []
+        unused.update(of_row)
+    used = {
+        _FURTHER: "what follows the last answer is left out" if whole else "the first exchange is used",
+        _SYSTEM: "it is left out",
+    }
+    notes = [
+        f"{unused[what]} of {len(found)} conversations have {what}; {then}"
+        for what, then in used.items()
+        if unused[what]
+    ]
     if jumbled:
-        notes.append(f"{jumbled} conversations are left out: user and assistant do not take turns in them")
+        notes.append(f"{jumbled} conversations are left out: they are not of user and assistant taking turns")
     return _distinct(name, found, notes)
 
 
@@ -124,8 +134,8 @@ def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Po
     return Pool(name, distinct, tuple(notes))
 
 
-def _demonstration(row: Mapping[str, Any], where: str, whole: bool) -> tuple[Demonstration, bool]:
-    """Return what is used of a row, its first exchange or the whole, and whether the conversation goes on."""
+def _demonstration(row: Mapping[str, Any], where: str, whole: bool) -> tuple[Demonstration, list[str]]:
+    """Return what is used of a row, its first exchange or the whole, and what of it is not."""
     identity = str(where.rsplit(" ", 1)[-1] if row.get("id") in (None, "") else row["id"])
     for key, (role, content) in _MESSAGE_LISTS.items():
         if key in row:
@@ -146,37 +156,40 @@ def _demonstration(row: Mapping[str, Any], where: str, whole: bool) -> tuple[Dem
     if isinstance(added, str) and added.strip():  # Alpaca's form: an instruction and what it is about
         text = f"{text}\n\n{added}"
     answer = next((row[key] for key in _ANSWER_KEYS if row.get(key) is not None), None)
-    return Demonstration(identity, text, _answer(answer, where)), False
+    return Demonstration(identity, text, _answer(answer, where)), []
 
 
-def _used(identity: str, exchanges: Sequence[Exchange], turns: int) -> tuple[Demonstration, bool]:
+def _used(identity: str, exchanges: Sequence[Exchange], turns: int) -> tuple[Demonstration, list[str]]:
     """Return exchanges up to the last answer as one demonstration, and whether more turns than these were there."""
     (query, answer), *further = exchanges
     while further and not further[-1][1]:
         further.pop()
-    return Demonstration(identity, query, answer, tuple(further)), turns > 1 + len(further)
+    return Demonstration(identity, query, answer, tuple(further)), [_FURTHER] * (turns > 1 + len(further))
 
 
 def _conversation(
     messages: Any, role: str, content: str, identity: str, where: str, whole: bool
-) -> tuple[Demonstration, bool]:
+) -> tuple[Demonstration, list[str]]:
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
         raise PoolError(f"{where}: the conversation must be a list of objects with {role} and {content}")
     said = [(_speaker(one.get(role), where), one.get(content)) for one in messages]
     spoken = [(speaker, text) for speaker, text in said if speaker != "system"]
+    system = [_SYSTEM] * (len(spoken) < len(said))
     if whole and spoken and spoken[0][0] != "query":
         raise _JumbledError(where)
     if not spoken or spoken[0][0] != "query":
         raise PoolError(f"{where}: the conversation does not begin with a message of the user; drop the row")
     if not whole:
         answer = spoken[1][1] if len(spoken) > 1 and spoken[1][0] == "answer" else None
-        return Demonstration(identity, _text(spoken[0][1], content, where), _answer(answer, where)), len(spoken) > 2
+        first = Demonstration(identity, _text(spoken[0][1], content, where), _answer(answer, where))
+        return first, [_FURTHER] * (len(spoken) > 2) + system
     if any(speaker != ("query", "answer")[place % 2] for place, (speaker, _) in enumerate(spoken)):
         raise _JumbledError(where)
     said = [*spoken, ("answer", None)] if len(spoken) % 2 else spoken
     pairs = zip(said[::2], said[1::2], strict=True)
     exchanges = [(_text(query, content, where), _answer(answer, where)) for (_, query), (_, answer) in pairs]
-    return _used(identity, exchanges, len(exchanges))
+    used, unused = _used(identity, exchanges, len(exchanges))
+    return used, unused + system
 
 
 def _speaker(role: object, where: str) -> str:
@@ -214,7 +227,7 @@ def _hub_rows(name: str) -> Iterable[tuple[str, Row]]:
         rows = datasets.load_dataset(data_set, split=split or "train")
     except Exception as error:  # the hub's client has no base class of its own errors
         raise PoolError(
-            f"--pool {name!r}: the data set cannot be loaded ({first_line(error)}); check its name, split and "
+            f"the pool {name!r}: the data set cannot be loaded ({first_line(error)}); check its name, split and "
             "the network, log in with `hf auth login` where it is gated, or give a file of JSON rows"
         ) from error
     for number, row in enumerate(rows, start=1):

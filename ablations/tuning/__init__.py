@@ -3,7 +3,7 @@
 from ablations.tuning.jobs import Failure, Job, Outcome, StepSeen
 from ablations.tuning.recipe import METHODS, Recipe, recipe_for
 from ablations.tuning.samples import Sample, make_samples
-from ablations.tuning.sizing import Estimate, Machine, Shape, estimate
+from ablations.tuning.sizing import Estimate, Machine, Shape, estimate, estimate_answers
 from ablations.tuning.tuner import Tuned, Tuner, TuningProgress
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Tuner",
     "TuningProgress",
     "estimate",
+    "estimate_answers",
     "make_samples",
     "recipe_for",
 ]

@@ -7,7 +7,7 @@ Knows no data but lengths. Loads torch for the machine's memory and speed.
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Shape:
         head: of the output layer, which only learned tokens go through.
         layers, hidden, intermediate, heads: of the transformer; `heads` is the width of its queries.
         vocabulary: number of tokens.
+        modules: names of what has weights of its own, those of linear layers first, and
+        linear: how many these are.
     """
 
     parameters: int
@@ -44,6 +46,8 @@ class Shape:
     intermediate: int
     heads: int
     vocabulary: int
+    modules: tuple[str, ...] = ()
+    linear: int = 0
 
     @classmethod
     def of(cls, model: ResolvedModel, trusted: bool = False) -> "Shape":
@@ -56,6 +60,13 @@ class Shape:
             with init_empty_weights():
                 empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)  # type: ignore[no-untyped-call]
             text = config.get_text_config()
+        own = {
+            name: type(one).__name__
+            for name, one in empty.named_modules()
+            if next(one.parameters(False), None) is not None
+        }
+        linear = [name for name, kind in own.items() if is_linear(kind)]
+        others = [name for name in own if name not in linear]
         head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return cls(
             parameters=sum(one.numel() for one in empty.parameters()),
@@ -65,7 +76,22 @@ class Shape:
             intermediate=getattr(text, "intermediate_size", 4 * text.hidden_size),
             heads=head_size * text.num_attention_heads,
             vocabulary=text.vocab_size,
+            modules=(*linear, *others),
+            linear=len(linear),
         )
+
+    def check_targets(self, recipe: Recipe, model: str) -> None:
+        """Raise `ModelError` where a layer that adapters are asked for is none of the model's."""
+        lacking = [
+            target
+            for target in recipe.target_modules
+            if not any(f".{name}".endswith(f".{target}") for name in self.modules)
+        ]
+        if recipe.method == "lora" and lacking:
+            raise ModelError(
+                f"tuning.target_modules: the model {model!r} has no layer {', '.join(lacking)}; "
+                f"{remedy_of_targets(self.modules[: self.linear])}"
+            )
 
     def adapters(self, recipe: Recipe) -> int:
         """Return about how many parameters adapters of every linear layer have."""
@@ -154,11 +180,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training can use: whether there is a GPU, bytes that are free now, and operations per second."""
+    """What a training can use: whether there is a GPU, bytes that are free now, operations and bytes per second."""
 
     on_gpu: bool
     free: int
     speed: float
+    bandwidth: float
 
     @classmethod
     def measured(cls) -> "Machine":
@@ -167,8 +194,8 @@ class Machine:
         What asks a GPU for anything keeps some of its memory until it ends, and would be in the engine's way.
         """
         if not has_gpu():
-            return cls(False, free_bytes(False), machine_speed(False))
-        code = "from ablations.tuning.sizing import *; print(free_bytes(True), machine_speed(True))"
+            return cls(False, free_bytes(False), machine_speed(False), memory_speed(False))
+        code = "from ablations.tuning.sizing import *; print(free_bytes(True), machine_speed(True), memory_speed(True))"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
         )
@@ -176,8 +203,8 @@ class Machine:
             raise ModelError(
                 f"the GPU cannot be used: {done.stderr.strip().splitlines()[-1]}; see what else runs on it"
             )
-        free, speed = done.stdout.split()
-        return cls(True, int(free), float(speed))
+        free, speed, bandwidth = done.stdout.split()
+        return cls(True, int(free), float(speed), float(bandwidth))
 
 
 def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: Machine) -> Estimate:
@@ -189,6 +216,37 @@ def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: M
     operations = shape.operations(tokens, learned, recipe.method)
     return Estimate(
         operations / (EFFICIENCY * machine.speed), fit(shape, recipe, samples, machine.on_gpu, machine.free)
+    )
+
+
+def estimate_answers(shape: Shape, machine: Machine, read: int, new: int, together: int) -> float:
+    """Return about how many seconds a model takes to answer.
+
+    Args:
+        shape: of the model.
+        machine: what it runs on.
+        read: tokens of prompts that no cache holds.
+        new: tokens that it writes.
+        together: answers that get a token in one step, for which all weights are read once.
+
+    2 operations a parameter and token (Kaplan et al. 2020); only what is written goes through the output layer.
+    """
+    operations = 2.0 * ((shape.parameters - shape.head) * (read + new) + shape.head * new)
+    weights = (2 if machine.on_gpu else 4) * shape.parameters
+    return operations / (EFFICIENCY * machine.speed) + new / together * weights / machine.bandwidth
+
+
+def is_linear(kind: str) -> bool:
+    """Whether a layer of this type multiplies by a matrix, as adapters do beside it."""
+    return "Linear" in kind or kind == "Conv1D"
+
+
+def remedy_of_targets(linear: Iterable[str]) -> str:
+    """Return what to do where adapters have no layer to be put on, by the names of the linear layers there are."""
+    names = sorted({name.rpartition(".")[2] for name in linear})
+    return (
+        f"its linear layers are {', '.join(names) or 'none'}: name some of them as tuning.target_modules, or use "
+        "--tuning full"
     )
 
 
@@ -222,3 +280,17 @@ def machine_speed(on_gpu: bool, seconds: float = 0.3) -> float:
         (one @ one)[0, 0].item()  # waits for the product
         products += 1
     return products * 2.0 * size**3 / (time.perf_counter() - begun)
+
+
+def memory_speed(on_gpu: bool, seconds: float = 0.1) -> float:
+    """Return bytes per second that are read and written in copies larger than any cache, for about `seconds`."""
+    import torch
+
+    one: Any = torch.ones(1 << 28, dtype=torch.uint8, device="cuda" if on_gpu else "cpu")
+    other = torch.empty_like(one)
+    other.copy_(one)  # the first one sets things up
+    copies, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        other.copy_(one)[0].item()  # waits for the copy
+        copies += 1
+    return copies * 2.0 * float(one.numel()) / (time.perf_counter() - begun)

@@ -32,7 +32,7 @@ from ablations.packaged import first_line
 from ablations.tuning.batches import Collator, answer_loss, keeps_places, ordered
 from ablations.tuning.checkpoints import Checkpoint, Done
 from ablations.tuning.jobs import CHECKPOINT, CHECKPOINT_SECONDS, Failure, Job, Outcome, StepSeen
-from ablations.tuning.sizing import Plan, Shape, fit, free_bytes, has_gpu
+from ablations.tuning.sizing import Plan, Shape, fit, free_bytes, has_gpu, is_linear, remedy_of_targets
 
 WARMUP = 0.1
 PAUSE_SHARE = 10
@@ -247,14 +247,11 @@ def _load(job: Job, on_gpu: bool) -> Any:
     try:
         return get_peft_model(model, settings).to("cuda" if on_gpu else "cpu")
     except ValueError as error:
-        linear = sorted(
-            {name.rpartition(".")[2] for name, one in model.named_modules() if "Linear" in type(one).__name__}
-        )
+        linear = [name for name, one in model.named_modules() if is_linear(type(one).__name__)]
         raise Stopped(
             "modules",
-            f"the model {job.model.name!r} has no layer that adapters could be put on: {first_line(error)}; its "
-            f"linear layers are {', '.join(linear) or 'none'}: name some of them as tuning.target_modules, or use "
-            "--tuning full",
+            f"the model {job.model.name!r} has no layer that adapters could be put on: {first_line(error)}; "
+            f"{remedy_of_targets(linear)}",
         ) from error
 
 

@@ -68,7 +68,6 @@ class TuningProgress:
     skipped: int = 0
     what: str = ""
     last: StepSeen | None = None
-    tokens_per_second: float = 0.0
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     def announce(self) -> None:
@@ -240,7 +239,7 @@ class Tuner:
             if "step" in said:
                 self._step(StepSeen.from_dict(said["step"]), begun)
             elif "note" in said:
-                self._say(said["note"])
+                self._say(f"{self.progress.what}: {said['note']}")
             elif "failure" in said:
                 return Failure.from_dict(said["failure"])
             else:
@@ -258,11 +257,8 @@ class Tuner:
         return lines[-1] if lines else "it said nothing"
 
     def _step(self, seen: StepSeen, begun: int) -> None:
-        progress, before = self.progress, self.progress.last
-        if before is not None and before.step < seen.step and seen.seconds > before.seconds:
-            progress.tokens_per_second = (seen.tokens - before.tokens) / (seen.seconds - before.seconds)
-        progress.done, progress.last = begun + seen.step, seen
-        progress.announce()
+        self.progress.done, self.progress.last = begun + seen.step, seen
+        self.progress.announce()
 
 
 def _one_gpu() -> dict[str, str]:

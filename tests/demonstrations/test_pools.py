@@ -50,7 +50,8 @@ def test_every_shape_of_a_row_is_the_same_demonstration_in_a_list_and_in_lines(
     lines = load_pool(write(tmp_path, [row]))
     listed = load_pool(write(tmp_path, json.dumps([row], indent=1), "mine.json"))
     assert lines.demonstrations == listed.demonstrations == (FIRST_AND_ANSWER,)
-    assert lines.left_out == listed.left_out == ()
+    dropped = ("1 of 1 conversations have a system message; it is left out",) if "system" in json.dumps(row) else ()
+    assert lines.left_out == listed.left_out == dropped
     assert lines.identity == listed.identity
 
 
@@ -76,7 +77,7 @@ def test_a_query_without_an_answer_stands_alone(tmp_path: Path, row: dict[str, A
 @pytest.mark.parametrize(
     "row",
     [
-        {"messages": [SYSTEM, *SAID, *SAID]},
+        {"messages": [*SAID, *SAID]},
         {"conversations": [*SHARED, {"from": "human", "value": "Sure?"}]},
         {"turns": ["Hi?", "Sure?"], "answers": ["Hello.", "Yes."]},
     ],
@@ -87,6 +88,25 @@ def test_of_a_conversation_that_goes_on_the_first_exchange_is_used_and_that_is_s
     pool = load_pool(write(tmp_path, [row, {"query": "Why?"}]))
     assert pool.demonstrations == (FIRST_AND_ANSWER, Demonstration("2", "Why?", None))
     assert pool.left_out == ("1 of 2 conversations have further turns; the first exchange is used",)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_messages_of_the_system_are_left_out_and_that_is_said(tmp_path: Path, whole: bool) -> None:
+    pool = load_pool(write(tmp_path, [{"messages": [SYSTEM, *SAID]}, GOOD]), whole)
+    assert [(one.query, one.answer) for one in pool.demonstrations] == [("Hi?", "Hello.")]
+    assert pool.left_out[0] == "1 of 2 conversations have a system message; it is left out"
+
+
+def test_of_a_conversation_with_tools_what_stands_before_them_is_used_or_it_is_left_out_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    tool = {"role": "tool", "content": "4 degrees"}
+    path = write(tmp_path, [{"messages": [SAID[0], tool, SAID[1]]}, {"query": "Why?", "answer": "So."}])
+    first, _ = load_pool(path).demonstrations
+    assert (first.query, first.answer) == ("Hi?", None)
+    whole = load_pool(path, whole=True)
+    assert [one.query for one in whole.demonstrations] == ["Why?"]
+    assert whole.left_out == ("1 conversations are left out: they are not of user and assistant taking turns",)
 
 
 def test_repeats_are_dropped_and_that_is_said_while_another_answer_is_no_repeat(tmp_path: Path) -> None:
@@ -168,13 +188,15 @@ def test_a_lone_surrogate_is_refused_by_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "known"), [("exampels", "examples"), ("demonstration", "demonstrations")])
 def test_an_unknown_pool_is_named_with_the_nearest_known_one(name: str, known: str) -> None:
-    with pytest.raises(PoolError, match=f"--pool '{name}' is neither a built-in pool nor a file; did you mean {known}"):
+    with pytest.raises(
+        PoolError, match=f"the pool '{name}' is neither a built-in pool nor a file; did you mean {known}"
+    ):
         load_pool(name)
 
 
 @pytest.mark.parametrize("name", ["./mine/absent.jsonl", "absent.txt", "/absent", "mine/absent.jsonl", "a/b/c"])
 def test_a_file_that_does_not_exist_is_not_looked_for_on_the_hub(name: str) -> None:
-    with pytest.raises(PoolError, match=f"--pool '{name}' is neither a built-in pool nor a file"):
+    with pytest.raises(PoolError, match=f"the pool '{name}' is neither a built-in pool nor a file"):
         load_pool(name)
 
 
@@ -234,7 +256,7 @@ def test_a_hub_id_without_network_ends_soon_and_says_what_else_to_give(tmp_path:
         [sys.executable, "-c", code], env={**os.environ, **offline}, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert "--pool 'no-such-org/no-such-set:test': the data set cannot be loaded (" in done.stdout
+    assert "the pool 'no-such-org/no-such-set:test': the data set cannot be loaded (" in done.stdout
     assert "the network" in done.stdout
     assert "or give a file of JSON rows" in done.stdout
 
@@ -286,7 +308,7 @@ class TestHubRows:
             raise TimeoutError
 
         monkeypatch.setattr(datasets, "load_dataset", unreachable)
-        with pytest.raises(PoolError, match="--pool 'org/name': the data set cannot be loaded"):
+        with pytest.raises(PoolError, match="the pool 'org/name': the data set cannot be loaded"):
             load_pool("org/name")
 
     def test_a_name_with_a_dot_is_a_name_of_the_hub(self, hub: Any) -> None:

@@ -20,7 +20,7 @@ BAD = {
     "sizes that are no numbers": ([*STUDY, "--sizes", "3,eight"], "'3,eight' is no list of whole numbers"),
     "sizes that are none": ([*STUDY, "--sizes", "3,,8"], "has an empty name"),
     "a size twice": ([*STUDY, "--sizes", "3,3"], "name a size twice"),
-    "no draw": ([*STUDY, "--draws", "0"], "tuning.draws = 0 is out of range"),
+    "no draw": ([*STUDY, "--draws", "0"], "tuning.draws (--draws) = 0 is out of range"),
     "another way of tuning": ([*STUDY, "--tuning", "lorra"], "did you mean lora?"),
     "a pool twice": ([*STUDY, "--pools", "examples,examples"], "name each pool once"),
     "a missing pool": ([*STUDY, "--pools", "nowhere.jsonl"], "'nowhere.jsonl' is neither a built-in pool nor a file"),
@@ -31,6 +31,12 @@ BAD = {
     "a confirmation": ([*STUDY, "--confirm", "2"], "this one picks no best one"),
     "a prompt file": ([*STUDY, "--prompt-file", "urial.txt"], "would stand in one way's prompt alone"),
     "a server": ([*STUDY, "--base-url", "http://127.0.0.1:9/v1"], "which a server does not let it do"),
+    "pools twice": ([*STUDY, "--pool", "examples", "--pools", "examples"], "--pool and --pools both name pools"),
+    "an aligned model that is none": (
+        [*STUDY, "--aligned", "nosuch"],
+        "tuning.aligned (--aligned): unknown model 'nosuch'",
+    ),
+    "a way that is none": ([*STUDY, "--decoding-from", "itf=decoding"], "'itf' is no way; did you mean ift?"),
     "an earlier study that is none": ([*STUDY, "--decoding-from", "nowhere"], "No study 'nowhere' has been run yet"),
 }
 
@@ -114,6 +120,25 @@ def test_an_earlier_study_hands_on_the_decoding_of_its_best_condition() -> None:
         name: found[name] for name in ("max_tokens", "repetition_penalty", "temperature")
     }
     assert best_decoding(str(places.results("decoding")), places) == found
+
+
+def test_a_misspelt_study_is_answered_with_the_nearest() -> None:
+    with pytest.raises(StorageError, match=r"No study 'decodng' has been run yet: .* did you mean decoding"):
+        best_decoding("decodng", Places.choose(str(FIXTURES), None, None, None))
+
+
+def test_layers_that_the_model_lacks_are_named_before_anything_is_trained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        find_study_file("icl-vs-ift").read_text().replace("[tuning]", '[tuning]\ntarget_modules = ["q_prj", "v_proj"]')
+    )
+    (tmp_path / "space.toml").write_text(text)
+    arguments = ["run", "--search-space", str(tmp_path / "space.toml"), "--mlruns", str(tmp_path / "mlruns")]
+    assert main(arguments) == 2
+    said = capfd.readouterr().err
+    assert "tuning.target_modules: the model 'gemma-3-270m' has no layer q_prj; its linear layers are down_proj" in said
+    assert not (tmp_path / "mlruns" / "tuned").exists()
 
 
 def test_an_earlier_study_without_a_complete_condition_is_refused(tmp_path: Path) -> None:

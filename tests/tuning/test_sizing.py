@@ -4,9 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from ablations.errors import ModelError
 from ablations.models import ResolvedModel
 from ablations.tuning import Job
-from ablations.tuning.sizing import PROCESS_BYTES, SHARE, Machine, Shape, estimate, fit
+from ablations.tuning.sizing import (
+    EFFICIENCY,
+    PROCESS_BYTES,
+    SHARE,
+    Machine,
+    Shape,
+    estimate,
+    estimate_answers,
+    fit,
+)
 
 GIB = 1 << 30
 LARGE = Shape(8 * 10**9, 128_256 * 4096, 32, 4096, 14336, 4096, 128_256)
@@ -63,7 +73,28 @@ def test_an_estimate_grows_with_the_passes(job: Job, tiny: ResolvedModel) -> Non
     one, two = (estimate(shape, replace(job.recipe, epochs=epochs), job.samples, machine).seconds for epochs in (1, 2))
     assert two == pytest.approx(2 * one)
     assert machine.speed > 1e9
+    assert machine.bandwidth > 1e8
     assert machine.free > GIB // 4
+
+
+def test_answers_take_what_is_computed_and_the_weights_that_each_step_reads() -> None:
+    machine = Machine(True, 80 * GIB, 6e14, 3e12)
+    computed = 2 * (8e9 - LARGE.head) * 1000 / (EFFICIENCY * 6e14)
+    assert estimate_answers(LARGE, machine, 1000, 0, 1) == pytest.approx(computed)
+    alone, together = (estimate_answers(LARGE, machine, 0, 640, number) for number in (1, 64))
+    assert alone - together == pytest.approx((640 - 10) * 16e9 / 3e12)
+
+
+@pytest.mark.parametrize("targets", [(), ("q_proj",), ("self_attn.q_proj", "down_proj")])
+def test_layers_are_found_by_the_end_of_their_name(targets: tuple[str, ...], job: Job, tiny: ResolvedModel) -> None:
+    Shape.of(tiny).check_targets(replace(job.recipe, target_modules=targets), tiny.name)
+
+
+def test_every_layer_that_is_lacking_is_named_with_those_there_are(job: Job, tiny: ResolvedModel) -> None:
+    recipe = replace(job.recipe, target_modules=("q_proj", "c_attn", "_proj"))
+    with pytest.raises(ModelError, match=r"has no layer c_attn, _proj; its linear layers are down_proj, .*q_proj"):
+        Shape.of(tiny).check_targets(recipe, tiny.name)
+    Shape.of(tiny).check_targets(replace(recipe, method="full"), tiny.name)  # which has no use for them
 
 
 def test_the_disk_holds_trained_weights_and_a_checkpoint_with_two_moments(job: Job) -> None:

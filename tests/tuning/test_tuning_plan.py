@@ -179,7 +179,7 @@ def test_a_baseline_with_demonstrations_is_refused(pool: str, tiny: ResolvedMode
         ({"sizes": ()}, "no numbers of examples"),
         ({"sizes": (0, 3)}, "no numbers of examples"),
         ({"sizes": (3, 3)}, "name a size twice"),
-        ({"draws": 0}, r"tuning\.draws = 0"),
+        ({"draws": 0}, r"tuning\.draws \(--draws\) = 0"),
         ({"max_tokens": -1}, r"tuning\.max_tokens = -1"),
         ({"pools": ("a", "a")}, "name each pool once"),
         ({"method": "qlora"}, "'qlora' is not known"),
@@ -190,6 +190,14 @@ def test_a_baseline_with_demonstrations_is_refused(pool: str, tiny: ResolvedMode
 def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(UserError, match=match):
         TuningOptions(**options)
+
+
+def test_what_is_set_and_has_no_effect_is_said(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"recipe": {"rank": 4}, "target_modules": ("q_proj",), "held_out": 2}
+    of_adapters = [f"tuning.{key} is of adapters, and of no use here" for key in ("rank", "target_modules")]
+    full = plan_of(spec_of(tmp_path, pool), tiny, method="full", **given)
+    assert list(full.notes) == [*of_adapters, "tuning.held_out is of no use without --tune-learning-rate"]
+    assert plan_of(spec_of(tmp_path, pool), tiny, tune_learning_rate=True, **given).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +225,7 @@ def test_conversations_that_do_not_take_turns_are_left_out_and_counted(tiny: Res
     rows = [{"messages": said}, {"messages": said[1:]}]
     spec = spec_of(tmp_path, write_pool(tmp_path / "pool.jsonl", more=rows))
     assert spec.prepared is not None
-    assert "2 conversations are left out: user and assistant do not take turns in them" in spec.prepared.notes
+    assert "2 conversations are left out: they are not of user and assistant taking turns" in spec.prepared.notes
 
 
 def test_training_data_that_says_what_a_query_asks_is_dropped_from_both_ways(

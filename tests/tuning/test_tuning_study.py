@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -56,7 +57,7 @@ def test_a_whole_comparison_has_an_arm_for_each_way_and_size_with_what_it_took(
     assert [adapter.number for adapter in engines.adapters] == [5, 7]
     losses = pl.read_parquet(tmp_path / "mlruns" / "results" / "s" / LOSSES_FILE)
     assert losses.group_by("examples", "draw").len().sort("examples").rows() == [(1, 0, 6), (2, 0, 6)]
-    assert "IFT, 1 examples of" in shown
+    assert "IFT, 1 example of" in shown
     assert len(session.tuner.trained) == 2
 
 
@@ -131,7 +132,7 @@ def test_an_arm_whose_training_failed_has_rows_with_the_reason_and_the_others_go
     (experiment,) = (found for found in client.search_experiments() if found.name != "Default")
     pages = {page.info.run_name: page for page in client.search_runs([experiment.experiment_id])}
     assert pages[f"IFT, 2 examples of {pool}, draw 0"].info.status == "FAILED"
-    tuned = pages[f"IFT, 1 examples of {pool}, draw 0"].info.run_id
+    tuned = pages[f"IFT, 1 example of {pool}, draw 0"].info.run_id
     assert [(point.step, point.value) for point in client.get_metric_history(tuned, "loss")] == [
         (step, 3.0 / step) for step in range(1, 7)
     ]
@@ -153,11 +154,37 @@ def test_lost_answers_are_made_anew_without_training_again(pool: str, tiny: Reso
     assert results(folder).equals(before)
 
 
-def test_a_comparison_of_other_sizes_is_another_study(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+def test_a_comparison_is_given_larger_sizes_later(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+    spec, engines = spec_of(tmp_path, pool), FakeEngines()
+    run(spec, plan_of(spec, tiny), tmp_path / "mlruns")
+    before = results(tmp_path / "mlruns")
+    shown, session = run(spec, plan_of(spec, tiny, sizes=(1, 2, 3)), tmp_path / "mlruns", engines)
+    assert "7 of 9 arms are finished already" in shown
+    assert len(session.tuner.trained) == 1
+    assert len(engines.base.requests) == spec.turns
+    after = results(tmp_path / "mlruns")
+    assert after.filter(pl.col("trial") < 7).equals(before)
+    assert after.filter(pl.col("trial") >= 7).get_column("arm.examples").unique().to_list() == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"sizes": (1, 3)}, "draw 0: now ICL, 3 examples of"),
+        ({"sizes": (1,)}, "IFT, 2 examples of .*, draw 0: now not asked for in its place"),
+        ({"recipe": {"rank": 4, "epochs": 2}}, "draw 0: tuning.epochs: was 6, now 2; tuning.rank: was 16, now 4"),
+        ({"decoding": {"icl": {"temperature": 0.5}}}, r"ICL, 1 example .*: temperature: was 0\.0, now 0\.5"),
+        ({"tune_learning_rate": True, "held_out": 1}, "IFT, 1 example of .*: other examples, prompt or model"),
+        ({"aligned": "other"}, "aligned: aligned: now aligned: other in its place"),
+    ],
+)
+def test_a_comparison_of_other_arms_is_another_study_and_what_differs_is_said(
+    options: dict[str, Any], found: str, pool: str, tiny: ResolvedModel, tmp_path: Path
+) -> None:
     spec = spec_of(tmp_path, pool)
     run(spec, plan_of(spec, tiny), tmp_path / "mlruns")
-    with pytest.raises(StudyMismatchError, match="tuning"):
-        run(spec, plan_of(spec, tiny, sizes=(1, 3)), tmp_path / "mlruns")
+    with pytest.raises(StudyMismatchError, match=found):
+        run(spec, plan_of(spec, tiny, **options), tmp_path / "mlruns")
 
 
 def test_learning_rates_that_were_looked_for_are_used_and_kept(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
@@ -168,8 +195,8 @@ def test_learning_rates_that_were_looked_for_are_used_and_kept(pool: str, tiny: 
     store = Store(f"sqlite:///{tmp_path / 'mlruns' / 'store.db'}")
     note = store.notes("s")["learning-rates"]
     store.close()
-    assert {name: len(tried) for name, tried in note.items()} == {f"{pool}, 1 examples": 6}
-    assert f"Learning rates of {pool}, 1 examples, with the loss on held-out answers: 0.0003: 1.000" in shown
+    assert {name: len(tried) for name, tried in note.items()} == {f"{pool}, 1 example": 6}
+    assert f"Learning rates of {pool}, 1 example, with the loss on held-out answers: 0.0003: 1.000" in shown
     arms = results(tmp_path / "mlruns").filter(pl.col("arm.way") == "ift").unique("trial")
     assert arms.get_column("arm.training_tokens").to_list() == [60 + 6 * 60 // 2] * 2  # the search's, shared by draws
     assert set(arms.get_column("arm.learning_rate")) <= {rate for rate, _ in next(iter(note.values()))}
