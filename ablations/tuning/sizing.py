@@ -113,17 +113,17 @@ class Shape:
         trained = self.parameters if recipe.method == "full" else self.adapters(recipe)
         return 4 * trained, 12 * trained
 
-    def answer_bytes(self, length: int, learned: int, on_gpu: bool, checkpointed: bool) -> int:
+    def answer_bytes(self, length: int, places: int, on_gpu: bool, checkpointed: bool) -> int:
         """Return what one answer's forward pass keeps for its backward pass.
 
         Of each layer and token: about eight vectors of the hidden size, four of the attention's and five of the
-        feed-forward's; where activations are `checkpointed`, the hidden vector alone. Of each learned token: the
-        logits, their copy in 32 bits and their gradient.
+        feed-forward's; where activations are `checkpointed`, the hidden vector alone. Of each place where some answer
+        that is computed together with it has a token to learn: the logits, their copy in 32 bits and their gradient.
         """
         width = 2 if on_gpu else 4
         one_layer = 8 * self.hidden + 4 * self.heads + 5 * self.intermediate
         kept = self.layers * self.hidden + one_layer if checkpointed else self.layers * one_layer
-        return width * length * kept + 3 * 4 * learned * self.vocabulary
+        return width * length * kept + 3 * 4 * places * self.vocabulary
 
     def operations(self, tokens: int, learned: int, method: str) -> float:
         """Return the floating-point operations of a training: 6 a parameter and token (Kaplan et al. 2020).
@@ -158,16 +158,25 @@ class Plan:
 
 
 def fit(shape: Shape, recipe: Recipe, samples: Sequence[Sample], on_gpu: bool, free: int) -> Plan:
-    """Return how as many answers as possible are computed at once, or one where not even that may fit."""
+    """Return how a training is fitted into the memory.
+
+    On a GPU as many answers as possible are computed at once. On a CPU it is one: a single answer keeps all cores
+    busy, and what others would be padded with is not computed (`tests/benchmarks` measures both).
+    """
     length, learned = longest(samples), max((len(one.target) for one in samples), default=0)
     fixed = shape.fixed_bytes(recipe, on_gpu) + PROCESS_BYTES
-    sizes = [number for number in range(recipe.batch, 0, -1) if recipe.batch % number == 0]
-    for checkpointed in (False, True):
-        each = shape.answer_bytes(length, learned, on_gpu, checkpointed)
-        for at_once in sizes:
-            if fixed + at_once * each <= SHARE * free:
-                return Plan(at_once, checkpointed, fixed + at_once * each, int(SHARE * free))
-    return Plan(1, True, fixed + shape.answer_bytes(length, learned, on_gpu, True), int(SHARE * free))
+    sizes = [number for number in range(recipe.batch if on_gpu else 1, 0, -1) if recipe.batch % number == 0]
+    plans = [
+        Plan(
+            at_once,
+            checkpointed,
+            fixed + at_once * shape.answer_bytes(length, min(length, at_once * learned), on_gpu, checkpointed),
+            int(SHARE * free),
+        )
+        for checkpointed in (False, True)
+        for at_once in sizes
+    ]
+    return next((plan for plan in plans if plan.fits), plans[-1])
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def train(
             if not _memory_is_full(error):
                 raise
             plan = _smaller(plan, error)
-            say(f"the memory is full: {plan.at_once} answers at once from the last checkpoint on")
+            again = ", activations computed again," * plan.checkpointed
+            say(f"the memory is full: {plan.at_once} of a step's answers at once{again} from the last checkpoint on")
         gc.collect()
         if on_gpu:
             torch.cuda.empty_cache()

@@ -1,7 +1,8 @@
 """Training's tokens per second against a plain loop with transformers and PEFT, on the same examples in one run.
 
-Both learn the same answers with the same recipe, as many of them at once, one after the other and back again. The
-plain loop computes logits at every place, as models do where nothing is said; ours at the learned ones.
+All learn the same answers with the same recipe, one after the other and back again: ours, as many answers at once as
+it plans; the plain loop once with the whole step in one padded batch, as people write it, and once answer by answer.
+The plain loop computes logits at every place, as models do where nothing is said; ours at the learned ones.
 """
 
 import asyncio
@@ -24,8 +25,9 @@ from ablations.tuning.recipe import Recipe
 from ablations.tuning.sizing import has_gpu
 from ablations.tuning.training import train
 
-ORDER = ("ours", "plain loop", "plain loop", "ours")
 EXAMPLES, STEP = 8, 4
+PLAIN = {f"plain loop, {STEP} at once": STEP, "plain loop, one by one": 1}
+ORDER = ("ours", *PLAIN, *reversed(PLAIN), "ours")
 
 
 async def measure(model: str, folder: Path) -> dict[str, float]:
@@ -48,12 +50,12 @@ def _measure(model: str, folder: Path) -> dict[str, float]:
             own.mkdir()
             seconds[way].append(train(job, own, own / "result", lambda _: None, plan=plan).seconds)
         else:
-            seconds[way].append(_plain(job, plan.at_once))
+            seconds[way].append(_plain(job, PLAIN[way]))
     tokens = sum(len(one.tokens) for one in samples)
     means = {way: sum(each) / len(each) for way, each in seconds.items()}
     return {
         **{f"{way}, tokens/s": tokens / mean for way, mean in means.items()},
-        "ours / plain loop": means["plain loop"] / means["ours"],
+        **{f"ours / {way}": means[way] / means["ours"] for way in PLAIN},
         "answers at once": plan.at_once,
         "tokens": tokens,
         "estimated seconds / ours": expected.seconds / means["ours"],

@@ -6,7 +6,7 @@ import pytest
 
 from ablations.errors import ModelError
 from ablations.models import ResolvedModel
-from ablations.tuning import Job
+from ablations.tuning import Job, Recipe, Sample
 from ablations.tuning.sizing import (
     EFFICIENCY,
     PROCESS_BYTES,
@@ -31,16 +31,30 @@ def test_the_shape_has_the_models_own_numbers(tiny: ResolvedModel) -> None:
     assert (shape.layers, shape.hidden, shape.heads, shape.vocabulary) == (2, 32, 32, model.config.vocab_size)
 
 
-def test_as_many_answers_are_computed_at_once_as_the_memory_holds(job: Job, tiny: ResolvedModel) -> None:
+def test_as_many_answers_are_computed_at_once_as_the_memory_of_a_gpu_holds(job: Job, tiny: ResolvedModel) -> None:
     shape = Shape.of(tiny)
-    roomy = fit(shape, job.recipe, job.samples, on_gpu=False, free=8 * GIB)
+    roomy = fit(shape, job.recipe, job.samples, on_gpu=True, free=8 * GIB)
     assert (roomy.at_once, roomy.checkpointed, roomy.fits) == (4, False, True)
     for recipe in (job.recipe, replace(job.recipe, batch=6)):
-        fixed = shape.fixed_bytes(recipe, on_gpu=False) + PROCESS_BYTES
-        each = (fit(shape, recipe, job.samples, on_gpu=False, free=8 * GIB).bytes - fixed) // recipe.batch
-        tight = fit(shape, recipe, job.samples, on_gpu=False, free=int((fixed + 2.5 * each) / SHARE))
+        fixed = shape.fixed_bytes(recipe, on_gpu=True) + PROCESS_BYTES
+        each = (fit(shape, recipe, job.samples, on_gpu=True, free=8 * GIB).bytes - fixed) // recipe.batch
+        tight = fit(shape, recipe, job.samples, on_gpu=True, free=int((fixed + 2.5 * each) / SHARE))
         assert (tight.at_once, tight.checkpointed) == (2, False)
         assert recipe.batch % tight.at_once == 0
+
+
+def test_on_a_cpu_answers_are_computed_one_by_one_whatever_the_memory(job: Job, tiny: ResolvedModel) -> None:
+    plans = [fit(Shape.of(tiny), job.recipe, job.samples, on_gpu=False, free=free * GIB) for free in (2, 200)]
+    assert [(plan.at_once, plan.checkpointed, plan.fits) for plan in plans] == [(1, False, True)] * 2
+
+
+def test_answers_that_are_learned_at_different_places_have_logits_at_all_of_them() -> None:
+    one = Sample("a", 1, (1,) * 90, (1,) * 10)
+    recipe = Recipe("lora", 1, 1e-4, batch=2)
+    alone, both = (fit(LARGE, replace(recipe, batch=n), [one], True, 1000 * GIB).bytes for n in (1, 2))
+    activations = LARGE.answer_bytes(100, 0, True, False)
+    logits = 12 * 10 * LARGE.vocabulary
+    assert both - alone == activations + 3 * logits
 
 
 def test_what_does_not_fit_is_said_and_planned_with_one_answer_and_recomputed_activations(

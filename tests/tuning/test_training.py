@@ -159,6 +159,7 @@ def test_a_loss_that_is_no_number_stops_the_training_with_the_step_and_what_to_d
 def test_a_full_memory_halves_what_is_computed_at_once_and_the_weights_are_nearly_the_same(
     job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(under_test, "fit", lambda *given: Plan(4, False, 0, 0))
     _, whole = tuned(job, folder, "whole")
     original, seen = Trainer.training_step, list[int]()
 
@@ -172,7 +173,9 @@ def test_a_full_memory_halves_what_is_computed_at_once_and_the_weights_are_nearl
     say = Listener()
     outcome, result = tuned(job, folder, say=say)
     assert seen[:3] == [4, 2, 1]
-    assert say.notes == [f"the memory is full: {n} answers at once from the last checkpoint on" for n in (2, 1)]
+    assert say.notes == [
+        f"the memory is full: {n} of a step's answers at once from the last checkpoint on" for n in (2, 1)
+    ]
     assert len(outcome.losses) == 6
     for name, tensor in weights(whole).items():
         torch.testing.assert_close(tensor, weights(result)[name], atol=1e-3, rtol=1e-2)
@@ -189,10 +192,27 @@ def test_a_memory_that_holds_no_answer_is_a_failure_that_says_what_to_lower(
     with pytest.raises(Stopped, match=r"lower tuning\.max_tokens, use --tuning lora") as stopped:
         tuned(job, folder, say=say)
     assert stopped.value.failure.kind == "memory"
-    assert len(say.notes) == 3  # two, one, one with recomputed activations
+    (note,) = say.notes
+    assert note.endswith("1 of a step's answers at once, activations computed again, from the last checkpoint on")
+
+
+def test_answers_one_after_the_other_make_the_steps_that_they_make_together(
+    job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = replace(job, samples=job.samples[:3], recipe=replace(job.recipe, epochs=2))  # a step of four, one of two
+    found = {}
+    for at_once in (1, 2, 4):
+        plan = Plan(at_once, False, 0, 0)
+        monkeypatch.setattr(under_test, "fit", lambda *given, plan=plan: plan)
+        found[at_once], _ = tuned(some, folder, str(at_once))
+    losses = {at_once: [loss for _, loss, _, _ in outcome.losses] for at_once, outcome in found.items()}
+    assert len(losses[1]) == 2
+    assert losses[1] == pytest.approx(losses[4], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[4], rel=1e-4)
 
 
 def test_recomputed_activations_give_the_same_weights(job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "fit", lambda *given: Plan(4, False, 0, 0))
     _, kept = tuned(job, folder, "kept")
     monkeypatch.setattr(under_test, "fit", lambda *given: Plan(4, True, 0, 0))
     _, recomputed = tuned(job, folder)
