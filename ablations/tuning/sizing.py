@@ -31,7 +31,8 @@ class Shape:
     """What of a model's configuration decides what training takes.
 
     Attributes:
-        parameters: of the whole model.
+        parameters: of the whole model, those that it uses twice counted once.
+        body: of what every token goes through, which embeddings are not: they are looked up.
         head: of the output layer, which only learned tokens go through.
         layers, hidden, intermediate, heads: of the transformer; `heads` is the width of its queries.
         vocabulary: number of tokens.
@@ -40,6 +41,7 @@ class Shape:
     """
 
     parameters: int
+    body: int
     head: int
     layers: int
     hidden: int
@@ -59,6 +61,7 @@ class Shape:
             config = AutoConfig.from_pretrained(model.location, revision=model.revision, trust_remote_code=trusted)
             with init_empty_weights():
                 empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)  # type: ignore[no-untyped-call]
+            empty.tie_weights()
             text = config.get_text_config()
         own = {
             name: type(one).__name__
@@ -68,8 +71,10 @@ class Shape:
         linear = [name for name, kind in own.items() if is_linear(kind)]
         others = [name for name in own if name not in linear]
         head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        tables = {id(one.weight) for one in (empty.get_input_embeddings(), empty.get_output_embeddings()) if one}
         return cls(
             parameters=sum(one.numel() for one in empty.parameters()),
+            body=sum(one.numel() for one in empty.parameters() if id(one) not in tables),
             head=text.hidden_size * text.vocab_size,
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
@@ -132,7 +137,7 @@ class Shape:
         lack.
         """
         each = 6 if method == "full" else 4
-        return float(each) * ((self.parameters - self.head) * tokens + self.head * learned)
+        return float(each) * (self.body * tokens + self.head * learned)
 
 
 @dataclass(frozen=True)
@@ -198,22 +203,24 @@ class Machine:
 
     @classmethod
     def measured(cls) -> "Machine":
-        """Return this machine's, measured now; takes about a second, of a GPU in a process of its own.
+        """Return this machine's, measured now, which takes some seconds.
 
-        What asks a GPU for anything keeps some of its memory until it ends, and would be in the engine's way.
+        In a process of its own, as training is: what asks a GPU for anything keeps some of its memory until it ends,
+        and would be in the engine's way, and this process may have given torch fewer threads.
         """
-        if not has_gpu():
-            return cls(False, free_bytes(False), machine_speed(False), memory_speed(False))
-        code = "from ablations.tuning.sizing import *; print(free_bytes(True), machine_speed(True), memory_speed(True))"
+        on_gpu = has_gpu()
+        figures = ", ".join(f"{name}({on_gpu})" for name in ("free_bytes", "machine_speed", "memory_speed"))
+        code = f"from ablations.tuning.sizing import *; print({figures})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
         )
         if done.returncode:
             raise ModelError(
-                f"the GPU cannot be used: {done.stderr.strip().splitlines()[-1]}; see what else runs on it"
+                f"the {'GPU' if on_gpu else 'machine'} cannot be measured: {done.stderr.strip().splitlines()[-1]}; see "
+                "what else runs on it"
             )
         free, speed, bandwidth = done.stdout.split()
-        return cls(True, int(free), float(speed), float(bandwidth))
+        return cls(on_gpu, int(free), float(speed), float(bandwidth))
 
 
 def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: Machine) -> Estimate:
@@ -240,7 +247,7 @@ def estimate_answers(shape: Shape, machine: Machine, read: int, new: int, togeth
 
     2 operations a parameter and token (Kaplan et al. 2020); only what is written goes through the output layer.
     """
-    operations = 2.0 * ((shape.parameters - shape.head) * (read + new) + shape.head * new)
+    operations = 2.0 * (shape.body * (read + new) + shape.head * new)
     weights = (2 if machine.on_gpu else 4) * shape.parameters
     return operations / (EFFICIENCY * machine.speed) + new / together * weights / machine.bandwidth
 

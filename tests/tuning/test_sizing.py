@@ -1,6 +1,9 @@
 """Claims about what a training is expected to take."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,8 @@ from ablations.tuning.sizing import (
 )
 
 GIB = 1 << 30
-LARGE = Shape(8 * 10**9, 128_256 * 4096, 32, 4096, 14336, 4096, 128_256)
+HEAD = 128_256 * 4096
+LARGE = Shape(8 * 10**9, 8 * 10**9 - 2 * HEAD, HEAD, 32, 4096, 14336, 4096, 128_256)
 """Of the size of Llama-3.1-8B."""
 
 
@@ -28,7 +32,22 @@ def test_the_shape_has_the_models_own_numbers(tiny: ResolvedModel) -> None:
 
     shape, model = Shape.of(tiny), AutoModelForCausalLM.from_pretrained(tiny.location)
     assert shape.parameters == sum(one.numel() for one in model.parameters())
+    embeddings = model.get_input_embeddings().weight.numel()
+    assert shape.body == shape.parameters - embeddings - (0 if model.config.tie_word_embeddings else shape.head)
+    assert shape.head == embeddings
     assert (shape.layers, shape.hidden, shape.heads, shape.vocabulary) == (2, 32, 32, model.config.vocab_size)
+
+
+def test_weights_that_are_embeddings_and_output_layer_in_one_count_once(tiny: ResolvedModel, tmp_path: Path) -> None:
+    found = {}
+    for tied in (False, True):
+        folder = tmp_path / str(tied)
+        shutil.copytree(tiny.location, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": tied}))
+        found[tied] = Shape.of(replace(tiny, location=str(folder)))
+    assert found[False].parameters - found[True].parameters == found[True].head
+    assert found[False].body == found[True].body == found[True].parameters - found[True].head
 
 
 def test_as_many_answers_are_computed_at_once_as_the_memory_of_a_gpu_holds(job: Job, tiny: ResolvedModel) -> None:
@@ -77,8 +96,8 @@ def test_recomputed_activations_take_less_memory() -> None:
 
 
 def test_frozen_weights_and_unlearned_tokens_spare_operations() -> None:
-    assert LARGE.operations(1000, 1000, "full") == pytest.approx(6 * 8e9 * 1000)
-    assert LARGE.operations(1000, 1000, "lora") == pytest.approx(4 * 8e9 * 1000)
+    assert LARGE.operations(1000, 1000, "full") == pytest.approx(6 * (8e9 - HEAD) * 1000)
+    assert LARGE.operations(1000, 1000, "lora") == pytest.approx(4 * (8e9 - HEAD) * 1000)
     assert LARGE.operations(1000, 100, "full") < LARGE.operations(1000, 1000, "full")
 
 
@@ -93,7 +112,7 @@ def test_an_estimate_grows_with_the_passes(job: Job, tiny: ResolvedModel) -> Non
 
 def test_answers_take_what_is_computed_and_the_weights_that_each_step_reads() -> None:
     machine = Machine(True, 80 * GIB, 6e14, 3e12)
-    computed = 2 * (8e9 - LARGE.head) * 1000 / (EFFICIENCY * 6e14)
+    computed = 2 * LARGE.body * 1000 / (EFFICIENCY * 6e14)
     assert estimate_answers(LARGE, machine, 1000, 0, 1) == pytest.approx(computed)
     alone, together = (estimate_answers(LARGE, machine, 0, 640, number) for number in (1, 64))
     assert alone - together == pytest.approx((640 - 10) * 16e9 / 3e12)
