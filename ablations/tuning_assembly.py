@@ -153,7 +153,7 @@ async def tuning_session(
     engines = LocalEngines(plain, room, settings, log_file, console)
     return TuningSession(
         spec,
-        options | {"name": spec.name, "tuning": tuning.method, "sizes": list(tuning.sizes)},
+        options | {"name": spec.name, "tuning": tuning.method},  # sizes may grow, which a page's parameters cannot
         plain,
         study.judge,
         study.places,

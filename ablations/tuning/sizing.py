@@ -71,7 +71,8 @@ class Shape:
         linear = [name for name, kind in own.items() if is_linear(kind)]
         others = [name for name in own if name not in linear]
         head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        tables = {id(one.weight) for one in (empty.get_input_embeddings(), empty.get_output_embeddings()) if one}
+        ends = (empty.get_input_embeddings(), empty.get_output_embeddings())
+        tables = {id(one.weight) for one in ends if one is not None}
         return cls(
             parameters=sum(one.numel() for one in empty.parameters()),
             body=sum(one.numel() for one in empty.parameters() if id(one) not in tables),

@@ -64,7 +64,7 @@ SIZES = (
     "on them (IFT), which then needs none in its prompt. Bands are 95 % intervals of each way's own mean; whether one "
     "way is ahead is a question for the paired differences below, not for bands that overlap. Where the line of ICL "
     "ends, more examples do not fit the context.",
-    "The levels without a pool's examples: the base model zero-shot, with URIAL's prompt, and an aligned model.",
+    "The levels without a pool's examples are in a table of their own.",
 )
 SIZE_DIFFERENCES = (
     "IFT minus ICL with the same examples, paired over queries and turns, so that how hard a query is cancels. Where "
@@ -92,13 +92,16 @@ TUNING_METHOD = (
     "Sources: Owen 2007 (resampling of queries and draws), Rao and Wu 1988 and Satterthwaite 1946 (few draws), "
     "Robertson, Wright and Dykstra 1988 (isotonic regression), Kaplan et al. 2020 (what training costs)."
 )
-METHOD = (
+LIMITS = (
     "Every condition answered the same queries with the same random numbers. A score is a number, or missing with "
     "a reason; coverage, the share of completions with a score, stands beside the means.",
     "The scores are a judge's. A judge that was not audited may prefer length, order or fluent nonsense; the "
     "facts above say whether this one was. Effects hold for this model, these queries and this judge, and no "
     "further. An interval that includes 0 does not show that there is no effect: see how many queries would show "
     "one.",
+)
+METHOD = (
+    *LIMITS,
     "Sources: Hesterberg 2015 (intervals), Holm 1979 (correction), Hedges 1981 (standardised size), Hutter et al. "
     "2014, Watanabe et al. 2023 and Breiman 2001 (importances), Lundberg and Lee 2017 (Shapley values), Dubois et "
     "al. 2024 (length), Owen 2007 (bands).",

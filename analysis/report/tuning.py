@@ -40,7 +40,7 @@ def tuning_report(results: pl.DataFrame, losses: pl.DataFrame | None, about: Abo
         _training(found, pool),
         audit_section(about, found.judge),
         _examples(results, found),
-        Section("Method and limits", (*prose.METHOD, prose.TUNING_METHOD)),
+        Section("Method and limits", (*prose.LIMITS, prose.TUNING_METHOD)),
     ]
     shown = (one for one in sections if one.figures or one.tables or one.examples or one.title in _ALWAYS)
     return Report(about, found.headline, tuple(shown))
