@@ -16,7 +16,7 @@ from ablations.errors import UsageError, nearest
 from ablations.judges import JudgeSettings, Limits
 from ablations.spec import DEFAULTS
 from ablations.study_file import FIXED_MODES, StudyFile, find_study_file, read_study_file
-from ablations.tuning_plan import RECIPE_KEYS, TUNED_WAYS, TuningOptions
+from ablations.tuning_options import RECIPE_KEYS, TUNED_WAYS, TuningOptions
 
 LIMITS = ("max_tokens_each", "max_tokens_total")
 TUNING_FLAGS = ("tuning", "sizes", "draws", "pools", "aligned", "decoding_from", "tune_learning_rate")

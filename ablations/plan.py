@@ -17,8 +17,7 @@ from ablations.records import Usage
 from ablations.search_plan import SearchPlan, longest_condition
 from ablations.spec import StudySpec
 from ablations.terminal import format_money
-from ablations.tuning import Job
-from ablations.tuning_plan import TuningPlan, counted
+from ablations.tuning_plan import Arm, TuningPlan, counted
 
 _SIZES = {"8B": 8e9, "70B": 70e9}
 
@@ -141,7 +140,7 @@ def show_tuning_plan(
     if list_arms:
         table = Table("trial", "arm", "recipe", title="Arms", title_justify="left", box=None)
         for arm in plan.arms:
-            table.add_row(str(arm.number), escape(arm.label), "" if arm.job is None else _recipe(arm.job))
+            table.add_row(str(arm.number), escape(arm.label), "" if arm.job is None else _recipe(arm))
         console.print(table)
 
 
@@ -160,11 +159,13 @@ def _decoding(plan: TuningPlan) -> str:
     return "; ".join(f"{', '.join(dict.fromkeys(ways))}: {shown}" for shown, ways in found.items())
 
 
-def _recipe(job: Job) -> str:
-    recipe, answers = job.recipe, len(job.samples)
+def _recipe(arm: Arm) -> str:
+    assert arm.job is not None  # as the caller has seen
+    recipe, answers = arm.job.recipe, len(arm.job.samples)
+    looked = "looked for around " if arm.held_out else ""
     return (
         f"{answers} answers, {counted(recipe.epochs, 'pass', 'passes')}, {recipe.steps(answers)} steps of "
-        f"{recipe.batch}, learning rate {recipe.learning_rate:g}"
+        f"{recipe.batch}, learning rate {looked}{recipe.learning_rate:g}"
     )
 
 

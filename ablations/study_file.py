@@ -93,6 +93,14 @@ _KEYS: dict[str, Mapping[str, Any]] = {
     "search": _SEARCH_KEYS,
     "tuning": _TUNING_KEYS,
 }
+_TYPE_NAMES: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 _TABLES = ("baseline", "bare", "conditions", "models")
 _PARAMETER_KEYS = ("low", "high", "step", "log", "choices", "requires")
 
@@ -201,9 +209,10 @@ def _checked(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     table, known = _table(document, name), _KEYS[name]
     _known_keys(table, known, f"[{name}]")
     for key, value in table.items():
-        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
-            expected = getattr(known[key], "__name__", "value")
-            raise SearchSpaceError(f"{name}.{key} = {value!r} is of the wrong type; give a {expected}")
+        kinds: Any = (float, int) if known[key] is float else known[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and known[key] is not bool):
+            expected = _TYPE_NAMES.get(known[key], "another value")
+            raise SearchSpaceError(f"{name}.{key} = {value!r} is of the wrong type; give {expected}")
         if isinstance(value, int) and not isinstance(value, bool) and name != "study" and value < 1:
             raise SearchSpaceError(f"{name}.{key} = {value} is out of range; give 1 or more")
     return table

@@ -49,8 +49,12 @@ class Tokens:
             )
         return ids
 
-    def answer_ids(self, text: str) -> list[int]:
-        """Return the tokens that a model should write after a prompt: the text's, and the end-of-text token.
+    def answer_ids(self, prompt: str, answer: str) -> list[int]:
+        """Return the tokens that a model should write after a prompt: the answer's, and the end-of-text token.
+
+        They are those that follow the prompt's own where both are tokenised as one text. An answer by itself could
+        begin otherwise: tokenizers after SentencePiece put a space before any text. Where a token would reach over the
+        end of the prompt, which it cannot once the prompt is read, the answer is taken as after a new line.
 
         Raises:
             ModelError: the tokenizer has no such token, so that no answer could end.
@@ -61,7 +65,13 @@ class Tokens:
                 f"the tokenizer of {self._model.name!r} has no end-of-text token, so that no answer could be learned "
                 "to end; give a model whose tokenizer_config.json names its eos_token"
             )
-        return [*self.tokenizer(text, add_special_tokens=False).input_ids, int(end)]
+        for before in (prompt, "\n"):
+            read, both = (
+                self.tokenizer(text, add_special_tokens=False).input_ids for text in (before, before + answer)
+            )
+            if both[: len(read)] == read:
+                return [*both[len(read) :], int(end)]
+        return [*self.tokenizer(answer, add_special_tokens=False).input_ids, int(end)]
 
 
 def model_length(model: ResolvedModel, trusted: bool = False) -> int | None:

@@ -16,23 +16,26 @@ from ablations.assembly import Assembly, Vectors, engine_backend
 from ablations.backends import Adapter, Backend
 from ablations.backends.adapted import AdaptedBackend, adapter_settings
 from ablations.backends.vllm_engine import VllmBackend
+from ablations.conditions import format_value
 from ablations.demonstrations import prepare_pool
 from ablations.errors import ModelError, StorageError, UsageError, nearest
 from ablations.flags import engine_settings, pool_settings, tuning_options
 from ablations.lengths import check_prompt_lengths
-from ablations.models import ResolvedModel, folder_identity, resolve_model
+from ablations.models import folder_identity, resolve_model
 from ablations.places import Places
 from ablations.plan import show_tuning_plan
 from ablations.queries import BUILT_IN
 from ablations.reproduction import KeptTrial
 from ablations.results import ALIGNED
 from ablations.spec import StudySpec
+from ablations.store import Store
 from ablations.study_file import StudyFile
 from ablations.tokens import model_length
 from ablations.tuning import Machine, Shape
 from ablations.tuning.jobs import MERGED, RESULT
-from ablations.tuning_costs import expected_costs
-from ablations.tuning_plan import TUNED_WAYS, TuningOptions, TuningPlan, plan_tuning
+from ablations.tuning_costs import Done, expected_costs
+from ablations.tuning_options import TUNED_WAYS, TuningOptions
+from ablations.tuning_plan import TuningPlan, plan_tuning
 from ablations.tuning_session import TuningSession
 
 
@@ -110,13 +113,15 @@ def arm_backend(kept: KeptTrial, model: str, settings: Mapping[str, Any], places
         if kept.arm is not None and kept.arm["way"] == ALIGNED:
             return other_engine(kept.arm["model"], settings, log_file, console)
         return engine_backend(model, settings, log_file, console)
-    folder = places.tuned / kept.job / RESULT
+    full, adapts = kept.arm is not None and kept.arm["tuning"] == "full", bool(settings.get("enable_lora"))
+    folder = places.tuned / kept.job / (RESULT if full or adapts else MERGED)
     if not folder.is_dir():
-        raise StorageError(f"the tuned weights in {folder} are gone; run the study's command again, then this")
-    if kept.arm is not None and kept.arm["tuning"] == "full":
+        raise StorageError(
+            f"the tuned weights in {folder} are gone; run the study's command again with --fresh, which tunes them "
+            "anew and finds the stored answers again, then this"
+        )
+    if full or not adapts:
         return other_engine(str(folder), settings, log_file, console)
-    if not settings.get("enable_lora"):
-        return other_engine(str(folder.with_name(MERGED)), settings, log_file, console)
     adapter = Adapter("tuned", 1, folder, f"lora:{folder_identity(folder)}")
     return AdaptedBackend(engine_backend(model, settings, log_file, console), adapter, alone=True)
 
@@ -132,7 +137,8 @@ async def tuning_session(
     options, settings = study.options, {**file.engine, **engine_settings(flags.engine)}
     if options["backend"] != "vllm":
         raise UsageError("the study icl-vs-ift tunes the model, which a server does not let it do; drop --base-url")
-    tuning = tuning_options(flags, file, _decoding(flags, study))
+    decoding, notes = _decoding(flags, study)
+    tuning = tuning_options(flags, file, decoding)
     spec = await _with_pools(flags, file, study, tuning)
     log_file = study.places.engine_log(spec.name)
     plain = engine_backend(options["model"], settings, log_file, console)
@@ -140,16 +146,20 @@ async def tuning_session(
     model = resolve_model(options["model"], trust_remote_code=trusted, revision=settings.get("revision"), say=_silent)
     encoder = None if options["queries"] in BUILT_IN else spec.pools[0].chooser.encoder
     plan = await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted, encoder)
-    plan = _answerable(plan, settings, log_file, console)
+    plan = _answerable(replace(plan, notes=(*plan.notes, *notes)), settings, log_file, console)
     if flags.dry_run:  # a run's session checks that
         own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
         await check_prompt_lengths(plain, own, spec.queries)
-    costs = _costs(spec, plan, model, trusted, study.places)
+    shape, adapts = Shape.of(model, trusted), tuning.method == "lora" and plain.takes_adapters
+    if tuning.method == "lora":
+        shape.check_targets(tuning.recipe_for(1), model.name)
+    done = _done(spec, plan, study.places, flags)
+    costs = expected_costs(spec, plan, shape, Machine.measured(), adapts, done)
     show_tuning_plan(console, spec, plan, study.informed_judge, costs, flags.dry_run)
     if flags.dry_run:
         return None
     ranks = [arm.job.recipe.rank for arm in plan.jobs if arm.job is not None]
-    room = adapter_settings(ranks, spec.concurrency) if tuning.method == "lora" and ranks else None
+    room = adapter_settings(ranks, spec.concurrency) if adapts else None
     engines = LocalEngines(plain, room, settings, log_file, console)
     return TuningSession(
         spec,
@@ -164,14 +174,39 @@ async def tuning_session(
     )
 
 
-def _costs(
-    spec: StudySpec, plan: TuningPlan, model: ResolvedModel, trusted: bool, places: Places
-) -> tuple[tuple[str, str], ...]:
-    """Return what the study will take, once it is known that the model has the layers to be tuned."""
-    shape = Shape.of(model, trusted)
-    shape.check_targets(plan.options.recipe_for(1), model.name)
-    kept = {arm.job.key for arm in plan.jobs if arm.job is not None and (places.tuned / arm.job.key / RESULT).is_dir()}
-    return expected_costs(spec, plan, shape, Machine.measured(), kept)
+def _done(spec: StudySpec, plan: TuningPlan, places: Places, flags: argparse.Namespace) -> Done:
+    """Return what is there already; a dry run asks no server and makes no file.
+
+    Raises:
+        StudyMismatchError: the study has finished arms that are not the plan's.
+    """
+    local = places.store.startswith("sqlite:///")
+    if (local and not Path(places.store.removeprefix("sqlite:///")).is_file()) or (flags.dry_run and not local):
+        return Done()
+    store = Store(places.store)
+    try:
+        finished = {} if flags.fresh else store.trials(spec.name)
+        plan.check_finished(spec.name, finished)
+        tried = {
+            place: store.find_tuning(replace(arm.job, held_out=arm.held_out).key)
+            for place, arm in plan.searched.items()
+            if arm.job is not None
+        }
+        kept = (
+            arm.number
+            for arm in plan.jobs
+            if arm.job is not None
+            and not arm.held_out  # the rate that was found is in the key
+            and (places.tuned / arm.job.key / RESULT).is_dir()
+            and store.find_tuning(arm.job.key) is not None
+        )
+        return Done(
+            frozenset(finished.keys() - store.damaged(spec.name).keys()),
+            frozenset(kept),
+            frozenset(place for place, outcome in tried.items() if outcome is not None),
+        )
+    finally:
+        store.close()
 
 
 def _silent(_: str) -> None:
@@ -219,16 +254,20 @@ async def _with_pools(flags: argparse.Namespace, file: StudyFile, study: Assembl
     return replace(spec, more_pools=tuple(more))
 
 
-def _decoding(flags: argparse.Namespace, study: Assembly) -> dict[str, Any]:
-    """Return the decoding parameters that `--decoding-from` takes from earlier studies, by way."""
+def _decoding(flags: argparse.Namespace, study: Assembly) -> tuple[dict[str, Any], list[str]]:
+    """Return the decoding parameters that `--decoding-from` takes from earlier studies by way, and whence, in words."""
     from ablations.earlier import best_decoding
 
     found: dict[str, Any] = {}
+    notes = []
     for given in flags.decoding_from:
         way, separator, named = given.partition("=")
         if separator and way not in TUNED_WAYS and not Path(given).exists():
             raise UsageError(f"--decoding-from {given!r}: {way!r} is no way; {nearest(way, TUNED_WAYS)}")
         ways = (way,) if separator and way in TUNED_WAYS else TUNED_WAYS
-        values = best_decoding(named if len(ways) == 1 else given, study.places)
+        source = named if len(ways) == 1 else given
+        values = best_decoding(source, study.places)
         found |= dict.fromkeys(ways, values)
-    return found
+        shown = ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+        notes.append(f"{' and '.join(map(str.upper, ways))}: decoding of the best condition of {source}: {shown}")
+    return found, notes

@@ -4,102 +4,124 @@ Estimates from the model's configuration and from what this machine does now; wh
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import psutil
 
+from ablations.conditions import PromptParts
 from ablations.demonstrations import CHARACTERS_PER_TOKEN
 from ablations.spec import StudySpec
 from ablations.tuning import Job, Machine, Shape, estimate, estimate_answers
 from ablations.tuning.learning_rate import TRIED
-from ablations.tuning_plan import TuningPlan, counted
+from ablations.tuning_plan import Arm, TuningPlan, counted
 
 ENGINE_SECONDS = 30
-"""To load an engine of a small model; a large one takes minutes."""
+"""To load an engine of a small model and end it again; a large one takes minutes."""
 BUSY = 0.75
-"""Processes that wait for a core, by core, from which on a machine's speed is not its own."""
+"""Processes that wait for a core, by core, from which on a study has not the whole machine."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What of a comparison is there already.
+
+    Attributes:
+        finished: numbers of its finished arms.
+        weights: numbers of the arms whose weights are kept.
+        searched: pools and sizes whose learning rates were looked for.
+    """
+
+    finished: frozenset[int] = frozenset()
+    weights: frozenset[int] = frozenset()
+    searched: frozenset[tuple[str, int]] = frozenset()
 
 
 def expected_costs(
-    spec: StudySpec, plan: TuningPlan, shape: Shape, machine: Machine, kept: Collection[str]
+    spec: StudySpec, plan: TuningPlan, shape: Shape, machine: Machine, adapts: bool, done: Done
 ) -> tuple[tuple[str, str], ...]:
     """Return what a comparison will take, as rows of its plan.
 
     Args:
         spec: its queries.
         plan: its arms.
-        shape: of the model that is tuned.
+        shape: of the model that is tuned; other models are taken to be as large.
         machine: what does it, measured now.
-        kept: keys of the jobs whose weights are there already.
+        adapts: whether one engine serves all adapters.
+        done: what is not to do any more.
     """
-    jobs = {arm.job.key: arm.job for arm in plan.jobs if arm.job is not None}
-    new = [job for key, job in jobs.items() if key not in kept]
-    searched = _searched(plan)
-    training = sum(estimate(shape, job.recipe, job.samples, machine).seconds for job in [*new, *searched])
-    loading = ENGINE_SECONDS * _engines(plan)
-    answering = _answering(spec, plan, shape, machine)
+    left = [arm for arm in plan.arms if arm.number not in done.finished]
+    there = f", {len(done.finished)} of {counted(len(plan.arms), 'arm')} finished" if done.finished else ""
+    if not left:
+        return (("time", f"nothing is left to do{there}"),)
+    jobs = [arm.job for arm in left if arm.job is not None and arm.number not in done.weights]
+    searched = _searched(plan, left, done)
+    estimates = [estimate(shape, job, machine) for job in (*jobs, *searched)]
+    engines = plan.by_engine(left, adapts)
+    training, loading = sum(one.seconds for one in estimates), ENGINE_SECONDS * len(engines)
+    answering = sum(_answering(spec, arms, shape, machine) for _, arms in engines)
     time = (
-        f"about {_minutes(training + loading + answering)} in all: training {_minutes(training)}, loading "
-        f"{counted(_engines(plan), 'engine')} {_minutes(loading)}, answering {_minutes(answering)} where nothing is "
-        f"stored{_beside()}"
+        f"about {_said(training + loading + answering)} in all: training {_said(training)}, loading "
+        f"{counted(len(engines), 'engine')} {_said(loading)}, answering {_said(answering)} where nothing is stored"
+        f"{there}{_beside()}"
     )
-    return ("training", _trainings(len(jobs), new, searched)), ("time", time), *_space(plan, shape, machine)
+    rows = [("training", _trainings(plan, len(jobs), searched)), ("time", time)]
+    if estimates:
+        fits = max((one.plan for one in estimates), key=lambda one: one.bytes)
+        remedy = "" if fits.fits else ": it may not fit; lower tuning.max_tokens, or use --tuning lora"
+        rows.append(
+            (
+                "memory",
+                f"about {fits.bytes / 2**30:.1f} GiB for training, of {fits.free / 2**30:.1f} GiB that it may plan "
+                f"with{remedy}; an engine is loaded afterwards",
+            )
+        )
+        weights, checkpoint = shape.disk_bytes((*jobs, *searched)[0].recipe)
+        merged = 0 if adapts or plan.options.method == "full" else 4 * shape.parameters
+        size = len(jobs) * (weights + merged) + checkpoint
+        rows.append(("disk", f"about {size / 2**30:.1f} GiB more, for weights and one checkpoint"))
+    return tuple(rows)
 
 
-def _searched(plan: TuningPlan) -> list[Job]:
-    """Return the trainings by which learning rates are looked for: of each pool and size, on its first draw."""
-    first = {(arm.pool, arm.examples): arm.job for arm in reversed(plan.jobs) if arm.held_out and arm.job is not None}
-    return [job for job in first.values() for _ in range(TRIED)]
+def _searched(plan: TuningPlan, left: Sequence[Arm], done: Done) -> list[Job]:
+    """Return the trainings by which learning rates are looked for, each with what it holds out."""
+    places = {arm.place for arm in left if arm.job is not None} - done.searched
+    return [
+        replace(arm.job, held_out=arm.held_out)
+        for place, arm in plan.searched.items()
+        if place in places and arm.job is not None
+        for _ in range(TRIED)
+    ]
 
 
-def _trainings(all_of_them: int, new: list[Job], searched: list[Job]) -> str:
-    parts = [f"{all_of_them} times"]
-    if len(new) < all_of_them:
-        parts.append(f"{all_of_them - len(new)} of them are there already")
+def _trainings(plan: TuningPlan, new: int, searched: Sequence[Job]) -> str:
+    told = counted(len(plan.jobs), "training")
+    if kept := len(plan.jobs) - new:
+        told += f", of which {kept} {'is' if kept == 1 else 'are'} done already"
     if searched:
-        parts.append(f"and {len(searched)} times to look for learning rates, {TRIED} of each size")
-    tokens = sum(job.recipe.epochs * len(sample.tokens) for job in [*new, *searched] for sample in job.samples)
-    return f"{', '.join(parts)}: {tokens:,} tokens to read"
+        told += f", and {len(searched)} to look for learning rates, {TRIED} for each size of a pool"
+    return told
 
 
-def _engines(plan: TuningPlan) -> int:
-    """Return how many engines are loaded, one after the other."""
-    others = {arm.model for arm in plan.arms if arm.job is None}
-    return len(others) + (1 if plan.options.method == "lora" else len(plan.jobs))
-
-
-def _answering(spec: StudySpec, plan: TuningPlan, shape: Shape, machine: Machine) -> float:
-    """Return the seconds of all answers at their longest; what prompts share is read once, as prefix caches have it."""
+def _answering(spec: StudySpec, arms: Sequence[Arm], shape: Shape, machine: Machine) -> float:
+    """Return the seconds of an engine's answers at their longest; what prompts share is read once, as it is cached."""
     asked = sum(len(text) for query in spec.queries for text in query.turns)
-    read = sum(
-        asked
-        + len(parts.rules)
-        + sum(len(text or "") for one in parts.demonstrations for said in one.exchanges for text in said)
-        for parts in (arm.condition.prompt for arm in plan.arms)
-    )
-    new = spec.turns * sum(arm.condition.decoding.max_tokens for arm in plan.arms)
-    together = len(spec.queries) * min(spec.concurrency, len(plan.arms))
+    read = sum(asked + _shared(arm.condition.prompt) for arm in arms)
+    new = spec.turns * sum(arm.condition.decoding.max_tokens for arm in arms)
+    together = len(spec.queries) * min(spec.concurrency, len(arms))
     return estimate_answers(shape, machine, read // CHARACTERS_PER_TOKEN, new, together)
 
 
-def _space(plan: TuningPlan, shape: Shape, machine: Machine) -> tuple[tuple[str, str], ...]:
-    jobs = [arm.job for arm in plan.jobs if arm.job is not None]
-    fitted = [estimate(shape, job.recipe, job.samples, machine).plan for job in jobs]
-    most = max(fitted, key=lambda one: one.bytes)
-    fits = f"of {most.free / 2**30:.1f} GiB that it may plan with" + (
-        "" if most.fits else ": it may not fit; lower tuning.max_tokens, or use --tuning lora"
-    )
-    weights, checkpoint = shape.disk_bytes(jobs[0].recipe)
-    return (
-        ("memory", f"about {most.bytes / 2**30:.1f} GiB for training, {fits}; an engine is loaded afterwards"),
-        ("disk", f"about {(len(jobs) * weights + checkpoint) / 2**30:.1f} GiB for weights and one checkpoint"),
-    )
+def _shared(parts: PromptParts) -> int:
+    """Return the characters of what stands before every query."""
+    shown = (text or "" for one in parts.demonstrations for said in one.exchanges for text in said)
+    return len(parts.rules) + sum(map(len, shown))
 
 
-def _minutes(seconds: float) -> str:
+def _said(seconds: float) -> str:
     """Return a time as a person says it.
 
-    >>> [_minutes(seconds) for seconds in (8.2, 100, 7000)]
+    >>> [_said(seconds) for seconds in (8.2, 100, 7000)]
     ['8 s', '2 min', '1.9 h']
     """
     if seconds < 90:
@@ -108,10 +130,8 @@ def _minutes(seconds: float) -> str:
 
 
 def _beside() -> str:
-    """Return what is said of a machine on which other work runs, so that its speed is measured too low."""
+    """Return what is said of a machine on which other work runs: its speed is measured as if it did not."""
     load, cores = psutil.getloadavg()[0], os.cpu_count() or 1
-    return (
-        f"; other work runs now (load {load:.1f} on {counted(cores, 'core')}), so expect less"
-        if load > BUSY * cores
-        else ""
-    )
+    if load <= BUSY * cores:
+        return ""
+    return f"; other work runs now (load {load:.1f} on {counted(cores, 'core')}), beside which it takes longer"

@@ -5,123 +5,34 @@ trains and evaluates nothing.
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.backends import Backend
 from ablations.conditions import (
-    DECODING_PARAMETERS,
     Condition,
-    DecodingParams,
     PromptParts,
-    Value,
     content_hash,
     plain_value,
 )
 from ablations.demonstrations import Chooser, Prepared, find_overlaps
 from ablations.embedding import Encoder
-from ablations.errors import ConditionError, PoolError, PromptError, StudyMismatchError, UsageError, nearest
+from ablations.errors import PoolError, PromptError, StudyMismatchError, UsageError
 from ablations.lengths import longest_need
 from ablations.models import ResolvedModel
 from ablations.prompts import CHAT, build_parts
 from ablations.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from ablations.spec import StudySpec, differences
 from ablations.tokens import Tokens
-from ablations.tuning import Job, Recipe, Sample, make_samples, recipe_for
+from ablations.tuning import Job, Recipe, Sample, make_samples
+from ablations.tuning_options import TuningOptions
 
-TUNED_WAYS = (ICL, IFT)
-ADAPTER_KEYS = ("rank", "alpha")
-RECIPE_KEYS = ("epochs", "learning_rate", "batch", *ADAPTER_KEYS)
-HELD_OUT = 16
-"""Examples by which the learning rate is looked for."""
+LOADED = BASE, ADAPTING, WHOLE, OTHER = "base", "adapting", "whole", "other"
+"""What an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or another
+model. In this order, one after the other."""
 MOST_NAMED = 5
 """Examples that a note names one by one."""
-
-
-@dataclass(frozen=True)
-class TuningOptions:
-    """What a study file's `[tuning]` and the flags say.
-
-    Attributes:
-        method: `lora` or `full`.
-        sizes: numbers of examples, ascending.
-        draws: seeded draws of each size.
-        pools: names of the pools; each is a factor of its own.
-        aligned: the model of the reference line with a chat template, or None.
-        max_tokens: the longest answer that is learned, in tokens, with what stands before it.
-        recipe: what is set of `RECIPE_KEYS`.
-        target_modules: names of the layers that get adapters; empty for every linear one.
-        decoding: decoding parameters of each way where they are not the baseline's.
-        tune_learning_rate: whether the rate is looked for on held-out examples.
-        held_out: how many; `HELD_OUT` where None.
-
-    Raises:
-        UsageError, ConditionError: a number or name that cannot be.
-    """
-
-    method: str = "lora"
-    sizes: tuple[int, ...] = (3, 8, 24)
-    draws: int = 1
-    pools: tuple[str, ...] = ("examples",)
-    aligned: str | None = None
-    max_tokens: int = 1024
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    target_modules: tuple[str, ...] = ()
-    decoding: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-    tune_learning_rate: bool = False
-    held_out: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.sizes or not all(type(size) is int and size > 0 for size in self.sizes):
-            raise UsageError(
-                f"tuning.sizes (--sizes) = {list(self.sizes)} are no numbers of examples; give some from 1 on"
-            )
-        if len(set(self.sizes)) < len(self.sizes):
-            raise UsageError(f"tuning.sizes (--sizes) = {list(self.sizes)} name a size twice; drop one")
-        object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
-        for name, flag in (("draws", " (--draws)"), ("max_tokens", ""), ("held_out", "")):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise UsageError(f"tuning.{name}{flag} = {number} is out of range; give 1 or more")
-        if not self.pools or len(set(self.pools)) < len(self.pools) or not all(self.pools):
-            raise UsageError(
-                f"tuning.pools (--pools) = {','.join(self.pools)!r}: name each pool once, such as good,medium"
-            )
-        for way, values in self.decoding.items():
-            if way not in TUNED_WAYS:
-                raise UsageError(f"tuning.{way} is not known; {nearest(way, TUNED_WAYS)}")
-            for name in values:
-                if name not in DECODING_PARAMETERS:
-                    known = nearest(name, DECODING_PARAMETERS)
-                    raise ConditionError(f"tuning.{way} takes decoding parameters alone, not {name!r}; {known}")
-            try:
-                DecodingParams(**values)  # type: ignore[arg-type]
-            except ConditionError as error:
-                raise ConditionError(f"tuning.{way}: {error}") from error
-        self.recipe_for(1)
-
-    @property
-    def apart(self) -> int:
-        """How many examples no draw learns or shows: none where no learning rate is looked for."""
-        return (self.held_out or HELD_OUT) if self.tune_learning_rate else 0
-
-    @property
-    def unused(self) -> list[str]:
-        """What is set and has no effect, in sentences."""
-        keys = [
-            *(name for name in ADAPTER_KEYS if name in self.recipe),
-            *["target_modules"] * bool(self.target_modules),
-        ]
-        notes = [f"tuning.{key} is of adapters, and of no use here" for key in keys if self.method != "lora"]
-        if self.held_out is not None and not self.tune_learning_rate:
-            notes.append("tuning.held_out is of no use without --tune-learning-rate")
-        return notes
-
-    def recipe_for(self, answers: int, seed: int = 0) -> Recipe:
-        """Return the recipe for so many answers."""
-        given = {**self.recipe, "target_modules": self.target_modules}
-        return recipe_for(answers, self.method, seed=seed, **given)
 
 
 @dataclass(frozen=True)
@@ -149,6 +60,11 @@ class Arm:
     draw: int | None = None
     job: Job | None = None
     held_out: tuple[Sample, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Its pool and size."""
+        return str(self.pool), self.examples
 
     @property
     def label(self) -> str:
@@ -180,6 +96,30 @@ class TuningPlan:
         return tuple(arm for arm in self.arms if arm.job is not None)
 
     @property
+    def searched(self) -> dict[tuple[str, int], Arm]:
+        """The arms with whose job a learning rate is looked for, by pool and size: those of the first draw."""
+        return {arm.place: arm for arm in reversed(self.jobs) if arm.held_out}
+
+    def by_engine(self, arms: Sequence[Arm], adapts: bool) -> list[tuple[str, list[Arm]]]:
+        """Return what each engine is loaded for, in the order in which they are.
+
+        Args:
+            arms: of this plan.
+            adapts: whether one engine puts adapters on the study's model; else each is merged and stands by itself.
+
+        What it loads is one of `LOADED`.
+        """
+        base, together = self.arms[0].model, adapts and self.options.method == "lora"
+        found: dict[tuple[str, str | int], list[Arm]] = {}
+        for arm in arms:
+            if arm.job is None:
+                key: tuple[str, str | int] = (BASE if arm.model == base else OTHER, arm.model)
+            else:
+                key = (ADAPTING, "") if together else (WHOLE, arm.number)
+            found.setdefault(key, []).append(arm)
+        return [(kind, own) for (kind, _), own in sorted(found.items(), key=lambda item: LOADED.index(item[0][0]))]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What may not change under one study name beside its finished arms, as plain JSON types."""
         return {"method": self.options.method}
@@ -192,7 +132,10 @@ class TuningPlan:
             records: what the store keeps of its trials, by their numbers.
         """
         own = {arm.number: arm for arm in self.arms}
-        found = [line for number, record in sorted(records.items()) for line in _changed(record, own.get(number))]
+        labels = {arm.label for arm in self.arms}
+        found = [
+            line for number, record in sorted(records.items()) for line in _changed(record, own.get(number), labels)
+        ]
         if found:
             raise StudyMismatchError(
                 f"the study {name!r} has finished arms that are not asked for now:\n  "
@@ -327,7 +270,7 @@ class _Maker:
         silent = [
             one.id for one in pool.demonstrations if not all((answer or "").strip() for _, answer in one.exchanges)
         ]
-        kept = [one for one in pool.demonstrations if one.id not in silent]
+        kept = [one for one in pool.demonstrations if one.id not in set(silent)]
         samples = {one.id: make_samples([one], self.spec.baseline.prompt, self.tokens) for one in kept}
         long = [name for name, own in samples.items() if max(len(one.tokens) for one in own) > options.max_tokens]
         notes = [
@@ -336,17 +279,18 @@ class _Maker:
             for names, why in ((silent, "lack an answer"), (long, f"are longer than {options.max_tokens} tokens"))
             if names
         ]
-        kept = [one for one in kept if one.id not in long]
+        kept = [one for one in kept if one.id not in set(long)]
         apart = options.apart
         if len(kept) < options.sizes[-1] + apart:
             besides = f" and {apart} held out for the learning rate" if apart else ""
+            lower = "lower --sizes, or " if len(kept) > apart else "lower tuning.held_out, or " if kept else ""
             raise PoolError(
                 f"the pool {pool.name!r} holds {len(kept)} examples that can be learned, and the largest size asks for "
-                f"{options.sizes[-1]}{besides}; lower --sizes, or give a larger pool with --pools"
+                f"{options.sizes[-1]}{besides}; {lower}give a larger pool with --pools"
                 + "".join(f" ({note})" for note in notes)
             )
         held_out = random.Random(f"{self.spec.seed}|held out").sample(kept, apart)
-        drawn = tuple(one for one in kept if one not in held_out)
+        drawn = tuple(one for one in kept if one.id not in {one.id for one in held_out})
         chooser = replace(prepared.chooser, pool=replace(pool, demonstrations=drawn))
         return _Examples(chooser, samples, tuple(sample for one in held_out for sample in samples[one.id])), notes
 
@@ -375,11 +319,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def _changed(record: Mapping[str, Any], arm: Arm | None) -> list[str]:
-    """Return what of a stored arm is not the planned one's, in words."""
+def _changed(record: Mapping[str, Any], arm: Arm | None, planned: Collection[str]) -> list[str]:
+    """Return what of a stored arm is not the planned one's in its place, in words; `planned` are all labels."""
     label = record["label"]
     if arm is None or arm.label != label:
-        return [f"{label}: now {'not asked for' if arm is None else arm.label} in its place"]
+        return [f"{label}: {'others come before it now' if label in planned else 'not asked for now'}"]
     if record["condition_id"] == arm.condition.condition_id:
         return []
     before, now = dict(record["values"]), {name: plain_value(value) for name, value in arm.condition.values().items()}

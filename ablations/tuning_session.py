@@ -116,6 +116,11 @@ class TuningSession(Session):
                     f"{arm.label}: {how}, {len(out.losses)} steps, loss {out.losses[0][1]:.2f} to "
                     f"{out.losses[-1][1]:.2f}, learning rate {made.job.recipe.learning_rate:g}, {peak}"
                 )
+                if not out.learned_something:
+                    self._say(
+                        f"{arm.label}: its loss did not fall, so that its scores say little of tuning; lower "
+                        "tuning.learning_rate, or look for it with --tune-learning-rate"
+                    )
         return weights
 
     async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
@@ -127,6 +132,10 @@ class TuningSession(Session):
         findings = TuningFindings.of(frame, losses)
         show_tuning(self.console, findings)
         for what, tried in store.notes(self.spec.name).get(RATES_NOTE, {}).items():
-            shown = ", ".join(f"{rate:g}: {'failed' if loss is None else f'{loss:.3f}'}" for rate, loss in tried)
+            best = min((loss for _, loss in tried if loss is not None), default=None)
+            shown = ", ".join(
+                f"{rate:g}: {'failed' if loss is None else f'{loss:.3f}'}{' (chosen)' if loss == best else ''}"
+                for rate, loss in tried
+            )
             self._say(f"Learning rates of {what}, with the loss on held-out answers: {shown or 'all failed'}")
         return findings, [path]

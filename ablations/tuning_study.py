@@ -29,7 +29,7 @@ from ablations.tracking import Tracker
 from ablations.trials import PlannedTrial, check_replies
 from ablations.tuning import Failure, Outcome, Tuned, Tuner
 from ablations.tuning.learning_rate import TRIED, RateFound, find_rate
-from ablations.tuning_plan import Arm, TuningPlan, counted
+from ablations.tuning_plan import ADAPTING, BASE, OTHER, Arm, TuningPlan, counted
 
 RATES_NOTE = "learning-rates"
 """What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss."""
@@ -115,9 +115,9 @@ class TuningStudy:
     def steps(self) -> int:
         """Steps of all trainings of the waiting arms, those of learning rates that are looked for among them."""
         own = [arm for arm in self.waiting if arm.job is not None]
-        total = sum(_steps(arm) for arm in own)
-        searched = {_place(arm): arm for arm in self.plan.jobs if arm.held_out and _place(arm) in set(map(_place, own))}
-        return total + TRIED * sum(map(_steps, searched.values()))
+        wanted = {arm.place for arm in own}
+        searched = [arm for place, arm in self.plan.searched.items() if place in wanted]
+        return sum(map(_steps, own)) + TRIED * sum(map(_steps, searched))
 
     async def tune(self) -> dict[int, Tuned | Failure]:
         """Return the weights of the waiting arms, or why there are none, by the arms' numbers."""
@@ -128,10 +128,9 @@ class TuningStudy:
     async def _rates(self, arms: Sequence[Arm]) -> Rates:
         """Return the learning rate of each pool and size, found on its first draw, where one is looked for."""
         found: Rates = {}
-        for arm in self.plan.jobs:
-            place = _place(arm)
-            wanted = any(_place(one) == place for one in arms)
-            if arm.held_out and arm.job is not None and place not in found and wanted:
+        wanted = {arm.place for arm in arms}
+        for place, arm in self.plan.searched.items():
+            if arm.job is not None and place in wanted:
                 found[place] = await find_rate(self.tuner, arm.job, arm.held_out, arm.label)
         kept = self.store.notes(self.spec.name).get(RATES_NOTE, {})
         for (pool, size), one in found.items():
@@ -143,8 +142,9 @@ class TuningStudy:
 
     async def _weights(self, arm: Arm, rates: Rates) -> Tuned | Failure:
         assert arm.job is not None  # `tune` asks for no other
-        job, found = arm.job, rates.get(_place(arm))
+        job, found = arm.job, rates.get(arm.place)
         if isinstance(found, Failure):
+            self.tuner.pass_over(job)
             return found
         if found is None:
             return await self.tuner.tune(job, arm.label)
@@ -169,28 +169,31 @@ class TuningStudy:
         self, waiting: Sequence[Arm], weights: Mapping[int, Tuned | Failure]
     ) -> list[tuple[Backend, list[Asked]]]:
         """Return what each engine is loaded for: the base model's first, then that of adapters."""
-        base: list[Asked] = []
-        adapted: list[Asked] = []
-        adapting = self.engines.adapting
-        whole: list[tuple[Arm, Path]] = []
-        others: dict[str, list[Arm]] = {}
-        for number, arm in enumerate(waiting, start=1):
-            made = weights.get(arm.number)
-            if arm.job is None and arm.model == self.plan.arms[0].model:
-                base.append((arm, self.engines.base))
-            elif arm.job is None:
-                others.setdefault(arm.model, []).append(arm)
-            elif isinstance(made, Tuned):
-                if made.job.recipe.method == "lora" and adapting is not None:
-                    adapter = Adapter(f"tuned-{arm.number}", number, made.folder, made.identity)
-                    adapted.append((arm, self.engines.adapted(adapter)))
-                else:
-                    whole.append((arm, await self.tuner.whole(made)))
-        found = [(self.engines.base, base)] if base else []
-        found += [(adapting, adapted)] if adapting is not None and adapted else []
-        alone = [(self.engines.whole(folder), [arm]) for arm, folder in whole]
-        alone += [(self.engines.other(name), arms) for name, arms in others.items()]
-        return found + [(engine, [(arm, engine) for arm in arms]) for engine, arms in alone]
+        able = [arm for arm in waiting if arm.job is None or isinstance(weights.get(arm.number), Tuned)]
+        found: list[tuple[Backend, list[Asked]]] = []
+        for what, arms in self.plan.by_engine(able, self.engines.adapting is not None):
+            if what == ADAPTING:
+                assert self.engines.adapting is not None  # as was said above
+                found.append((self.engines.adapting, [(arm, self._adapted(arm, weights)) for arm in arms]))
+                continue
+            engine = await self._alone(what, arms[0], weights)
+            found.append((engine, [(arm, engine) for arm in arms]))
+        return found
+
+    def _adapted(self, arm: Arm, weights: Mapping[int, Tuned | Failure]) -> Backend:
+        made = weights[arm.number]
+        assert isinstance(made, Tuned)  # others are not asked
+        return self.engines.adapted(Adapter(f"tuned-{arm.number}", arm.number, made.folder, made.identity))
+
+    async def _alone(self, what: str, arm: Arm, weights: Mapping[int, Tuned | Failure]) -> Backend:
+        """Return the engine of a model that nothing is put on."""
+        if what == BASE:
+            return self.engines.base
+        if what == OTHER:
+            return self.engines.other(arm.model)
+        made = weights[arm.number]
+        assert isinstance(made, Tuned)  # others are not asked
+        return self.engines.whole(await self.tuner.whole(made))
 
     async def _ask(self, engine: Backend, asked: Sequence[Asked], weights: Mapping[int, Tuned | Failure]) -> None:
         """Load an engine, unless all that is asked of it is stored, and evaluate its arms."""
@@ -257,8 +260,10 @@ class TuningStudy:
         state = "complete" if why is None else "failed"
         record = trial.record(state, why, summary, watch.seconds, (watch.started, watch.now), measured=False)
         record |= more or {}
+        if recipe is not None:
+            record["recipe"] = recipe.to_dict()
         if tuned is not None:
-            record |= {"job": tuned.job.key, "recipe": tuned.job.recipe.to_dict()}
+            record["job"] = tuned.job.key
         self.store.add_trial(self.spec.name, arm.number, record)
         await self._log(arm.number, record, turns)
         self._say_best(arm, summary.mean if why is None else None)
@@ -311,7 +316,3 @@ def loss_frame(store: Store, study: str) -> pl.DataFrame:
 
 def _steps(arm: Arm) -> int:
     return 0 if arm.job is None else arm.job.recipe.steps(len(arm.job.samples))
-
-
-def _place(arm: Arm) -> tuple[str, int]:
-    return str(arm.pool), arm.examples

@@ -36,6 +36,7 @@ from analysis.plots import (
     resampled,
     short,
 )
+from analysis.sizes import pool_marks
 
 MOST_LISTED = 24
 """Conditions that a figure names one by one; the first ones where there are more."""
@@ -98,8 +99,8 @@ def tuning_figures(frames: Mapping[str, pl.DataFrame], losses: pl.DataFrame, jud
     """
     pools = frames["curve"].get_column("pool").unique().sort().to_list()
     figures: dict[str, Figure] = {}
-    for pool in pools:
-        end = f"_{''.join(sign if sign.isalnum() else '-' for sign in pool)}" if len(pools) > 1 else ""
+    for pool, mark in pool_marks(pools).items():
+        end = f"_{mark}" if len(pools) > 1 else ""
         own = {
             name: frames[name].filter(pl.col("pool") == pool) for name in ("curve", "differences", "crossover", "costs")
         }

@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from ablations.results import LOSS_SCHEMA
-from analysis.crossover import crossover
+from ablations.conditions import DECODING_PARAMETERS
+from ablations.results import ICL, IFT, LOSS_SCHEMA
+from analysis.crossover import LEAST_QUERIES, crossover
 from analysis.figures import tuning_figures
 from analysis.intervals import Interval
 from analysis.sizes import (
@@ -22,7 +23,9 @@ from analysis.sizes import (
     costs,
     failed_arms,
     loss_summary,
+    pool_marks,
     reference_lines,
+    settings,
     size_curve,
     size_differences,
 )
@@ -38,7 +41,7 @@ class TuningFindings:
         failed: arms that count for nothing, each with its reason.
         steps: the losses of each step of training, with the columns of `results.LOSS_SCHEMA`; may be empty.
         frames: the tables by name, each with the columns that the function behind it documents: `curve`, `references`,
-            `differences`, `costs`, `losses` (all of `sizes`), and `crossover`.
+            `differences`, `costs`, `losses`, `settings` (all of `sizes`), and `crossover`.
     """
 
     headline: str
@@ -62,6 +65,7 @@ class TuningFindings:
             "crossover": crossover(results),
             "costs": costs(results),
             "losses": loss_summary(steps),
+            "settings": settings(results),
         }
         judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
         judge = str(judges[0]) if len(judges) else "no"
@@ -71,6 +75,18 @@ class TuningFindings:
     def figures(self) -> dict[str, Figure]:
         """The figures that the study allows, by file name without ending."""
         return tuning_figures(self.frames, self.steps, self.judge)
+
+    @property
+    def unlike(self) -> str:
+        """What ICL and IFT decode with where that is not the same, so that it stands in their difference; else ""."""
+        ways = self.frames["settings"].filter(pl.col("way").is_in([ICL, IFT]))
+        differing = [
+            f"{name} {' against '.join(map(str, ways.get_column(name).unique(maintain_order=True)))}"
+            for name in DECODING_PARAMETERS
+            if name in ways.columns and ways.get_column(name).n_unique() > 1
+        ]
+        told = f"ICL and IFT decode otherwise, which is part of their difference: {'; '.join(differing)}"
+        return told if differing else ""
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run, by documented name; the pool stands in it where there are several."""
@@ -89,7 +105,8 @@ class TuningFindings:
         return {name: frame.to_dict(as_series=False) for name, frame in self.frames.items() if len(frame)}
 
     def _of_pool(self, row: Mapping[str, Any]) -> str:
-        return f"{row['pool']}/" if self.frames["curve"].get_column("pool").n_unique() > 1 else ""
+        pools = self.frames["curve"].get_column("pool").unique().sort().to_list()
+        return f"{pool_marks(pools)[row['pool']]}/" if len(pools) > 1 else ""
 
 
 def largest_common(differences: pl.DataFrame) -> pl.DataFrame:
@@ -129,6 +146,9 @@ def _sentence(rows: pl.DataFrame, named: str) -> str:
 
 def _verdict(found: Mapping[str, Interval]) -> str:
     """Say which way is clearly ahead, and where nothing is decided."""
+    fewest = min(one.n for one in found.values())
+    if fewest < LEAST_QUERIES:
+        return f"{fewest} queries are too few to decide anything, which takes {LEAST_QUERIES} at the least"
     clear = {group: "IFT" if one.value > 0 else "ICL" for group, one in found.items() if one.excludes_zero}
     open_ones = [group for group in found if group not in clear]
     if not clear:

@@ -3,13 +3,15 @@
 Knows the result frames of studies that compare the two; draws nothing. A query's turns are one unit.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
+from ablations.conditions import DECODING_PARAMETERS
 from ablations.errors import StorageError
-from ablations.results import ALIGNED, ARM_PREFIX, ARM_SCHEMA, ICL, IFT, URIAL, ZERO_SHOT
+from ablations.results import ALIGNED, ARM_PREFIX, ARM_SCHEMA, ICL, IFT, PARAMETER_PREFIX, URIAL, ZERO_SHOT
 from analysis.alignment import GROUPS
 from analysis.crossed import crossed_interval
 from analysis.intervals import SAME, Floats
@@ -22,7 +24,9 @@ FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
 """What training on a token costs in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""
 
-_USED = tuple(name for name in ARM_SCHEMA if name not in ("arm.epochs", "arm.learning_rate"))
+_RECIPE = ("epochs", "learning_rate")
+_USED = tuple(name for name in ARM_SCHEMA if name.removeprefix(ARM_PREFIX) not in _RECIPE)
+_MARK_CHARACTERS = 80
 
 _TEXTS = dict.fromkeys(("way", "pool", "model", "group", "over", "tuning"), pl.String)
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "coverage", "factor"), pl.Float64)
@@ -67,6 +71,34 @@ def arms(results: pl.DataFrame) -> pl.DataFrame:
             f"as with results.filter(pl.col('arm.tuning').is_null() | (pl.col('arm.tuning') == '{tunings[0]}'))"
         )
     return counted.with_columns(pl.col("pool").fill_null(""), pl.col("draw").fill_null(0))
+
+
+def pool_marks(pools: Sequence[str]) -> dict[str, str]:
+    """Return a short name for each pool that files and metrics may have in theirs, another one for each.
+
+    >>> pool_marks(["org/a_b", "/data/good.jsonl", "/data/good_jsonl"])
+    {'org/a_b': 'org-a-b', '/data/good.jsonl': '2-data-good-jsonl', '/data/good_jsonl': '3-data-good-jsonl'}
+    """
+    plain = [re.sub(r"[\W_]+", "-", pool)[-_MARK_CHARACTERS:].strip("-") for pool in pools]
+    return {
+        pool: mark if mark and plain.count(mark) == 1 else f"{place}-{mark}"
+        for place, (pool, mark) in enumerate(zip(pools, plain, strict=True), start=1)
+    }
+
+
+def settings(results: pl.DataFrame) -> pl.DataFrame:
+    """Return how each way decodes and was tuned, one row for each kind of arm.
+
+    Columns: way, pool, examples, model, tuning, epochs and learning_rate (null for what is not tuned), and every
+    decoding parameter by its name. Arms that failed are there too.
+    """
+    own = {
+        **{f"{ARM_PREFIX}{name}": name for name in ("way", "pool", "examples", "model", "tuning", *_RECIPE)},
+        **{f"{PARAMETER_PREFIX}{name}": name for name in DECODING_PARAMETERS},
+    }
+    known = {column: name for column, name in own.items() if column in results.columns}
+    rows = results.sort("trial").select(*known).rename(known)
+    return rows.unique(maintain_order=True)
 
 
 def size_curve(results: pl.DataFrame) -> pl.DataFrame:

@@ -24,7 +24,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
         "scoring store design places pruning environment tokens",
         "evaluation lengths claims optuna_storage tuning",
         "spec results trials",
-        "tracking search_plan tuning_plan",
+        "tracking search_plan tuning_options tuning_plan",
         "cards tuning_costs",
         "study greedy_search tuning_study earlier",
         "confirmation reporting reproduction",

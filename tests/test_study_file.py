@@ -135,7 +135,7 @@ MISTAKES = {
     ),
     "study key of the wrong type": (
         f'[study]\ntrials = "many"\n{BASELINE}{TEMPERATURE}',
-        "study.trials = 'many' is of the wrong type; give a int",
+        "study.trials = 'many' is of the wrong type; give a whole number",
     ),
     "study key that is a boolean": (f"[study]\nlimit = true\n{BASELINE}{TEMPERATURE}", "study.limit = True is of"),
     "unknown mode": (f'[study]\nmode = "serch"\n{BASELINE}{TEMPERATURE}', "'serch' is not known; did you mean search?"),

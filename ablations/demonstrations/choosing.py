@@ -102,7 +102,7 @@ class Chooser:
             of = "prompt of the greedy search" if source == "greedy" else f"pool {self.pool.name!r}"
             raise ConditionError(
                 f"demonstrations = {count} is out of range; the {of} has 0 to {self.most(source)}; lower it, or give a "
-                "larger pool with --pool"
+                "larger pool"
             )
         key = (source, count, draw)
         if key not in self._known:

@@ -30,8 +30,11 @@ _MESSAGE_LISTS = {"messages": ("role", "content"), "conversations": ("from", "va
 _SPEAKERS = {
     **dict.fromkeys(("user", "human"), "query"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "answer"),
-    "system": "system",
-    **dict.fromkeys(("tool", "function", "observation"), "tool"),
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(
+        (*("tool", "function", "function_call", "function_response"), *("tool_call", "tool_response"), "observation"),
+        "tool",
+    ),
 }
 _FURTHER, _SYSTEM = "further turns", "a system message"
 
@@ -110,7 +113,7 @@ def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], whole: bool)
         unused.update(of_row)
     used = {
         _FURTHER: "what follows the last answer is left out" if whole else "the first exchange is used",
-        _SYSTEM: "it is left out",
+        _SYSTEM: "the message is left out",
     }
     notes = [
         f"{unused[what]} of {len(found)} conversations have {what}; {then}"
@@ -126,7 +129,8 @@ def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Po
     kept = {one.exchanges: one for one in reversed(found)}
     distinct = tuple(one for one in found if kept[one.exchanges] is one)
     if not distinct:
-        raise PoolError(f"the pool {name!r} holds no demonstration; give one with at least one row")
+        why = "".join(f" ({note})" for note in notes)
+        raise PoolError(f"the pool {name!r} holds no demonstration{why}; give one with at least one row that is used")
     if len({one.id for one in distinct}) < len(distinct):
         distinct = tuple(replace(one, id=str(number)) for number, one in enumerate(distinct, start=1))
     if repeats := len(found) - len(distinct):
@@ -160,7 +164,7 @@ def _demonstration(row: Mapping[str, Any], where: str, whole: bool) -> tuple[Dem
 
 
 def _used(identity: str, exchanges: Sequence[Exchange], turns: int) -> tuple[Demonstration, list[str]]:
-    """Return exchanges up to the last answer as one demonstration, and whether more turns than these were there."""
+    """Return exchanges up to the last answer as one demonstration, and `_FURTHER` where more turns were there."""
     (query, answer), *further = exchanges
     while further and not further[-1][1]:
         further.pop()
@@ -175,7 +179,7 @@ def _conversation(
     said = [(_speaker(one.get(role), where), one.get(content)) for one in messages]
     spoken = [(speaker, text) for speaker, text in said if speaker != "system"]
     system = [_SYSTEM] * (len(spoken) < len(said))
-    if whole and spoken and spoken[0][0] != "query":
+    if whole and (not spoken or spoken[0][0] != "query"):
         raise _JumbledError(where)
     if not spoken or spoken[0][0] != "query":
         raise PoolError(f"{where}: the conversation does not begin with a message of the user; drop the row")

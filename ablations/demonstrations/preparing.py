@@ -125,7 +125,7 @@ async def prepare_pool(
     if total is not None and shortest > total:
         notes.append(f"the shortest demonstration takes {shortest} tokens, and those of one prompt may take {total}")
     if not chooser.most("first") or (total is not None and shortest > total):
-        raise PoolError(f"nothing is left of the pool {settings.name!r}: {'; '.join(notes)}; give another with --pool")
+        raise PoolError(f"nothing is left of the pool {settings.name!r}: {'; '.join(notes)}; give another pool")
     return Prepared(chooser, tuple(overlaps), settings.allow_overlap, tuple(notes))
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -345,8 +346,10 @@ class Tracker:
         figures: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
-        page = RunPage(
-            metrics={metric_name(name, "/"): value for name, value in metrics.items()},
+        shown = {metric_name(name, "/"): value for name, value in metrics.items()}
+        before = self._client.get_run(self.parent_id).data.metrics
+        page = RunPage(  # of an extended study a number may be none any more, and MLflow takes none back
+            metrics={name: nan if value is None and name in before else value for name, value in shown.items()},
             tags={**tags, _NOTE: description, _HEADLINE: description.partition("\n")[0]},
             tables={f"tables/{name}.json": table for name, table in tables.items()},
         )

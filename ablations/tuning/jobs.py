@@ -18,7 +18,7 @@ JOB, CHECKPOINT, RESULT, MERGED = "job.json", "checkpoint.safetensors", "result"
 """In a job's folder: what to do, how far it has come, the weights, and an adapter's merged into the model's."""
 CHECKPOINT_SECONDS = 20.0
 """Between the checkpoints of a training, at the least."""
-VERSION = 1
+VERSION = 2
 """Part of a job's key: raise it when the same job gives other weights."""
 
 
@@ -81,7 +81,7 @@ class StepSeen(Record):
         loss: mean over the learned tokens of the step, in nats.
         learning_rate: of the step.
         tokens: read since the beginning, prompts included.
-        seconds: of this process's training until now.
+        seconds: of training until now, all attempts together.
     """
 
     step: int
@@ -117,6 +117,12 @@ class Outcome(Record):
     losses: tuple[tuple[int, float, float, int], ...]
     held_out_loss: float | None = None
 
+    @property
+    def learned_something(self) -> bool:
+        """Whether the last third of the steps had a lower loss than the first step."""
+        last = [loss for _, loss, _, _ in self.losses[-max(len(self.losses) // 3, 1) :]]
+        return len(self.losses) < 2 or sum(last) / len(last) < self.losses[0][1]
+
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Outcome":
         """Build the outcome from what `to_dict` returned, also after a way through JSON."""
@@ -125,7 +131,7 @@ class Outcome(Record):
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """Why a training gave no weights; `kind` is one of `loss`, `memory`, `modules`, `disk`, `other`."""
+    """Why a training gave no weights; `kind` is one of `loss`, `memory`, `modules`, `disk`."""
 
     kind: str
     reason: str

@@ -4,6 +4,7 @@ Knows the tuner; what each rate came to is kept like any training, so a search t
 """
 
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import optuna
 
@@ -50,14 +51,13 @@ async def find_rate(tuner: Tuner, job: Job, held_out: tuple[Sample, ...], what: 
             replace(job, recipe=replace(job.recipe, learning_rate=rate), held_out=held_out),
             f"{what}, learning rate {rate:g} ({number} of {TRIED})",
         )
-        if isinstance(made, Failure):
-            reason = made.reason
+        loss = None if isinstance(made, Failure) else made.held_out_loss
+        tokens += 0 if isinstance(made, Failure) else made.tokens
+        if loss is None or not isfinite(loss):
+            reason = made.reason if isinstance(made, Failure) else f"the loss on held-out answers is {loss}"
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             tried.append((rate, None))
         else:
-            loss = made.held_out_loss
-            tokens += made.tokens
-            assert loss is not None  # the job holds answers out
             study.tell(trial, loss)
             tried.append((rate, loss))
     known = [(loss, rate) for rate, loss in tried if loss is not None]

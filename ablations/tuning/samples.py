@@ -69,7 +69,7 @@ def _samples(example: Demonstration, parts: PromptParts, tokens: Tokens) -> Iter
                 "give a pool whose examples have answers"
             )
         prompt = opened_answer(parts, [*said[: turn - 1], (query, None)])
-        target = tokens.answer_ids(answer_after_opening(parts, answer))
+        target = tokens.answer_ids(prompt, answer_after_opening(parts, answer))
         yield Sample(example.id, turn, tuple(tokens.ids(prompt)), tuple(target))
 
 

@@ -7,7 +7,7 @@ Knows no data but lengths. Loads torch for the machine's memory and speed.
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ablations.errors import ModelError
 from ablations.models import ResolvedModel
 from ablations.places import child_environment
 from ablations.tokens import readable
+from ablations.tuning.jobs import Job
 from ablations.tuning.recipe import Recipe
 from ablations.tuning.samples import Sample, longest
 
@@ -22,88 +23,110 @@ SHARE = 0.8
 """Of the free memory that a training may plan with."""
 EFFICIENCY = 0.6
 """Of the speed of a large matrix product that a training reaches; one of a small model on two cores was about that."""
+KEPT = 2.8
+"""Numbers that a block keeps for its backward pass, by each that its linear layers put out: their inputs, the norms',
+the attention's and the feed-forward's products."""
 PROCESS_BYTES = 1 << 30
 """What Python, torch and transformers take by themselves."""
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A layer that multiplies by a matrix, beside which an adapter can be put: its name, and its two widths."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+
+def linear_layers(model: Any) -> tuple[Layer, ...]:
+    """Return a model's linear layers but the head, as PEFT takes them where none are named."""
+    head = model.get_output_embeddings()
+    found = []
+    for name, one in model.named_modules():
+        kind, weight = type(one).__name__, getattr(one, "weight", None)
+        if one is head or not ("Linear" in kind or kind == "Conv1D") or weight is None or weight.dim() != 2:
+            continue
+        outputs, inputs = weight.shape[::-1] if kind == "Conv1D" else weight.shape
+        found.append(Layer(name, int(inputs), int(outputs)))
+    return tuple(found)
+
+
+def remedy_of_targets(linear: Iterable[Layer]) -> str:
+    """Return what to do where adapters have no layer to be put on, by the linear layers there are."""
+    names = sorted({layer.name.rpartition(".")[2] for layer in linear})
+    return (
+        f"its linear layers are {', '.join(names) or 'none'}: name some of them as tuning.target_modules, or use "
+        "--tuning full"
+    )
+
+
+@dataclass(frozen=True)
 class Shape:
-    """What of a model's configuration decides what training takes.
+    """What of a model decides what training takes.
 
     Attributes:
         parameters: of the whole model, those that it uses twice counted once.
         body: of what every token goes through, which embeddings are not: they are looked up.
         head: of the output layer, which only learned tokens go through.
-        layers, hidden, intermediate, heads: of the transformer; `heads` is the width of its queries.
+        blocks: layers of the transformer, or of what stands in its place.
+        hidden: the width between them.
         vocabulary: number of tokens.
-        modules: names of what has weights of its own, those of linear layers first, and
-        linear: how many these are.
+        linear: every layer that adapters can be put on.
     """
 
     parameters: int
     body: int
     head: int
-    layers: int
+    blocks: int
     hidden: int
-    intermediate: int
-    heads: int
     vocabulary: int
-    modules: tuple[str, ...] = ()
-    linear: int = 0
+    linear: tuple[Layer, ...]
 
     @classmethod
     def of(cls, model: ResolvedModel, trusted: bool = False) -> "Shape":
-        """Return the shape of a model, without its weights."""
-        from accelerate import init_empty_weights
+        """Return the shape of a model, without its weights; raise `ModelError` where it cannot be known."""
+        import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
         with readable(model):
             config = AutoConfig.from_pretrained(model.location, revision=model.revision, trust_remote_code=trusted)
-            with init_empty_weights():
+            with torch.device("meta"):  # sizes without memory
                 empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)  # type: ignore[no-untyped-call]
             empty.tie_weights()
-            text = config.get_text_config()
-        own = {
-            name: type(one).__name__
-            for name, one in empty.named_modules()
-            if next(one.parameters(False), None) is not None
-        }
-        linear = [name for name, kind in own.items() if is_linear(kind)]
-        others = [name for name in own if name not in linear]
-        head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        ends = (empty.get_input_embeddings(), empty.get_output_embeddings())
-        tables = {id(one.weight) for one in ends if one is not None}
+            ends = [
+                one.weight for one in (empty.get_input_embeddings(), empty.get_output_embeddings()) if one is not None
+            ]
+            vocabulary, hidden = ends[-1].shape
+            blocks = max((len(one) for one in empty.modules() if type(one).__name__ == "ModuleList"), default=1)
+        tables = {id(one) for one in ends}
         return cls(
             parameters=sum(one.numel() for one in empty.parameters()),
             body=sum(one.numel() for one in empty.parameters() if id(one) not in tables),
-            head=text.hidden_size * text.vocab_size,
-            layers=text.num_hidden_layers,
-            hidden=text.hidden_size,
-            intermediate=getattr(text, "intermediate_size", 4 * text.hidden_size),
-            heads=head_size * text.num_attention_heads,
-            vocabulary=text.vocab_size,
-            modules=(*linear, *others),
-            linear=len(linear),
+            head=int(vocabulary * hidden),
+            blocks=int(getattr(config.get_text_config(), "num_hidden_layers", None) or blocks),
+            hidden=int(hidden),
+            vocabulary=int(vocabulary),
+            linear=linear_layers(empty),
         )
+
+    def adapted(self, recipe: Recipe) -> list[Layer]:
+        """Return the layers that a recipe puts adapters on."""
+        targets = recipe.target_modules
+        return [one for one in self.linear if not targets or any(_is_called(one, target) for target in targets)]
+
+    def adapters(self, recipe: Recipe) -> int:
+        """Return how many parameters the adapters have (Hu et al. 2021)."""
+        return sum(recipe.rank * (layer.inputs + layer.outputs) for layer in self.adapted(recipe))
 
     def check_targets(self, recipe: Recipe, model: str) -> None:
         """Raise `ModelError` where a layer that adapters are asked for is none of the model's."""
-        lacking = [
-            target
-            for target in recipe.target_modules
-            if not any(f".{name}".endswith(f".{target}") for name in self.modules)
-        ]
-        if recipe.method == "lora" and lacking:
+        lacking = [name for name in recipe.target_modules if not any(_is_called(one, name) for one in self.linear)]
+        if lacking:
             raise ModelError(
                 f"tuning.target_modules: the model {model!r} has no layer {', '.join(lacking)}; "
-                f"{remedy_of_targets(self.modules[: self.linear])}"
+                f"{remedy_of_targets(self.linear)}"
             )
-
-    def adapters(self, recipe: Recipe) -> int:
-        """Return about how many parameters adapters of every linear layer have."""
-        attention = 4 * (self.hidden + self.heads)
-        feed_forward = 3 * (self.hidden + self.intermediate)
-        return self.layers * recipe.rank * (attention + feed_forward)
 
     def fixed_bytes(self, recipe: Recipe, on_gpu: bool) -> int:
         """Return what weights, gradients and the optimiser take.
@@ -122,22 +145,22 @@ class Shape:
     def answer_bytes(self, length: int, places: int, on_gpu: bool, checkpointed: bool) -> int:
         """Return what one answer's forward pass keeps for its backward pass.
 
-        Of each layer and token: about eight vectors of the hidden size, four of the attention's and five of the
-        feed-forward's; where activations are `checkpointed`, the hidden vector alone. Of each place where some answer
-        that is computed together with it has a token to learn: the logits, their copy in 32 bits and their gradient.
+        Of each block and token: `KEPT` times what its linear layers put out; where activations are `checkpointed`,
+        the hidden vector alone. Of each place where some answer that is computed together with it has a token to
+        learn: the logits, their copy in 32 bits and their gradient.
         """
         width = 2 if on_gpu else 4
-        one_layer = 8 * self.hidden + 4 * self.heads + 5 * self.intermediate
-        kept = self.layers * self.hidden + one_layer if checkpointed else self.layers * one_layer
-        return width * length * kept + 3 * 4 * places * self.vocabulary
+        every = KEPT * sum(layer.outputs for layer in self.linear)
+        kept = self.blocks * self.hidden + every / self.blocks if checkpointed else every
+        return int(width * length * kept) + 3 * 4 * places * self.vocabulary
 
-    def operations(self, tokens: int, learned: int, method: str) -> float:
+    def operations(self, tokens: int, learned: int, method: str, checkpointed: bool = False) -> float:
         """Return the floating-point operations of a training: 6 a parameter and token (Kaplan et al. 2020).
 
-        2 of them are the forward pass, 2 the gradients that are passed on, 2 those of the weights, which frozen ones
-        lack.
+        2 of them are the forward pass, which is made twice where activations are `checkpointed`, 2 the gradients that
+        are passed on, 2 those of the weights, which frozen ones lack.
         """
-        each = 6 if method == "full" else 4
+        each = (6 if method == "full" else 4) + (2 if checkpointed else 0)
         return float(each) * (self.body * tokens + self.head * learned)
 
 
@@ -215,25 +238,26 @@ class Machine:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
         )
-        if done.returncode:
+        said = done.stdout.strip().splitlines()
+        if done.returncode or not said:
+            why = [*done.stderr.strip().splitlines(), f"ended with code {done.returncode}"]
             raise ModelError(
-                f"the {'GPU' if on_gpu else 'machine'} cannot be measured: {done.stderr.strip().splitlines()[-1]}; see "
-                "what else runs on it"
+                f"what measures the {'GPU' if on_gpu else 'machine'}'s speed and memory failed: "
+                f"{why[-2] if len(why) > 1 else why[-1]}; see what else runs on it"
             )
-        free, speed, bandwidth = done.stdout.split()
+        free, speed, bandwidth = said[-1].split()
         return cls(on_gpu, int(free), float(speed), float(bandwidth))
 
 
-def estimate(shape: Shape, recipe: Recipe, samples: Sequence[Sample], machine: Machine) -> Estimate:
-    """Return what training on these samples will take on a machine."""
+def estimate(shape: Shape, job: Job, machine: Machine) -> Estimate:
+    """Return what a job will take on a machine."""
     tokens, learned = (
-        recipe.epochs * sum(len(some) for some in every)
-        for every in ([one.tokens for one in samples], [one.target for one in samples])
+        job.recipe.epochs * sum(len(some) for some in every)
+        for every in ([one.tokens for one in job.samples], [one.target for one in job.samples])
     )
-    operations = shape.operations(tokens, learned, recipe.method)
-    return Estimate(
-        operations / (EFFICIENCY * machine.speed), fit(shape, recipe, samples, machine.on_gpu, machine.free)
-    )
+    plan = fit(shape, job.recipe, (*job.samples, *job.held_out), machine.on_gpu, machine.free)
+    operations = shape.operations(tokens, learned, job.recipe.method, plan.checkpointed)
+    return Estimate(operations / (EFFICIENCY * machine.speed), plan)
 
 
 def estimate_answers(shape: Shape, machine: Machine, read: int, new: int, together: int) -> float:
@@ -253,18 +277,9 @@ def estimate_answers(shape: Shape, machine: Machine, read: int, new: int, togeth
     return operations / (EFFICIENCY * machine.speed) + new / together * weights / machine.bandwidth
 
 
-def is_linear(kind: str) -> bool:
-    """Whether a layer of this type multiplies by a matrix, as adapters do beside it."""
-    return "Linear" in kind or kind == "Conv1D"
-
-
-def remedy_of_targets(linear: Iterable[str]) -> str:
-    """Return what to do where adapters have no layer to be put on, by the names of the linear layers there are."""
-    names = sorted({name.rpartition(".")[2] for name in linear})
-    return (
-        f"its linear layers are {', '.join(names) or 'none'}: name some of them as tuning.target_modules, or use "
-        "--tuning full"
-    )
+def _is_called(layer: Layer, target: str) -> bool:
+    """Whether a name, or the end of one, is a layer's, as PEFT reads it."""
+    return f".{layer.name}".endswith(f".{target}")
 
 
 def has_gpu() -> bool:
@@ -285,29 +300,30 @@ def free_bytes(on_gpu: bool) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def machine_speed(on_gpu: bool, seconds: float = 0.3) -> float:
-    """Return floating-point operations per second of a large matrix product, measured for about `seconds`."""
+def machine_speed(on_gpu: bool) -> float:
+    """Return floating-point operations per second of a large matrix product, as fast as it goes undisturbed."""
     import torch
 
     size, kind, device = (4096, torch.bfloat16, "cuda") if on_gpu else (768, torch.float32, "cpu")
     one: Any = torch.ones(size, size, dtype=kind, device=device)
-    one @ one  # the first one sets things up
-    products, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        (one @ one)[0, 0].item()  # waits for the product
-        products += 1
-    return products * 2.0 * size**3 / (time.perf_counter() - begun)
+    return 2.0 * size**3 / _fastest(lambda: (one @ one)[0, 0].item())  # asking for an item waits for the product
 
 
-def memory_speed(on_gpu: bool, seconds: float = 0.1) -> float:
-    """Return bytes per second that are read and written in copies larger than any cache, for about `seconds`."""
+def memory_speed(on_gpu: bool) -> float:
+    """Return bytes per second that are read and written in copies larger than any cache, undisturbed."""
     import torch
 
-    one: Any = torch.ones(1 << 28, dtype=torch.uint8, device="cuda" if on_gpu else "cpu")
+    one: Any = torch.ones(1 << 27, dtype=torch.uint8, device="cuda" if on_gpu else "cpu")
     other = torch.empty_like(one)
-    other.copy_(one)  # the first one sets things up
-    copies, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        other.copy_(one)[0].item()  # waits for the copy
-        copies += 1
-    return copies * 2.0 * float(one.numel()) / (time.perf_counter() - begun)
+    return 2.0 * float(one.numel()) / _fastest(lambda: other.copy_(one)[0].item())
+
+
+def _fastest(work: Callable[[], object], seconds: float = 0.5) -> float:
+    """Return how long some work takes that other processes leave alone: the shortest of many times."""
+    work()  # the first time sets things up
+    times, end = list[float](), time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return min(times)

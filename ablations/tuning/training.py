@@ -32,7 +32,7 @@ from ablations.packaged import first_line
 from ablations.tuning.batches import Collator, answer_loss, keeps_places, ordered
 from ablations.tuning.checkpoints import Checkpoint, Done
 from ablations.tuning.jobs import CHECKPOINT, CHECKPOINT_SECONDS, Failure, Job, Outcome, StepSeen
-from ablations.tuning.sizing import Plan, Shape, fit, free_bytes, has_gpu, is_linear, remedy_of_targets
+from ablations.tuning.sizing import Plan, Shape, fit, free_bytes, has_gpu, linear_layers, remedy_of_targets
 
 WARMUP = 0.1
 PAUSE_SHARE = 10
@@ -133,6 +133,7 @@ class _Training:
             watch = _Watch(checkpoint, done, steps, self._say, self._read(), begun, self._checkpoint_seconds)
             self._trainer(done.step, steps, watch).train()
             done = Done(steps, (*done.losses, *watch.losses), watch.seconds)
+        self._check_weights()
         loss = self._held_out_loss()
         _write(self.model, self._job, result, whole=self._job.recipe.method == "full")
         return self._outcome(done, loss, result)
@@ -183,6 +184,17 @@ class _Training:
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def _check_weights(self) -> None:
+        """Raise `Stopped` where the last step, whose loss was computed before it, left weights that are no numbers."""
+        spoilt = [name for name, one in self.trained.items() if not torch.isfinite(one).all()]
+        if spoilt:
+            raise Stopped(
+                "loss",
+                f"after the last step {len(spoilt)} of {len(self.trained)} weights hold what is no number; lower "
+                f"tuning.learning_rate (now {self._job.recipe.learning_rate:.2g} at its highest), or look for it with "
+                "--tune-learning-rate",
+            )
 
     def _held_out_loss(self) -> float | None:
         """Return the mean loss of the held-out answers' tokens, or None where there are none."""
@@ -248,11 +260,10 @@ def _load(job: Job, on_gpu: bool) -> Any:
     try:
         return get_peft_model(model, settings).to("cuda" if on_gpu else "cpu")
     except ValueError as error:
-        linear = [name for name, one in model.named_modules() if is_linear(type(one).__name__)]
         raise Stopped(
             "modules",
             f"the model {job.model.name!r} has no layer that adapters could be put on: {first_line(error)}; "
-            f"{remedy_of_targets(linear)}",
+            f"{remedy_of_targets(linear_layers(model))}",
         ) from error
 
 

@@ -121,7 +121,7 @@ class Tuner:
         async with self._alone(job):
             outcome = self.known(job)
             if outcome is not None and result.is_dir() and folder_identity(result) == outcome.weights:
-                self._pass_over(job)
+                self.pass_over(job)
                 return Tuned(job, outcome, result, reused=True)
             if outcome is not None and result.is_dir():
                 self._say(f"the weights of {what} in {result} are not what was written: they are made anew")
@@ -132,7 +132,7 @@ class Tuner:
         """Return what a job comes to, without keeping its weights; raises what `tune` raises."""
         async with self._alone(job):
             if (outcome := self.known(job)) is not None:
-                self._pass_over(job)
+                self.pass_over(job)
                 return outcome
             made = await self._train(job, what)
             shutil.rmtree(self._folder / job.key, ignore_errors=True)
@@ -178,7 +178,8 @@ class Tuner:
         finally:
             lock.release()
 
-    def _pass_over(self, job: Job) -> None:
+    def pass_over(self, job: Job) -> None:
+        """Count a job's steps as none to do."""
         self.progress.skipped += job.recipe.steps(len(job.samples))
         self.progress.announce()
 

@@ -88,6 +88,10 @@ TRAINING = (
     "The loss of each training step. A loss near 0 on few examples says that they were learned by heart, which is not "
     "the same as following instructions."
 )
+SETTINGS = (
+    "Decoding parameters that every arm leaves alone are left out. Where a learning rate was looked for, the one that "
+    "was found is shown."
+)
 TUNING_METHOD = (
     "Sources: Owen 2007 (resampling of queries and draws), Rao and Wu 1988 and Satterthwaite 1946 (few draws), "
     "Robertson, Wright and Dykstra 1988 (isotonic regression), Kaplan et al. 2020 (what training costs)."

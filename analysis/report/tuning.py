@@ -1,9 +1,11 @@
 """The page of examples in the prompt against tuning on them: scores, differences, crossover, cost, training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
+from ablations.conditions import DECODING_PARAMETERS
 from ablations.results import ICL, IFT
 from analysis.examples import read_examples
 from analysis.icl_vs_ift import TuningFindings, largest_common
@@ -14,7 +16,8 @@ from analysis.report.tables import Columns, Table, interval, make_table, number,
 from analysis.sizes import arms
 
 SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
-COSTS, TRAINING = "What each way costs", "Training"
+COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"
+_ALWAYS_SHOWN = ("temperature", "max_tokens")
 _ALWAYS = (SIZES, "Method and limits")
 
 
@@ -38,6 +41,7 @@ def tuning_report(results: pl.DataFrame, losses: pl.DataFrame | None, about: Abo
         _crossover(found, pool),
         _costs(found, pool),
         _training(found, pool),
+        _settings(found, pool),
         audit_section(about, found.judge),
         _examples(results, found),
         Section("Method and limits", (*prose.LIMITS, prose.TUNING_METHOD)),
@@ -93,6 +97,24 @@ def _training(found: TuningFindings, pool: Columns) -> Section:
     columns |= {"last loss": number("last", 3), "tokens": number("tokens", 0)}
     table = make_table("Losses", found.frames["losses"], {**pool, **columns})
     return _section(TRAINING, (prose.TRAINING,), found, "training_loss", [table])
+
+
+def _settings(found: TuningFindings, pool: Columns) -> Section:
+    frame = found.frames["settings"]
+    moved = [
+        name
+        for name in DECODING_PARAMETERS
+        if name in frame.columns and (name in _ALWAYS_SHOWN or frame.get_column(name).n_unique() > 1)
+    ]
+    columns: Columns = {"way": "way", "examples": "examples", "model": "model", **{name: name for name in moved}}
+    tuned: Columns = {"tuned by": "tuning", "passes": "epochs", "learning rate": _rate}
+    columns |= {name: column for name, column in tuned.items() if "epochs" in frame.columns}
+    table = make_table("What each arm decodes with, and how it was tuned", frame, {**pool, **columns}, found.unlike)
+    return _section(SETTINGS, (prose.SETTINGS,), found, "", [table])
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    return "" if row["learning_rate"] is None else f"{row['learning_rate']:g}"
 
 
 def _section(title: str, text: Sequence[str], found: TuningFindings, figures: str, tables: Sequence[Table]) -> Section:

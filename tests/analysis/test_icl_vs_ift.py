@@ -3,7 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
+from ablations.tracking import metric_name
 from analysis.icl_vs_ift import TuningFindings
 from tests.analysis.simulated_sizes import simulated_losses, sized
 from tests.analysis.test_crossover import steady
@@ -19,6 +21,30 @@ def test_a_headline_says_the_difference_at_the_largest_common_size_and_who_leads
     assert found.headline.endswith("IFT is clearly ahead on turn 1.")
     open_one = TuningFindings.of(steady({2: -1.0, 4: 0.01}), None)
     assert open_one.headline.endswith("this decides nothing.")
+
+
+def test_a_headline_decides_nothing_on_few_queries() -> None:
+    found = TuningFindings.of(sized(np.repeat(ONE_TURN, 2, axis=0)[:5], ARMS), None)
+    assert found.headline.endswith(": 5 queries are too few to decide anything, which takes 6 at the least.")
+
+
+def test_ways_that_decode_otherwise_are_said_to() -> None:
+    results = sized(ONE_TURN, ARMS)
+    assert TuningFindings.of(results, None).unlike == ""
+    hotter = pl.when(pl.col("arm.way") == "ift").then(0.7).otherwise(0.0)
+    found = TuningFindings.of(results.with_columns(hotter.alias("param.temperature")), None)
+    assert found.unlike.endswith("which is part of their difference: temperature 0.0 against 0.7")
+    assert set(found.frames["settings"].filter(way="ift").get_column("temperature")) == {0.7}
+
+
+def test_metrics_of_pools_by_their_paths_have_names_that_mlflow_takes() -> None:
+    places = ("/data/good pool.jsonl", f"/{'long/' * 60}name.jsonl")
+    ours = [[one | {"arm.pool": place} for one in ARMS[:4]] for place in places]
+    metrics = TuningFindings.of(sized(np.hstack([ONE_TURN[:, :4]] * 2), [*ours[0], *ours[1]]), None).metrics()
+    assert "ift_minus_icl/data-good-pool-jsonl/4/turn 1" in metrics
+    for name in metrics:
+        _validate_metric_name(metric_name(name, "/"))
+        assert metric_name(name, "/") == name
 
 
 def test_a_headline_tells_the_turns_apart() -> None:
@@ -53,7 +79,7 @@ def test_metrics_have_both_ends_and_the_pool_where_there_are_several() -> None:
 
 def test_findings_have_the_tables_that_hold_something() -> None:
     found = TuningFindings.of(failed_study(), simulated_losses(np.random.default_rng(0), (2,)))
-    assert list(found.tables()) == ["curve", "references", "differences", "crossover", "costs", "losses"]
+    assert list(found.tables()) == ["curve", "references", "differences", "crossover", "costs", "losses", "settings"]
     assert found.failed == ["ift pool 4: the loss is not a number"]
     first_failed = failed_study().sort("state", "trial", descending=[True, False])
     assert TuningFindings.of(first_failed, None).judge == found.judge == "fake"

@@ -202,6 +202,13 @@ def test_each_pool_has_figures_of_its_own_with_one_scale_for_both_turns() -> Non
     assert "second/pool: IFT minus ICL" in figures["size_differences_second-pool"].axes[0].get_title(loc="left")
 
 
+def test_pools_whose_names_differ_in_signs_alone_do_not_share_a_figure() -> None:
+    studies = [simulated_study(np.random.default_rng(n), 8, 1, pool) for n, pool in enumerate(("a_b", "a-b"))]
+    own = studies[1].filter(pl.col("arm.pool").is_not_null()).with_columns(trial=pl.col("trial") + 100)
+    figures = TuningFindings.of(pl.concat([studies[0], own]), None).figures
+    assert {name for name in figures if name.startswith("size_curve")} == {"size_curve_1-a-b", "size_curve_2-a-b"}
+
+
 def test_a_study_of_one_turn_has_one_panel_and_no_figure_without_its_numbers() -> None:
     alone = sized(np.array([[4.0, 5.0], [5.0, 7.0], [6.0, 6.0]]), [arm("ift", 2, 0, "p"), arm("zero-shot")])
     figures = TuningFindings.of(alone, None).figures

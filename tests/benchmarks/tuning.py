@@ -41,7 +41,7 @@ def _measure(model: str, folder: Path) -> dict[str, float]:
     examples = load_pool("examples", whole=True).demonstrations[:EXAMPLES]
     samples = tuple(make_samples(examples, parts, Tokens(resolved)))
     job = Job(resolved, Recipe("lora", epochs=1, learning_rate=1e-4, batch=STEP), samples)
-    expected = estimate(Shape.of(resolved), job.recipe, samples, Machine.measured())
+    expected = estimate(Shape.of(resolved), job, Machine.measured())
     plan = expected.plan
     seconds: dict[str, list[float]] = {way: [] for way in ORDER}
     for number, way in enumerate(ORDER):

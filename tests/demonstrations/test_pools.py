@@ -50,7 +50,9 @@ def test_every_shape_of_a_row_is_the_same_demonstration_in_a_list_and_in_lines(
     lines = load_pool(write(tmp_path, [row]))
     listed = load_pool(write(tmp_path, json.dumps([row], indent=1), "mine.json"))
     assert lines.demonstrations == listed.demonstrations == (FIRST_AND_ANSWER,)
-    dropped = ("1 of 1 conversations have a system message; it is left out",) if "system" in json.dumps(row) else ()
+    dropped = (
+        ("1 of 1 conversations have a system message; the message is left out",) if "system" in json.dumps(row) else ()
+    )
     assert lines.left_out == listed.left_out == dropped
     assert lines.identity == listed.identity
 
@@ -94,7 +96,7 @@ def test_of_a_conversation_that_goes_on_the_first_exchange_is_used_and_that_is_s
 def test_messages_of_the_system_are_left_out_and_that_is_said(tmp_path: Path, whole: bool) -> None:
     pool = load_pool(write(tmp_path, [{"messages": [SYSTEM, *SAID]}, GOOD]), whole)
     assert [(one.query, one.answer) for one in pool.demonstrations] == [("Hi?", "Hello.")]
-    assert pool.left_out[0] == "1 of 2 conversations have a system message; it is left out"
+    assert pool.left_out[0] == "1 of 2 conversations have a system message; the message is left out"
 
 
 def test_of_a_conversation_with_tools_what_stands_before_them_is_used_or_it_is_left_out_as_a_whole(
@@ -107,6 +109,19 @@ def test_of_a_conversation_with_tools_what_stands_before_them_is_used_or_it_is_l
     whole = load_pool(path, whole=True)
     assert [one.query for one in whole.demonstrations] == ["Why?"]
     assert whole.left_out == ("1 conversations are left out: they are not of user and assistant taking turns",)
+
+
+@pytest.mark.parametrize("speaker", ["function_call", "observation", "tool_response"])
+def test_whatever_tools_are_called_a_conversation_with_them_is_left_out_as_a_whole(
+    tmp_path: Path, speaker: str
+) -> None:
+    said = [SHARED[0], {"from": speaker, "value": "x"}, SHARED[1]]
+    rows = [{"conversations": said}, {"messages": [SYSTEM]}, {"messages": []}, GOOD]
+    whole = load_pool(write(tmp_path, rows), whole=True)
+    assert [one.query for one in whole.demonstrations] == ["Hi?"]
+    assert whole.left_out == ("3 conversations are left out: they are not of user and assistant taking turns",)
+    with pytest.raises(PoolError, match=r"holds no demonstration \(3 conversations are left out: .*\); give one"):
+        load_pool(write(tmp_path, rows[:3]), whole=True)
 
 
 def test_repeats_are_dropped_and_that_is_said_while_another_answer_is_no_repeat(tmp_path: Path) -> None:

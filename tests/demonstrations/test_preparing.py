@@ -211,7 +211,7 @@ def test_where_a_server_does_not_count_tokens_are_estimated_and_that_is_said(tmp
         (
             CLEAN,
             {"max_tokens_each": 2},
-            "2 demonstrations are longer than 2 tokens: left out; give another with --pool",
+            "2 demonstrations are longer than 2 tokens: left out; give another pool",
         ),
         ((SAME, CLEAN[0]), {"max_tokens_each": 2}, "1 demonstrations are longer than 2 tokens"),
     ],

@@ -22,7 +22,8 @@ from ablations.store import Store
 from ablations.study_file import read_study_file
 from ablations.tokens import Tokens
 from ablations.tuning import Failure, Job, Outcome, Tuned, TuningProgress
-from ablations.tuning_plan import TuningOptions, TuningPlan, plan_tuning
+from ablations.tuning_options import TuningOptions
+from ablations.tuning_plan import TuningPlan, plan_tuning
 from ablations.tuning_session import TuningSession
 from ablations.tuning_study import TuningStudy
 from tests.fakes import FakeBackend, FakeJudge, make_queries
@@ -141,6 +142,9 @@ class FakeTuner:
     async def try_out(self, job: Job, what: str) -> Outcome | Failure:
         made = await self.tune(job, what)
         return made if isinstance(made, Failure) else made.outcome
+
+    def pass_over(self, job: Job) -> None:
+        self.progress.skipped += job.recipe.steps(len(job.samples))
 
     async def whole(self, tuned: Tuned) -> Path:
         return tuned.folder if tuned.job.recipe.method == "full" else tuned.folder.with_name("merged")

@@ -1,7 +1,7 @@
 """Claims about the search for a learning rate, with a tuner whose losses are known."""
 
 import asyncio
-from math import log10
+from math import inf, log10, nan
 from typing import Any
 
 from ablations.tuning import Failure, Job, Outcome
@@ -9,23 +9,24 @@ from ablations.tuning.learning_rate import FACTOR, TRIED, RateFound, find_rate
 
 
 class KnownLosses:
-    """A tuner that trains nothing: the loss is lowest at one rate, and no number from another one on."""
+    """A tuner that trains nothing: the loss is lowest at one rate, training `diverges` from another one on, and what
+    it made is no number from where it `spoils` on."""
 
-    def __init__(self, best: float, diverges: float) -> None:
+    def __init__(self, best: float, diverges: float, spoils: float = inf) -> None:
         self.jobs: list[Job] = []
-        self._best, self._diverges = best, diverges
+        self._best, self._diverges, self._spoils = best, diverges, spoils
 
     async def try_out(self, job: Job, what: str) -> Outcome | Failure:
         self.jobs.append(job)
         rate = job.recipe.learning_rate
         if rate >= self._diverges:
             return Failure("loss", "the loss is nan")
-        loss = 1 + log10(rate / self._best) ** 2
+        loss = 1 + log10(rate / self._best) ** 2 if rate < self._spoils else nan
         return Outcome("w", 7, 1, 1.0, 1, 1, 1, ((1, loss, rate, 1),), loss)
 
 
-def search(job: Job, best: float, diverges: float = float("inf")) -> tuple[RateFound, KnownLosses]:
-    tuner: Any = KnownLosses(best, diverges)
+def search(job: Job, best: float, diverges: float = inf, spoils: float = inf) -> tuple[RateFound, KnownLosses]:
+    tuner: Any = KnownLosses(best, diverges, spoils)
     found = asyncio.run(find_rate(tuner, job, job.samples[:2], "it"))
     assert isinstance(found, RateFound)
     return found, tuner
@@ -52,6 +53,17 @@ def test_a_rate_that_diverges_counts_as_tried_and_is_not_chosen(job: Job) -> Non
     found, _ = search(job, best=0.05, diverges=0.02)
     assert found.tried[0] == (0.02, None)
     assert found.rate < 0.02
+
+
+def test_a_rate_whose_held_out_loss_is_no_number_is_not_chosen(job: Job) -> None:
+    found, _ = search(job, best=0.05, spoils=0.02)
+    assert found.tried[0] == (0.02, None)
+    assert found.rate < 0.02
+    assert found.tokens == 7 * TRIED
+    tuner: Any = KnownLosses(0.05, inf, spoils=0.0)
+    failure = asyncio.run(find_rate(tuner, job, job.samples[:2], "it"))
+    assert isinstance(failure, Failure)
+    assert failure.reason.endswith("trains it: the loss on held-out answers is nan")
 
 
 def test_where_every_rate_diverges_the_reason_is_said(job: Job) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import UserError
-from ablations.tuning import Job, Recipe, recipe_for
+from ablations.tuning import Job, Outcome, Recipe, recipe_for
 from ablations.tuning.recipe import LARGE_BATCH, LARGE_FROM, LEAST_PASSES, LEAST_STEPS, MOST_PASSES, SMALL_BATCH
 
 
@@ -43,6 +43,14 @@ def test_a_recipe_and_a_job_come_back_from_json(job: Job) -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
     held_out = replace(job, recipe=recipe, held_out=job.samples[:2])
     assert Job.from_dict(json.loads(json.dumps(held_out.to_dict()))) == held_out
+
+
+@pytest.mark.parametrize(
+    ("losses", "learned"), [((2.0, 1.0, 0.5), True), ((2.0, 9.0, 1020.0), False), ((2.0,), True), ((2.0, 2.5), False)]
+)
+def test_a_loss_that_rose_is_told_from_one_that_fell(losses: tuple[float, ...], learned: bool) -> None:
+    rows = tuple((step, loss, 1e-4, 10 * step) for step, loss in enumerate(losses, start=1))
+    assert Outcome("w", 1, 1, 1.0, 1, 1, 1, rows).learned_something is learned
 
 
 def test_a_jobs_key_is_its_content(job: Job) -> None:

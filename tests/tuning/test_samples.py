@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers.normalizers import Prepend
 
 from ablations.backends.vllm_engine import VllmBackend
 from ablations.conditions import Demonstration, PromptParts
@@ -44,6 +45,33 @@ def test_the_prompt_and_what_is_learned_are_the_text_that_a_demonstration_would_
     begun = tokens.tokenizer.decode(second.tokens).removeprefix("<s>").removesuffix(END)
     assert asked.text.startswith(begun)
     assert tokens.tokenizer.decode(first.tokens).removesuffix(END) in tokens.tokenizer.decode(second.tokens)
+
+
+@pytest.mark.parametrize("headings", LAYOUTS)
+def test_what_is_learned_has_no_space_that_the_tokenizer_puts_before_texts(
+    headings: str, tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = PromptParts("", find_headings(headings))
+    plain = make_samples(EXAMPLES, parts, Tokens(tiny))
+    prefixed = make_tokenizer()
+    prefixed.backend_tokenizer.normalizer = Prepend(" ")  # as SentencePiece's dummy prefix, in Llama 2 and Mistral
+    space, *_ = prefixed("it", add_special_tokens=False).input_ids
+    monkeypatch.setattr(Tokens, "tokenizer", prefixed)
+    for one, other in zip(plain, make_samples(EXAMPLES, parts, Tokens(tiny)), strict=True):
+        assert other.prompt[1] == space
+        assert other.target == one.target
+
+
+def test_an_answer_whose_first_token_would_begin_in_the_prompt_is_learned_as_after_a_new_line(
+    tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merging = make_tokenizer()
+    merging.add_tokens(["is it"])
+    monkeypatch.setattr(Tokens, "tokenizer", merging)
+    what, is_, space, it, blue = merging.convert_tokens_to_ids(["what", "is", " ", "it", "blue"])
+    assert Tokens(tiny).ids("what is it")[1:] == [what, space, merging.convert_tokens_to_ids("is it")]
+    assert Tokens(tiny).answer_ids("what is ", "it blue") == [it, space, blue, merging.eos_token_id]
+    assert is_ != it
 
 
 def test_a_tuned_model_that_repeats_what_it_learned_gives_the_clean_answer(samples: tuple[Sample, ...]) -> None:
@@ -91,7 +119,7 @@ def test_a_tokenizer_without_an_end_is_refused(tiny: ResolvedModel) -> None:
     tokens = Tokens(tiny)
     tokens.__dict__["tokenizer"] = make_tokenizer((PAD, UNKNOWN))
     with pytest.raises(ModelError, match="no end-of-text token"):
-        tokens.answer_ids("it is blue")
+        tokens.answer_ids("what is it ", "it is blue")
 
 
 def test_the_longest_sample_counts_prompt_and_answer(samples: tuple[Sample, ...]) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from ablations.errors import ModelError
 from ablations.models import ResolvedModel
@@ -14,6 +17,7 @@ from ablations.tuning.sizing import (
     EFFICIENCY,
     PROCESS_BYTES,
     SHARE,
+    Layer,
     Machine,
     Shape,
     estimate,
@@ -23,19 +27,41 @@ from ablations.tuning.sizing import (
 
 GIB = 1 << 30
 HEAD = 128_256 * 4096
-LARGE = Shape(8 * 10**9, 8 * 10**9 - 2 * HEAD, HEAD, 32, 4096, 14336, 4096, 128_256)
+BLOCK = {"q": (4096, 4096), "k": (4096, 1024), "v": (4096, 1024), "o": (4096, 4096)}
+BLOCK |= {"gate": (4096, 14336), "up": (4096, 14336), "down": (14336, 4096)}
+LAYERS = tuple(Layer(f"{n}.{name}", *widths) for n in range(32) for name, widths in BLOCK.items())
+LARGE = Shape(8 * 10**9, 8 * 10**9 - 2 * HEAD, HEAD, 32, 4096, 128_256, LAYERS)
 """Of the size of Llama-3.1-8B."""
 
 
 def test_the_shape_has_the_models_own_numbers(tiny: ResolvedModel) -> None:
-    from transformers import AutoModelForCausalLM
-
     shape, model = Shape.of(tiny), AutoModelForCausalLM.from_pretrained(tiny.location)
     assert shape.parameters == sum(one.numel() for one in model.parameters())
     embeddings = model.get_input_embeddings().weight.numel()
     assert shape.body == shape.parameters - embeddings - (0 if model.config.tie_word_embeddings else shape.head)
     assert shape.head == embeddings
-    assert (shape.layers, shape.hidden, shape.heads, shape.vocabulary) == (2, 32, 32, model.config.vocab_size)
+    assert (shape.blocks, shape.hidden, shape.vocabulary) == (2, 32, model.config.vocab_size)
+    assert len(shape.linear) == 2 * 7
+    assert Layer("model.layers.0.mlp.down_proj", 64, 32) in shape.linear
+
+
+def test_adapters_have_the_parameters_that_peft_gives_them(job: Job, tiny: ResolvedModel) -> None:
+    for targets in ((), ("q_proj",), ("mlp.down_proj", "v_proj")):
+        recipe = replace(job.recipe, target_modules=targets)
+        model = AutoModelForCausalLM.from_pretrained(tiny.location)
+        given = LoraConfig(r=recipe.rank, target_modules=list(targets) or "all-linear", task_type="CAUSAL_LM")
+        made = get_peft_model(model, given)
+        assert Shape.of(tiny).adapters(recipe) == made.num_parameters(only_trainable=True)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "mamba", "mixtral", "kimi_linear"])
+def test_models_of_other_kinds_have_a_shape_too(kind: str, job: Job, tmp_path: Path) -> None:
+    CONFIG_MAPPING[kind](num_hidden_layers=2).save_pretrained(tmp_path)
+    shape = Shape.of(ResolvedModel(kind, str(tmp_path), "none"))
+    assert shape.parameters > shape.body > 0
+    assert shape.linear
+    assert not any(layer.outputs == shape.vocabulary for layer in shape.linear)  # the head gets no adapter
+    assert fit(shape, job.recipe, job.samples, on_gpu=True, free=10**15).fits
 
 
 def test_weights_that_are_embeddings_and_output_layer_in_one_count_once(tiny: ResolvedModel, tmp_path: Path) -> None:
@@ -103,7 +129,8 @@ def test_frozen_weights_and_unlearned_tokens_spare_operations() -> None:
 
 def test_an_estimate_grows_with_the_passes(job: Job, tiny: ResolvedModel) -> None:
     shape, machine = Shape.of(tiny), Machine.measured()
-    one, two = (estimate(shape, replace(job.recipe, epochs=epochs), job.samples, machine).seconds for epochs in (1, 2))
+    jobs = [replace(job, recipe=replace(job.recipe, epochs=epochs)) for epochs in (1, 2)]
+    one, two = (estimate(shape, job, machine).seconds for job in jobs)
     assert two == pytest.approx(2 * one)
     assert machine.speed > 1e9
     assert machine.bandwidth > 1e8
@@ -124,10 +151,31 @@ def test_layers_are_found_by_the_end_of_their_name(targets: tuple[str, ...], job
 
 
 def test_every_layer_that_is_lacking_is_named_with_those_there_are(job: Job, tiny: ResolvedModel) -> None:
-    recipe = replace(job.recipe, target_modules=("q_proj", "c_attn", "_proj"))
-    with pytest.raises(ModelError, match=r"has no layer c_attn, _proj; its linear layers are down_proj, .*q_proj"):
+    recipe = replace(job.recipe, target_modules=("q_proj", "c_attn", "_proj", "lm_head", "norm"))
+    lacking = "c_attn, _proj, lm_head, norm"
+    with pytest.raises(ModelError, match=rf"has no layer {lacking}; its linear layers are down_proj, .*q_proj"):
         Shape.of(tiny).check_targets(recipe, tiny.name)
-    Shape.of(tiny).check_targets(replace(recipe, method="full"), tiny.name)  # which has no use for them
+
+
+def test_recomputed_activations_take_another_forward_pass(job: Job, tiny: ResolvedModel) -> None:
+    shape, roomy = Shape.of(tiny), Machine(False, 8 * GIB, 1e9, 1e9)
+    kept, again = (estimate(shape, job, machine) for machine in (roomy, replace(roomy, free=1)))
+    assert (kept.plan.checkpointed, again.plan.checkpointed) == (False, True)
+    assert again.seconds == pytest.approx(1.5 * kept.seconds)
+
+
+def test_what_is_held_out_must_fit_the_memory_too(job: Job, tiny: ResolvedModel) -> None:
+    machine = Machine(False, 8 * GIB, 1e9, 1e9)
+    long = replace(job, held_out=(Sample("long", 1, (1,) * 500, (1,) * 500),))
+    assert estimate(Shape.of(tiny), long, machine).plan.bytes > estimate(Shape.of(tiny), job, machine).plan.bytes
+
+
+def test_a_measurement_that_ends_without_a_word_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, said, why in ((-9, "", "ended with code -9"), (1, "oops: no device\n", "oops: no device")):
+        done = subprocess.CompletedProcess([], code, "", said)
+        monkeypatch.setattr(subprocess, "run", lambda *given, done=done, **more: done)
+        with pytest.raises(ModelError, match=f"speed and memory failed: {why}; see what else runs"):
+            Machine.measured()
 
 
 def test_the_disk_holds_trained_weights_and_a_checkpoint_with_two_moments(job: Job) -> None:

@@ -156,6 +156,25 @@ def test_a_loss_that_is_no_number_stops_the_training_with_the_step_and_what_to_d
     assert not (folder / "result").exists()
 
 
+def test_weights_that_the_last_step_spoils_are_not_kept(
+    job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.optim.AdamW.step
+
+    def spoils(self: torch.optim.AdamW, *given: Any, **named: Any) -> Any:
+        done = original(self, *given, **named)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0][0, 0] = float("inf")
+        return done
+
+    one = replace(job, samples=job.samples[:3], recipe=replace(job.recipe, epochs=1))
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoils)
+    with pytest.raises(Stopped, match="after the last step 1 of 28 weights hold what is no number") as stopped:
+        tuned(one, folder)
+    assert stopped.value.failure.kind == "loss"
+    assert not (folder / "result").exists()
+
+
 def test_a_full_memory_halves_what_is_computed_at_once_and_the_weights_are_nearly_the_same(
     job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

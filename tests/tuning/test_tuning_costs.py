@@ -1,13 +1,16 @@
 """Claims about what a comparison is expected to take, as its plan says it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from ablations.models import ResolvedModel
 from ablations.tuning import Machine, Shape, estimate
-from ablations.tuning_costs import ENGINE_SECONDS, expected_costs
+from ablations.tuning_costs import ENGINE_SECONDS, Done, expected_costs
+from ablations.tuning_plan import TuningPlan
 from tests.tuning.arms import plan_of, spec_of
 from tests.tuning.test_tuning_plan import write_pool
 
@@ -15,48 +18,80 @@ MACHINE = Machine(False, 8 << 30, 1e7, 1e9)
 """So slow that each training takes seconds."""
 
 
-def rows(folder: Path, tiny: ResolvedModel, kept: int = 0, **options: object) -> dict[str, str]:
-    spec = spec_of(folder, write_pool(folder / "pool.jsonl"))
-    plan = plan_of(spec, tiny, **options)
-    keys = [arm.job.key for arm in plan.jobs if arm.job is not None]
-    return dict(expected_costs(spec, plan, Shape.of(tiny), MACHINE, keys[:kept]))
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(psutil, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    return write_pool(tmp_path / "pool.jsonl")
 
 
-def test_the_time_is_that_of_training_loading_and_answering(tiny: ResolvedModel, tmp_path: Path) -> None:
-    found = rows(tmp_path, tiny)
-    plan = plan_of(spec_of(tmp_path, str(tmp_path / "pool.jsonl")), tiny)
-    jobs = [arm.job for arm in plan.jobs if arm.job is not None]
-    seconds = sum(estimate(Shape.of(tiny), job.recipe, job.samples, MACHINE).seconds for job in jobs)
-    assert 1 < seconds < 90
-    assert f"training {seconds:.0f} s, loading 3 engines {3 * ENGINE_SECONDS / 60:.0f} min, answering " in found["time"]
-    assert found["training"].startswith("2 times: ")
-    assert "load" not in found["time"].partition("stored")[2]
+def rows(pool: str, tiny: ResolvedModel, done: Done | None = None, **options: Any) -> dict[str, str]:
+    adapts, spec = options.pop("adapts", True), spec_of(Path(pool).parent, pool)
+    plan = plan_of(spec, tiny, **options)
+    return dict(expected_costs(spec, plan, Shape.of(tiny), MACHINE, adapts, done or Done()))
 
 
-def test_weights_that_are_kept_take_no_time(tiny: ResolvedModel, tmp_path: Path) -> None:
-    found = rows(tmp_path, tiny, kept=2)
-    assert found["training"] == "2 times, 2 of them are there already: 0 tokens to read"
-    assert "training 0 s" in found["time"]
+def seconds(plan: TuningPlan, tiny: ResolvedModel, numbers: tuple[int, ...]) -> float:
+    jobs = [arm.job for arm in plan.jobs if arm.job is not None and arm.number in numbers]
+    return sum(estimate(Shape.of(tiny), job, MACHINE).seconds for job in jobs)
 
 
-def test_looking_for_learning_rates_is_among_the_tokens(tiny: ResolvedModel, tmp_path: Path) -> None:
-    plain = rows(tmp_path, tiny, sizes=(1,), draws=2)
-    searched = rows(tmp_path, tiny, sizes=(1,), draws=2, tune_learning_rate=True, held_out=2)
-    assert searched["training"].startswith("2 times, and 6 times to look for learning rates, 6 of each size: ")
-    read = [int(one["training"].rpartition(": ")[2].split()[0].replace(",", "")) for one in (plain, searched)]
-    assert read[1] > 3 * read[0]
+def test_the_time_is_that_of_training_loading_and_answering(pool: str, tiny: ResolvedModel) -> None:
+    found, plan = rows(pool, tiny), plan_of(spec_of(Path(pool).parent, pool), tiny)
+    training = seconds(plan, tiny, (4, 6))
+    assert 1 < training < 90
+    assert found["training"] == "2 trainings"
+    loading = f"{3 * ENGINE_SECONDS / 60:.0f} min"
+    assert f"training {training:.0f} s, loading 3 engines {loading}, answering " in found["time"]
+    assert found["time"].endswith("where nothing is stored")
+    assert found["memory"].startswith("about 1.0 GiB for training, of 6.4 GiB that it may plan with; ")
 
 
-def test_models_tuned_as_a_whole_have_an_engine_each(tiny: ResolvedModel, tmp_path: Path) -> None:
-    assert "loading 4 engines" in rows(tmp_path, tiny, method="full")["time"]
-    assert "loading 2 engines" in rows(tmp_path, tiny, aligned=None)["time"]
+def test_weights_that_are_kept_take_no_time(pool: str, tiny: ResolvedModel) -> None:
+    plan = plan_of(spec_of(Path(pool).parent, pool), tiny)
+    one = rows(pool, tiny, Done(weights=frozenset({4})))
+    assert one["training"] == "2 trainings, of which 1 is done already"
+    assert f"training {seconds(plan, tiny, (6,)):.0f} s" in one["time"]
+    both = rows(pool, tiny, Done(weights=frozenset({4, 6})))
+    assert "training 0 s" in both["time"]
+    assert both.keys() == {"training", "time"}  # nothing has to fit the memory or the disk
 
 
-def test_a_busy_machine_is_said_to_be_one(tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_arms_take_nothing(pool: str, tiny: ResolvedModel) -> None:
+    some = rows(pool, tiny, Done(finished=frozenset({0, 1, 2, 3, 5, 4}), weights=frozenset({4})))
+    assert "loading 1 engine 30 s" in some["time"]
+    assert "6 of 7 arms finished" in some["time"]
+    assert rows(pool, tiny, Done(finished=frozenset(range(7)))) == {
+        "time": "nothing is left to do, 7 of 7 arms finished"
+    }
+
+
+def test_looking_for_learning_rates_takes_time_once_for_each_size_of_a_pool(pool: str, tiny: ResolvedModel) -> None:
+    options: dict[str, Any] = {"draws": 2, "sizes": (1, 2), "aligned": None}
+    searched = {"tune_learning_rate": True, "held_out": 2}
+    found = rows(pool, tiny, **options, **searched)
+    assert found["training"] == "4 trainings, and 12 to look for learning rates, 6 for each size of a pool"
+    plan = plan_of(spec_of(Path(pool).parent, pool), tiny, **options, **searched)
+    assert {arm.draw for arm in plan.searched.values()} == {0}
+    own = seconds(plan, tiny, tuple(arm.number for arm in plan.jobs))
+    looked = 6 * seconds(plan, tiny, tuple(arm.number for arm in plan.searched.values()))
+    assert f"training {own + looked:.0f} s" in found["time"] or f"{(own + looked) / 60:.0f} min" in found["time"]
+    one = rows(pool, tiny, Done(searched=frozenset({next(iter(plan.searched))})), **options, **searched)
+    assert one["training"] == "4 trainings, and 6 to look for learning rates, 6 for each size of a pool"
+
+
+def test_models_that_stand_by_themselves_have_an_engine_each(pool: str, tiny: ResolvedModel) -> None:
+    assert "loading 4 engines" in rows(pool, tiny, method="full")["time"]
+    assert "loading 4 engines" in rows(pool, tiny, adapts=False)["time"]
+    assert "loading 2 engines" in rows(pool, tiny, aligned=None)["time"]
+
+
+def test_merged_weights_take_room_on_the_disk(pool: str, tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shape, "of", lambda *given, of=Shape.of: replace(of(*given), parameters=10**9))
+    adapted, merged = (rows(pool, tiny, adapts=adapts)["disk"] for adapts in (True, False))
+    assert adapted.startswith("about 0.0 GiB")
+    assert merged.startswith("about 7.5 GiB")
+
+
+def test_a_busy_machine_is_said_to_be_one(pool: str, tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "getloadavg", lambda: (99.0, 0.0, 0.0))
-    assert "other work runs now (load 99.0 on " in rows(tmp_path, tiny)["time"]
+    assert "other work runs now (load 99.0 on " in rows(pool, tiny)["time"]

@@ -13,7 +13,8 @@ from ablations.records import Query
 from ablations.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from ablations.tokens import Tokens
 from ablations.tuning import make_samples
-from ablations.tuning_plan import Arm, TuningOptions, TuningPlan
+from ablations.tuning_options import TuningOptions
+from ablations.tuning_plan import Arm, TuningPlan
 from tests.fakes import make_queries
 from tests.tuning.arms import plan_of, spec_of
 from tests.tuning.conftest import COLOURS
@@ -198,6 +199,25 @@ def test_what_is_set_and_has_no_effect_is_said(pool: str, tiny: ResolvedModel, t
     full = plan_of(spec_of(tmp_path, pool), tiny, method="full", **given)
     assert list(full.notes) == [*of_adapters, "tuning.held_out is of no use without --tune-learning-rate"]
     assert plan_of(spec_of(tmp_path, pool), tiny, tune_learning_rate=True, **given).notes == ()
+
+
+def test_what_has_no_effect_changes_no_weights(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, pool)
+    plain = plan_of(spec, tiny, method="full")
+    given = plan_of(spec, tiny, method="full", recipe={"rank": 4, "alpha": 8}, target_modules=("q_proj",))
+    assert [arm.condition.weights for arm in given.jobs] == [arm.condition.weights for arm in plain.jobs]
+
+
+def test_engines_are_loaded_one_after_the_other_and_adapters_share_one(
+    pool: str, tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    plan = plan_of(spec_of(tmp_path, pool), tiny, aligned="whole")  # a model may be called as it likes
+    loaded = {
+        adapts: [(kind, [arm.number for arm in arms]) for kind, arms in plan.by_engine(plan.arms, adapts)]
+        for adapts in (True, False)
+    }
+    assert loaded[True] == [("base", [0, 1, 3, 5]), ("adapting", [4, 6]), ("other", [2])]
+    assert loaded[False] == [("base", [0, 1, 3, 5]), ("whole", [4]), ("whole", [6]), ("other", [2])]
 
 
 @pytest.mark.parametrize(

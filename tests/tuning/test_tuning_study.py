@@ -14,6 +14,7 @@ from ablations.records import Completion
 from ablations.results import ARM_SCHEMA, LOSSES_FILE, RESULT_SCHEMA
 from ablations.store import Store
 from ablations.tracking import open_client
+from ablations.tuning_study import _steps
 from tests.tuning.arms import FakeEngines, Named, plan_of, run, spec_of
 from tests.tuning.test_tuning_plan import write_pool
 
@@ -54,7 +55,7 @@ def test_a_whole_comparison_has_an_arm_for_each_way_and_size_with_what_it_took(
     assert engines.adapting is not None
     assert len(engines.base.requests) == 4 * spec.turns  # zero-shot, URIAL and two of ICL
     assert len(engines.adapting.requests) == 2 * spec.turns
-    assert [adapter.number for adapter in engines.adapters] == [5, 7]
+    assert [adapter.number for adapter in engines.adapters] == [4, 6]
     losses = pl.read_parquet(tmp_path / "mlruns" / "results" / "s" / LOSSES_FILE)
     assert losses.group_by("examples", "draw").len().sort("examples").rows() == [(1, 0, 6), (2, 0, 6)]
     assert "IFT, 1 example of" in shown
@@ -138,6 +139,24 @@ def test_an_arm_whose_training_failed_has_rows_with_the_reason_and_the_others_go
     ]
 
 
+def test_a_failed_arm_cannot_change_its_recipe_unnoticed(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+    spec, folder = spec_of(tmp_path, pool), tmp_path / "mlruns"
+    run(spec, plan_of(spec, tiny), folder, fails=(2,))
+    rate = {"recipe": {"learning_rate": 1e-4}}
+    with pytest.raises(StudyMismatchError, match=r"IFT, 2 examples .* tuning\.learning_rate: was 0\.0003, now 0\.0001"):
+        run(spec, plan_of(spec, tiny, **rate), folder)
+
+
+def test_progress_comes_to_its_end_where_every_learning_rate_fails(
+    pool: str, tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    spec = spec_of(tmp_path, pool)
+    plan = plan_of(spec, tiny, sizes=(2,), aligned=None, draws=2, tune_learning_rate=True, held_out=2)
+    shown, session = run(spec, plan, tmp_path / "mlruns", fails=(2,))
+    assert session.tuner.progress.skipped == sum(_steps(arm) for arm in plan.jobs)
+    assert "0/" in shown
+
+
 def test_lost_answers_are_made_anew_without_training_again(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
     import sqlite3
 
@@ -170,12 +189,13 @@ def test_a_comparison_is_given_larger_sizes_later(pool: str, tiny: ResolvedModel
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"sizes": (1, 3)}, "draw 0: now ICL, 3 examples of"),
-        ({"sizes": (1,)}, "IFT, 2 examples of .*, draw 0: now not asked for in its place"),
+        ({"sizes": (1, 3)}, r"ICL, 2 examples of .*, draw 0: not asked for now\n  IFT, 2 examples"),
+        ({"draws": 2}, "ICL, 2 examples of .*, draw 0: others come before it now"),
+        ({"sizes": (1,)}, "IFT, 2 examples of .*, draw 0: not asked for now"),
         ({"recipe": {"rank": 4, "epochs": 2}}, "draw 0: tuning.epochs: was 6, now 2; tuning.rank: was 16, now 4"),
         ({"decoding": {"icl": {"temperature": 0.5}}}, r"ICL, 1 example .*: temperature: was 0\.0, now 0\.5"),
         ({"tune_learning_rate": True, "held_out": 1}, "IFT, 1 example of .*: other examples, prompt or model"),
-        ({"aligned": "other"}, "aligned: aligned: now aligned: other in its place"),
+        ({"aligned": "other"}, "aligned: aligned: not asked for now"),
     ],
 )
 def test_a_comparison_of_other_arms_is_another_study_and_what_differs_is_said(

@@ -73,6 +73,25 @@ def test_a_rebuilt_view_shows_what_the_live_one_showed(done: Path) -> None:
     assert sum(bool(losses) for _, _, losses in after.values()) == 1
 
 
+def test_a_comparison_that_was_given_a_larger_size_has_its_views_of_all_sizes(
+    done: Path, tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    spec = spec_of(tmp_path, write_pool(tmp_path / "pool.jsonl"))
+    folder = tmp_path / "extended"
+    run(spec, plan_of(spec, tiny), folder)
+    run(spec, plan_of(spec, tiny, sizes=(1, 2, 3)), folder)
+    before = pages(folder)
+    assert {f"ift_minus_icl/{size}/average" for size in (1, 2, 3)} <= before["s"][1].keys()
+    assert len(before) == 1 + 9
+    client = open_client(f"sqlite:///{folder / 'mlflow.db'}")
+    parameters = {run.info.run_name: run.data.params for run in client.search_runs(["1"], max_results=1000)}
+    assert rebuild(places_of(folder), None, QUIET) == []
+    after = pages(folder)
+    assert after == before
+    client = open_client(f"sqlite:///{folder / 'mlflow.db'}")
+    assert parameters == {run.info.run_name: run.data.params for run in client.search_runs(["1"], max_results=1000)}
+
+
 def test_a_comparison_of_which_the_results_alone_are_left_can_be_browsed(done: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     shutil.copytree(done / "results", alone / "results")
@@ -110,9 +129,11 @@ def test_an_arm_is_asked_again_of_what_answered_it(way: str, done: Path, monkeyp
     store.close()
     assert kept.job is None if way != "ift" else kept.job
     if way == "ift":
-        with pytest.raises(StorageError, match="are gone; run the study's command again"):
+        with pytest.raises(StorageError, match="are gone; run the study's command again with --fresh"):
             tuning_assembly.arm_backend(kept, "base", {"enable_lora": True}, places_of(done), QUIET)
         (places_of(done).tuned / str(kept.job) / "result").mkdir(parents=True)
+        with pytest.raises(StorageError, match="merged are gone; run the study's command again with --fresh"):
+            tuning_assembly.arm_backend(kept, "base", {}, places_of(done), QUIET)
     backend = tuning_assembly.arm_backend(kept, "base", {"enable_lora": True}, places_of(done), QUIET)
     assert asked == [("aligned" if way == "aligned" else "base", {"enable_lora": True})]
     assert isinstance(backend, AdaptedBackend if way == "ift" else Named)

@@ -64,6 +64,7 @@ def test_the_page_has_a_section_for_each_question() -> None:
     assert [section.title for section in report().sections] == [
         *SECTIONS,
         "Training",
+        "Settings",
         "Answers side by side",
         "Method and limits",
     ]
