@@ -3,6 +3,7 @@
 import re
 import threading
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,23 @@ def test_an_unscored_judgment_is_an_error_and_what_is_outdated_is_replaced(track
     import asyncio
 
     asyncio.run(in_turn(tracker))
+
+
+async def found_again(tracker: Tracker) -> None:
+    await tracker.start("id", "about", {}, {}, [])
+    for metrics in ({"crossover": 8.0, "gain": 1.0}, {"crossover": None, "gain": 2.0, "never": None}):
+        await tracker.log_findings(metrics, "found", {}, {}, {})
+    (study,) = open_client(tracker._uri).search_runs(["1"])
+    assert study.data.metrics.keys() == {"crossover", "gain"}
+    assert study.data.metrics["gain"] == 2.0
+    assert isnan(study.data.metrics["crossover"])
+    await tracker.finish("FINISHED")
+
+
+def test_a_number_that_an_extended_study_has_no_more_does_not_stay(tracker: Tracker) -> None:
+    import asyncio
+
+    asyncio.run(found_again(tracker))
 
 
 def test_whole_queries_are_traced_up_to_the_limit() -> None:
