@@ -106,7 +106,7 @@ def _settings(found: TuningFindings, pool: Columns) -> Section:
         for name in DECODING_PARAMETERS
         if name in frame.columns and (name in _ALWAYS_SHOWN or frame.get_column(name).n_unique() > 1)
     ]
-    columns: Columns = {"way": "way", "examples": "examples", "model": "model", **{name: name for name in moved}}
+    columns: Columns = {"way": _way, "examples": "examples", "model": "model", **{name: name for name in moved}}
     tuned: Columns = {"tuned by": "tuning", "passes": "epochs", "learning rate": _rate}
     columns |= {name: column for name, column in tuned.items() if "epochs" in frame.columns}
     table = make_table("What each arm decodes with, and how it was tuned", frame, {**pool, **columns}, found.unlike)
@@ -114,7 +114,11 @@ def _settings(found: TuningFindings, pool: Columns) -> Section:
 
 
 def _rate(row: Mapping[str, Any]) -> str:
-    return "" if row["learning_rate"] is None else f"{row['learning_rate']:g}"
+    return "–" if row["learning_rate"] is None else f"{row['learning_rate']:g}"
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    return str(row["way"]).upper() if row["way"] in (ICL, IFT) else str(row["way"])
 
 
 def _section(title: str, text: Sequence[str], found: TuningFindings, figures: str, tables: Sequence[Table]) -> Section:
