@@ -30,8 +30,8 @@ def show_tuning(console: Console, findings: Any) -> None:
         for row in own["crossover"].iter_rows(named=True):
             console.print(f"Crossover{named}, {row['group']}: {row['verdict']}", markup=False, highlight=False)
     _show_references(console, frames["references"])
-    for text in filter(None, (findings.unlike,)):
-        console.print(text, style="yellow", markup=False)
+    if findings.unlike:
+        console.print(findings.unlike, style="yellow", markup=False)
     for text in findings.failed:
         console.print(f"Counts for nothing: {text}", style="yellow", markup=False)
     coverage = frames["curve"].get_column("coverage")

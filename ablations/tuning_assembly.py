@@ -154,7 +154,7 @@ async def tuning_session(
     if tuning.method == "lora":
         shape.check_targets(tuning.recipe_for(1), model.name)
     done = _done(spec, plan, study.places, flags)
-    costs = expected_costs(spec, plan, shape, Machine.measured(), adapts, done)
+    costs = expected_costs(spec, plan, shape, Machine.measured, adapts, done)
     show_tuning_plan(console, spec, plan, study.informed_judge, costs, flags.dry_run)
     if flags.dry_run:
         return None

@@ -4,7 +4,7 @@ Estimates from the model's configuration and from what this machine does now; wh
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -38,7 +38,7 @@ class Done:
 
 
 def expected_costs(
-    spec: StudySpec, plan: TuningPlan, shape: Shape, machine: Machine, adapts: bool, done: Done
+    spec: StudySpec, plan: TuningPlan, shape: Shape, measured: Callable[[], Machine], adapts: bool, done: Done
 ) -> tuple[tuple[str, str], ...]:
     """Return what a comparison will take, as rows of its plan.
 
@@ -46,7 +46,7 @@ def expected_costs(
         spec: its queries.
         plan: its arms.
         shape: of the model that is tuned; other models are taken to be as large.
-        machine: what does it, measured now.
+        measured: measures the machine that does it, which takes seconds; not asked where nothing is left to do.
         adapts: whether one engine serves all adapters.
         done: what is not to do any more.
     """
@@ -54,6 +54,7 @@ def expected_costs(
     there = f", {len(done.finished)} of {counted(len(plan.arms), 'arm')} finished" if done.finished else ""
     if not left:
         return (("time", f"nothing is left to do{there}"),)
+    machine = measured()
     jobs = [arm.job for arm in left if arm.job is not None and arm.number not in done.weights]
     searched = _searched(plan, left, done)
     estimates = [estimate(shape, job, machine) for job in (*jobs, *searched)]

@@ -27,7 +27,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def rows(pool: str, tiny: ResolvedModel, done: Done | None = None, **options: Any) -> dict[str, str]:
     adapts, spec = options.pop("adapts", True), spec_of(Path(pool).parent, pool)
     plan = plan_of(spec, tiny, **options)
-    return dict(expected_costs(spec, plan, Shape.of(tiny), MACHINE, adapts, done or Done()))
+    return dict(expected_costs(spec, plan, Shape.of(tiny), lambda: MACHINE, adapts, done or Done()))
 
 
 def seconds(plan: TuningPlan, tiny: ResolvedModel, numbers: tuple[int, ...]) -> float:
@@ -63,6 +63,15 @@ def test_finished_arms_take_nothing(pool: str, tiny: ResolvedModel) -> None:
     assert rows(pool, tiny, Done(finished=frozenset(range(7)))) == {
         "time": "nothing is left to do, 7 of 7 arms finished"
     }
+
+
+def test_a_machine_that_has_nothing_to_do_is_not_measured(pool: str, tiny: ResolvedModel) -> None:
+    def measured() -> Machine:
+        raise AssertionError("the machine was measured")
+
+    spec = spec_of(Path(pool).parent, pool)
+    finished = Done(finished=frozenset(range(7)))
+    assert len(expected_costs(spec, plan_of(spec, tiny), Shape.of(tiny), measured, True, finished)) == 1
 
 
 def test_looking_for_learning_rates_takes_time_once_for_each_size_of_a_pool(pool: str, tiny: ResolvedModel) -> None:
