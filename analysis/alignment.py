@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.intervals import clustered_mean, paired_interval
+from analysis.effects.intervals import clustered_mean, paired_interval
 
 CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
 GROUPS = ("turn 1", "turn 2", "average")

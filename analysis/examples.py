@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analysis.effects import baseline_trial, best_trial, worst_trial
+from analysis.effects.paired import baseline_trial, best_trial, worst_trial
 from analysis.frames import query_scores, trial_table
 
 FEWEST, MOST = 1, 12

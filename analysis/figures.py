@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.demonstrations.sizes import pool_marks
 from analysis.plots import (
     TEXT_MEASURES,
     draw_audit,
@@ -36,7 +37,6 @@ from analysis.plots import (
     resampled,
     short,
 )
-from analysis.sizes import pool_marks
 
 MOST_LISTED = 24
 """Conditions that a figure names one by one; the first ones where there are more."""

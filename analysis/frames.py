@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ablations.conditions import TAIL_PARAMETERS, format_value, neutral_value, plain_value
-from ablations.errors import StorageError
-from ablations.results import PARAMETER_PREFIX, RESULT_SCHEMA
+from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_value, plain_value
+from ablations.core.errors import StorageError
+from ablations.studies.engine.results import PARAMETER_PREFIX, RESULT_SCHEMA
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.effects import baseline_trial, best_trial
+from analysis.effects.intervals import clustered_mean, mean_intervals, wilson_interval
+from analysis.effects.paired import baseline_trial, best_trial
 from analysis.frames import condition_scores, score_table, trial_table
-from analysis.intervals import clustered_mean, mean_intervals, wilson_interval
 
 _PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
 _MOST = {"tokens": np.inf, "truncation": 1, "repetition": 1}

@@ -12,7 +12,7 @@ import polars as pl
 from scipy.stats import norm
 from statsmodels.stats.power import TTestPower
 
-from analysis.effects import baseline_trial
+from analysis.effects.paired import baseline_trial
 from analysis.frames import condition_scores, trial_scores, trial_table
 
 EFFECTS = (0.1, 0.2, 0.5, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.intervals import clustered_mean, wilson_interval
+from analysis.effects.intervals import clustered_mean, wilson_interval
 
 AVERAGE = "average"
 OUTCOMES = ("win", "draw", "loss")

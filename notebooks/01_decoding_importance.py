@@ -20,9 +20,9 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_confirmation, open_results
 from analysis.report import About, study_report
-from analysis.sources import open_confirmation, open_results
 
 STUDY = "decoding"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

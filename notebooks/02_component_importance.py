@@ -22,9 +22,9 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import MissingStudyError, StorageError
+from ablations.core.errors import MissingStudyError, StorageError
+from ablations.studies.views.sources import open_results
 from analysis.report import About, study_report
-from analysis.sources import open_results
 
 STUDY = "components-loo"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

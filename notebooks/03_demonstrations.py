@@ -20,9 +20,9 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_results
 from analysis.report import About, search_report, study_report
-from analysis.sources import open_results
 
 STUDY, SEARCH = "many-shot", "greedy-search"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

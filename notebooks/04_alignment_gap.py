@@ -20,9 +20,9 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_models
 from analysis.report import About, models_report
-from analysis.sources import open_models
 
 STUDY = "alignment"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

@@ -20,10 +20,10 @@ import os
 
 from IPython.display import display
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_results
 from analysis.examples import read_examples, telling_conditions
 from analysis.report import ExamplesPage
-from analysis.sources import open_results
 
 STUDY, QUERIES = "decoding", 4
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

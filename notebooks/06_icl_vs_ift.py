@@ -22,9 +22,9 @@ import os
 
 from IPython.display import Markdown, display
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_losses, open_results
 from analysis.report import About, tuning_report
-from analysis.sources import open_losses, open_results
 
 STUDY = "icl-vs-ift"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations.tracking import open_client
-from analysis import figures, importance
-from tests.servers import Postgres, vllm_server
+from ablations.tracking.client import open_client
+from analysis import figures
+from analysis.effects import importance
+from tests.support.servers import Postgres, vllm_server
 
 ROOT = Path(__file__).resolve().parents[1]
 

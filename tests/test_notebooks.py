@@ -8,7 +8,7 @@ import jupytext
 import nbformat
 import pytest
 
-from tests.scripts import load_script
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.scripts import load_script
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,9 +6,9 @@ Knows neither conditions nor studies. A judge never sees how an answer was made.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from ablations.conditions import content_hash
+from ablations.core.condition import content_hash
+from ablations.core.records import Completion, Judgment, PaidReply, Query, Usage
 from ablations.judges.prices import Budget
-from ablations.records import Completion, Judgment, PaidReply, Query, Usage
 
 NO_REPLY = "no reply from the judge's server"
 """A reason for a missing score that says nothing of the answer: a stored one is asked again, and a trial that lacks

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.errors import BudgetError, UsageError
-from ablations.records import Usage
+from ablations.core.errors import BudgetError, UsageError
+from ablations.core.records import Usage
 
 PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
 _MILLION = 1_000_000

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.addresses import redacted
-from ablations.errors import StorageError, UsageError
+from ablations.core.addresses import redacted
+from ablations.core.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

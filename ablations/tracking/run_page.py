@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.conditions import format_value
-from ablations.errors import TrackingError
+from ablations.core.condition import format_value
+from ablations.core.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

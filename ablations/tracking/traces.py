@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablations.conditions import content_hash
-from ablations.scoring import JudgedTurn
+from ablations.core.condition import content_hash
+from ablations.core.statistics import JudgedTurn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,11 +12,11 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.errors import AblationError, TrackingError
+from ablations.core.errors import AblationError, TrackingError
+from ablations.core.records import Record
+from ablations.core.statistics import JudgedTurn, Summary
 from ablations.judges.prices import Price
-from ablations.pruning import Stop
-from ablations.records import Record
-from ablations.scoring import JudgedTurn, Summary
+from ablations.studies.conditions.pruning import Stop
 from ablations.tracking.client import failures, first_line, open_client
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
 from analysis.examples import Example
 from analysis.report.page import Report
 from analysis.report.tables import cell

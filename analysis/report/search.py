@@ -2,13 +2,13 @@
 
 import polars as pl
 
+from ablations.studies.greedy.findings import held_back_effect
 from analysis.examples import read_examples
 from analysis.figures import race_figures
 from analysis.races import races
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.tables import EFFECT, Columns, interval, make_table, number, signed
-from analysis.searches import held_back_effect
 
 
 def search_report(results: pl.DataFrame, about: About) -> Report:

@@ -9,26 +9,15 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.confirmation import ConfirmationFindings
+from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
+from ablations.studies.conditions.findings import Findings, find
+from analysis.effects.importance import FANOVA
 from analysis.examples import read_examples, telling_conditions
 from analysis.figures import audit_figures
-from analysis.findings import Findings, find
-from analysis.importance import FANOVA
 from analysis.planning import detectable_effect
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
-from analysis.report.tables import (
-    EFFECT,
-    Columns,
-    Table,
-    interval,
-    make_table,
-    number,
-    p_value,
-    rows_of,
-    share,
-    signed,
-)
+from analysis.report.tables import EFFECT, Columns, Table, interval, make_table, number, p_value, rows_of, share, signed
 
 MOST_ROWS = 60
 _ALWAYS = ("Importance", "Method and limits")

@@ -5,15 +5,15 @@ from typing import Any
 
 import polars as pl
 
-from ablations.conditions import DECODING_PARAMETERS
-from ablations.results import ICL, IFT
+from ablations.core.condition import DECODING_PARAMETERS
+from ablations.studies.engine.results import ICL, IFT
+from ablations.studies.icl_vs_ift.findings import TuningFindings, largest_common
+from analysis.demonstrations.sizes import arms
 from analysis.examples import read_examples
-from analysis.icl_vs_ift import TuningFindings, largest_common
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.study import audit_section
 from analysis.report.tables import Columns, Table, interval, make_table, number, share, signed
-from analysis.sizes import arms
 
 SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
 COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from analysis import figures, importance
+from analysis import figures
+from analysis.effects import importance
 
 DRAWS, FITS, DRAWN = importance.DRAWS, importance.FITS, figures._DRAWN
 

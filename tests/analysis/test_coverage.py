@@ -6,13 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from analysis.curves import scaling_slopes
-from analysis.effects import condition_effects, paired_effects
+from analysis.demonstrations.curves import scaling_slopes
+from analysis.effects.interactions import interaction_effects
+from analysis.effects.intervals import Interval, clustered_mean, mean_intervals, wilson_interval
+from analysis.effects.paired import condition_effects, paired_effects
+from analysis.effects.shapley import shapley_values
 from analysis.frames import Scores
-from analysis.interactions import interaction_effects
-from analysis.intervals import Interval, clustered_mean, mean_intervals, wilson_interval
-from analysis.shapley import shapley_values
-from tests.analysis.simulated import Floats, judge_scores, study, true_difference
+from tests.support.simulated import Floats, judge_scores, study, true_difference
 
 STUDIES = 1000
 SHIFT = 0.5

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from analysis.crossed import crossed_interval
-from analysis.crossover import crossing_interval, crossover
-from analysis.sizes import size_differences
-from tests.analysis.simulated import Floats
-from tests.analysis.simulated_sizes import both_ways, differences, sized
+from analysis.demonstrations.crossed import crossed_interval
+from analysis.demonstrations.crossover import crossing_interval, crossover
+from analysis.demonstrations.sizes import size_differences
 from tests.analysis.test_coverage import check
+from tests.support.simulated import Floats
+from tests.support.simulated_sizes import both_ways, differences, sized
 
 STUDIES = 300
 TRUTH = 0.5

@@ -6,10 +6,10 @@ from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from analysis.effects import condition_effects, holm, t_tests
-from analysis.intervals import mean_intervals
+from analysis.effects.intervals import mean_intervals
+from analysis.effects.paired import condition_effects, holm, t_tests
 from analysis.planning import Spread, detectable_effect, needed_queries, observed_spread
-from tests.analysis.simulated import Floats, judge_scores, study
+from tests.support.simulated import Floats, judge_scores, study
 
 STUDIES, CONDITIONS = 1000, 15
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.effects import baseline_trial, best_trial, paired_difference
+from ablations.studies.views.sources import open_results
+from analysis.effects.paired import baseline_trial, best_trial, paired_difference
 from analysis.examples import read_examples, telling_conditions
-from analysis.sources import open_results
 
 RESULTS = open_results("decoding", Path(__file__).parents[1] / "fixtures" / "mlruns")
 

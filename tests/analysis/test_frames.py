@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ablations.errors import StorageError
-from ablations.results import RESULT_SCHEMA
-from analysis.effects import baseline_trial, best_trial, worst_trial
+from ablations.core.errors import StorageError
+from ablations.studies.engine.results import RESULT_SCHEMA
+from analysis.effects.paired import baseline_trial, best_trial, worst_trial
 from analysis.frames import condition_scores, load_results, query_scores, trial_scores, trial_table, varied_parameters
-from tests.analysis.simulated import study
+from tests.support.simulated import study
 
 REPLICATED = study(
     [[[4, 6, 8, 9], [6, 8, np.nan, 9]], [[1, 2, np.nan, 9], [3, 2, np.nan, 9]]],

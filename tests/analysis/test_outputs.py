@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.curves import scaling_slopes
+from analysis.demonstrations.curves import scaling_slopes
+from analysis.effects.intervals import wilson_interval
 from analysis.figures import race_figures
-from analysis.intervals import wilson_interval
 from analysis.outputs import COST_SCHEMA, TURN_SCHEMA, cost_table, text_table, turn_table
 from analysis.planning import Spread, detectable_effect, needed_queries, observed_spread
 from analysis.races import races
 from analysis.scores import score_groups, unscored_reasons
-from tests.analysis.simulated import judge_scores, study
+from tests.support.simulated import judge_scores, study
 
 
 def test_the_front_holds_what_nothing_beats_in_tokens_and_score() -> None:

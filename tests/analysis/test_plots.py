@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 
-from analysis.importance import IMPORTANCE_SCHEMA
-from analysis.marginals import MARGINAL_SCHEMA, PAIR_SCHEMA
+from analysis.effects.importance import IMPORTANCE_SCHEMA
+from analysis.effects.marginals import MARGINAL_SCHEMA, PAIR_SCHEMA
+from analysis.effects.shapley import SHAPLEY_SCHEMA
 from analysis.outputs import COST_SCHEMA, TEXT_SCHEMA, TURN_SCHEMA
 from analysis.plots import (
     draw_alignment,
@@ -30,7 +31,6 @@ from analysis.plots import (
 )
 from analysis.plots.style import BLUE, GREY, ORANGE, draw_intervals, new_grid, short
 from analysis.races import RACE_SCHEMA
-from analysis.shapley import SHAPLEY_SCHEMA
 
 LONG = "a name that is far longer than its place in the figure, by any measure, and $a_$ stop"
 Row = dict[str, Any]

@@ -10,13 +10,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from analysis.crossover import CROSSOVER_SCHEMA
-from analysis.icl_vs_ift import TuningFindings
+from ablations.studies.icl_vs_ift.findings import TuningFindings
+from analysis.demonstrations.crossover import CROSSOVER_SCHEMA
+from analysis.demonstrations.sizes import COST_SCHEMA, CURVE_SCHEMA, DIFFERENCE_SCHEMA, REFERENCE_SCHEMA
 from analysis.plots import draw_costs, draw_losses, draw_size_curve, draw_size_differences, new_figure
 from analysis.plots.style import BLUE, ORANGE, shades
-from analysis.sizes import COST_SCHEMA, CURVE_SCHEMA, DIFFERENCE_SCHEMA, REFERENCE_SCHEMA
-from tests.analysis.simulated_sizes import arm, simulated_losses, simulated_study, sized
 from tests.analysis.test_plots import Row, bars, legend, names, points, table, title, written
+from tests.support.simulated_sizes import arm, simulated_losses, simulated_study, sized
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
-from analysis.intervals import clustered_mean, wilson_interval
+from analysis.effects.intervals import clustered_mean, wilson_interval
 from analysis.scores import comparison_table, score_groups
 
 CELLS = [  # query, category, turn, score

@@ -7,7 +7,10 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
-from analysis.effects import (
+from ablations.studies.conditions.findings import Findings, find
+from analysis.effects.importance import FANOVA, importances
+from analysis.effects.intervals import paired_interval
+from analysis.effects.paired import (
     baseline_trial,
     best_trial,
     lead_of_best,
@@ -15,10 +18,7 @@ from analysis.effects import (
     one_factor_effects,
     paired_difference,
 )
-from analysis.findings import Findings, find
 from analysis.frames import condition_scores, trial_table, varied_parameters
-from analysis.importance import FANOVA, importances
-from analysis.intervals import paired_interval
 
 TEMPERATURES = (0.0, 0.5, 1.0)
 

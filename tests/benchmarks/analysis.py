@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ablations.results import RESULT_SCHEMA
-from analysis import findings
+from ablations.studies.conditions import findings
+from ablations.studies.engine.results import RESULT_SCHEMA
+from analysis.effects.intervals import DRAWS
 from analysis.frames import Floats, condition_scores
-from analysis.intervals import DRAWS
 
 PARTS = (
     "condition_effects",

@@ -19,24 +19,25 @@ from typing import Any
 
 import openai
 
-from ablations.backends import Backend
-from ablations.claims import Claims
-from ablations.conditions import DecodingParams
-from ablations.evaluation import Evaluator
-from ablations.judges import JudgeSettings, Limits, make_judge
-from ablations.judges.client import JudgeClient
+from ablations.core.concurrency import together
+from ablations.core.condition import DecodingParams
+from ablations.core.records import Completion, Prompt
+from ablations.datasets.queries import load_queries
+from ablations.judges.llm.asking import JudgeSettings
+from ablations.judges.llm.client import JudgeClient, Limits
 from ablations.judges.prices import Budget
-from ablations.optuna_storage import open_optuna_study
-from ablations.queries import load_queries
-from ablations.records import Completion, Prompt
-from ablations.spec import StudySpec
-from ablations.store import Store
-from ablations.study import Study
-from ablations.study_file import find_study_file, read_study_file
-from ablations.tasks import together
-from ablations.tracking import Tracker
-from tests.fakes import FakeBackend
-from tests.judges.bad_server import MODEL, bad_server, says
+from ablations.judges.registry import make_judge
+from ablations.models.base import Backend
+from ablations.storage.claims import Claims
+from ablations.storage.store import Store
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
+from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.engine.evaluator import Evaluator
+from ablations.studies.spec import StudySpec
+from ablations.tracking.tracker import Tracker
+from tests.support.bad_server import MODEL, bad_server, says
+from tests.support.fakes import FakeBackend
 
 CALLS, IN_FLIGHT, ROUNDS = 400, 32, 4
 GENERATION_SECONDS, JUDGING_SECONDS = (0.5, 1.5), 0.5

@@ -13,19 +13,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ablations.claims import Claims
-from ablations.conditions import DecodingParams
-from ablations.evaluation import Evaluator
-from ablations.optuna_storage import open_optuna_study
-from ablations.queries import choose_subset, load_queries
-from ablations.records import Completion, Judgment, Prompt, Query, Score
-from ablations.spec import StudySpec
-from ablations.store import Store
-from ablations.study import Study
-from ablations.study_file import read_study_file
-from ablations.tables import COMPLETIONS
-from ablations.tracking import Tracker
-from tests.fakes import FakeBackend, FakeJudge
+from ablations.core.condition import DecodingParams
+from ablations.core.records import Completion, Judgment, Prompt, Query, Score
+from ablations.datasets.queries import choose_subset, load_queries
+from ablations.storage.claims import Claims
+from ablations.storage.store import Store
+from ablations.storage.tables import COMPLETIONS
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
+from ablations.studies.config.file import read_study_file
+from ablations.studies.engine.evaluator import Evaluator
+from ablations.studies.spec import StudySpec
+from ablations.tracking.tracker import Tracker
+from tests.support.fakes import FakeBackend, FakeJudge
 
 QUERIES, FEW_QUERIES = 8, 2
 SIZES, WITH_PAGES = (1_000, 10_000), 200

@@ -7,12 +7,14 @@ import asyncio
 import time
 from pathlib import Path
 
-from ablations.backends.vllm_engine import VllmBackend
-from ablations.conditions import Condition, DecodingParams
-from ablations.demonstrations import Chooser, load_pool
-from ablations.models import resolve_model
-from ablations.prompts import build_parts, render_prompt
-from ablations.queries import choose_subset, load_queries
+from ablations.core.condition import Condition, DecodingParams
+from ablations.datasets.pools import load_pool
+from ablations.datasets.queries import choose_subset, load_queries
+from ablations.datasets.selection import Chooser
+from ablations.models.resolve import resolve_model
+from ablations.models.vllm.engine import VllmBackend
+from ablations.prompts.components import build_parts
+from ablations.prompts.render import render_prompt
 
 NUMBERS = (1, 3, 10, 20)
 

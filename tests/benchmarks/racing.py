@@ -15,10 +15,10 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 
-from ablations.demonstrations.racing import Scores, race
-from ablations.pruning import query_blocks, stop
-from ablations.records import Query
-from ablations.search_plan import race_settings
+from ablations.core.records import Query
+from ablations.studies.conditions.pruning import query_blocks, stop
+from ablations.studies.greedy.plan import race_settings
+from ablations.studies.greedy.racing import Scores, race
 
 TABLE = Path(__file__).parents[1] / "fixtures" / "greedy_round.parquet"
 """Candidates, queries and scores of a round: gemma-3-270m, the reference judge."""

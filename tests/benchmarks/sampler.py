@@ -8,15 +8,16 @@ import asyncio
 import time
 from pathlib import Path
 
-from ablations.backends.vllm_engine import VllmBackend
-from ablations.conditions import Condition, DecodingParams
-from ablations.errors import UsageError
-from ablations.models import resolve_model
-from ablations.prompts import build_parts, render_prompt
-from ablations.queries import choose_subset, load_queries
-from ablations.records import Completion, Prompt
-from ablations.spec import StudySpec
-from ablations.study_file import find_study_file, read_study_file
+from ablations.core.condition import Condition, DecodingParams
+from ablations.core.errors import UsageError
+from ablations.core.records import Completion, Prompt
+from ablations.datasets.queries import choose_subset, load_queries
+from ablations.models.resolve import resolve_model
+from ablations.models.vllm.engine import VllmBackend
+from ablations.prompts.components import build_parts
+from ablations.prompts.render import render_prompt
+from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.spec import StudySpec
 
 IN_FLIGHT, TOKENS = 32, 16
 SETTINGS = {

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.backends.vllm_engine import VllmBackend
-from ablations.claims import Claims
-from ablations.conditions import DecodingParams
-from ablations.evaluation import Evaluator
-from ablations.judges import make_judge
-from ablations.models import resolve_model
-from ablations.optuna_storage import open_optuna_study
-from ablations.queries import choose_subset, load_queries
-from ablations.records import Completion, Prompt, Query
-from ablations.spec import StudySpec
-from ablations.store import Store
-from ablations.study import Study
-from ablations.study_file import find_study_file, read_study_file
-from ablations.tracking import Tracker
+from ablations.core.condition import DecodingParams
+from ablations.core.records import Completion, Prompt, Query
+from ablations.datasets.queries import choose_subset, load_queries
+from ablations.judges.registry import make_judge
+from ablations.models.resolve import resolve_model
+from ablations.models.vllm.engine import VllmBackend
+from ablations.storage.claims import Claims
+from ablations.storage.store import Store
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
+from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.engine.evaluator import Evaluator
+from ablations.studies.spec import StudySpec
+from ablations.tracking.tracker import Tracker
 
 
 class Recording:

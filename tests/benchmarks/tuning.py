@@ -14,16 +14,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from ablations.conditions import PromptParts
-from ablations.demonstrations import load_pool
-from ablations.models import resolve_model
-from ablations.prompts import find_headings
-from ablations.tokens import Tokens
-from ablations.tuning import Job, Machine, Shape, estimate, make_samples
-from ablations.tuning.batches import Collator, ordered
-from ablations.tuning.recipe import Recipe
-from ablations.tuning.sizing import has_gpu
-from ablations.tuning.training import train
+from ablations.core.condition import PromptParts
+from ablations.datasets.pools import load_pool
+from ablations.models.resolve import resolve_model
+from ablations.models.tokenizer import Tokens
+from ablations.models.training.batches import Collator, ordered
+from ablations.models.training.jobs import Job
+from ablations.models.training.recipe import Recipe
+from ablations.models.training.samples import make_samples
+from ablations.models.training.sizing import Machine, Shape, estimate, has_gpu
+from ablations.models.training.train import train
+from ablations.prompts.templates import find_headings
 
 EXAMPLES, STEP = 8, 4
 PLAIN = {f"plain loop, {STEP} at once": STEP, "plain loop, one by one": 1}

@@ -8,12 +8,12 @@ last worker's loaded engine to the last request.
 import tempfile
 from pathlib import Path
 
-from ablations.queries import choose_subset, load_queries
-from ablations.spec import StudySpec
-from ablations.study_file import find_study_file, read_study_file
-from ablations.tracking import open_client
-from tests.servers import Postgres
-from tests.workers import Shared, Work, begin, end
+from ablations.datasets.queries import choose_subset, load_queries
+from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.spec import StudySpec
+from ablations.tracking.client import open_client
+from tests.support.servers import Postgres
+from tests.support.workers import Shared, Work, begin, end
 
 TRIALS, QUERIES, SECONDS = 32, 8, 0.5
 WORKERS = (1, 2, 4)

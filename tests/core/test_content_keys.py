@@ -5,16 +5,19 @@ A value here may change only together with a reason to ask for every stored answ
 
 import pytest
 
-from ablations.conditions import Condition, DecodingParams, Demonstration, PromptParts, content_hash
-from ablations.evaluation import request_seed
-from ablations.judges import audit_key, judgment_identity
-from ablations.models import ResolvedModel
-from ablations.prompts import build_parts, render_prompt
-from ablations.prompts.formats import URIAL
-from ablations.queries import load_queries
-from ablations.records import Completion, Prompt, Query
-from ablations.store import completion_key, judgment_key
-from ablations.tuning import Job, Recipe, Sample
+from ablations.core.condition import Condition, DecodingParams, Demonstration, PromptParts, content_hash
+from ablations.core.records import Completion, Prompt, Query
+from ablations.datasets.queries import load_queries
+from ablations.judges.base import audit_key, judgment_identity
+from ablations.models.resolve import ResolvedModel
+from ablations.models.training.jobs import Job
+from ablations.models.training.recipe import Recipe
+from ablations.models.training.samples import Sample
+from ablations.prompts.components import build_parts
+from ablations.prompts.render import render_prompt
+from ablations.prompts.templates import URIAL
+from ablations.storage.store import completion_key, judgment_key
+from ablations.studies.engine.evaluator import request_seed
 
 SAMPLING = DecodingParams(
     temperature=0.7,

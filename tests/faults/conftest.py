@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeBackend
-from tests.faults.studies import Command
+from tests.support.fakes import FakeBackend
+from tests.support.fault_studies import Command
 
 
 def make_folder(inside: Path, empty_tracking: Path) -> Path:

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from ablations.store import Store
-from ablations.tracking import open_client
-from tests.fakes import FakeBackend
-from tests.faults.studies import Command, Disturbed, check_same
-from tests.test_rebuild import places_of
+from ablations.storage.store import Store
+from ablations.tracking.client import open_client
+from tests.studies.views.test_rebuild import places_of
+from tests.support.fakes import FakeBackend
+from tests.support.fault_studies import Command, Disturbed, check_same
 
 HOUR = 3600.0
 

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from ablations import databases
-from ablations.errors import StorageError, TrackingError
-from ablations.results import aside_of, write_results
+from ablations.core.errors import StorageError, TrackingError
+from ablations.storage import database as databases
+from ablations.studies.engine.results import aside_of, write_results
 from ablations.tracking import tracker
 from ablations.tracking.run_page import RunPage, log_page
-from tests.fakes import FakeBackend, make_queries
-from tests.faults.studies import Command, Disturbed, check_same, table
-from tests.test_rebuild import TRIALS, NeverAsked, pages, run, spec_of
+from tests.studies.views.test_rebuild import TRIALS, NeverAsked, pages, run, spec_of
+from tests.support.fakes import FakeBackend, make_queries
+from tests.support.fault_studies import Command, Disturbed, check_same, table
 
 DATABASES = ["store.db", "optuna.db"]
 LOCK = """

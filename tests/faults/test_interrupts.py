@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeBackend
-from tests.faults.studies import MIDDLE, Command, Disturbed, check_same
-from tests.test_rebuild import NeverAsked, pages
+from tests.studies.views.test_rebuild import NeverAsked, pages
+from tests.support.fakes import FakeBackend
+from tests.support.fault_studies import MIDDLE, Command, Disturbed, check_same
 
 Press = Callable[[], None]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ablations.conditions import content_hash
-from tests.fakes import FakeBackend, make_queries
-from tests.faults.studies import table
-from tests.test_rebuild import pages, run, spec_of
+from ablations.core.condition import content_hash
+from tests.studies.views.test_rebuild import pages, run, spec_of
+from tests.support.fakes import FakeBackend, make_queries
+from tests.support.fault_studies import table
 
 FORK = multiprocessing.get_context("forkserver")
 KILLS, HELD, SECONDS = 20, 12, 4.0
@@ -66,7 +66,14 @@ def interrupted(folder: Path, files: Path, paid: Path, answers: int | None) -> N
 def test_kill_9_at_random_moments_changes_nothing_and_pays_for_no_more_than_was_in_flight(
     folder: Path, tmp_path: Path
 ) -> None:
-    FORK.set_forkserver_preload(["ablations.session", "analysis.findings", "mlflow", "tests.faults.test_kills"])
+    FORK.set_forkserver_preload(
+        [
+            "ablations.studies.engine.runner",
+            "ablations.studies.conditions.findings",
+            "mlflow",
+            "tests.faults.test_kills",
+        ]
+    )
     undisturbed, paid = tmp_path / "undisturbed", tmp_path / "paid"
     shutil.copytree(folder, undisturbed)
     spec = spec_of(tmp_path, queries=QUERIES)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from tenacity import RetryCallState
 
-from ablations import flags, servers
-from ablations.conditions import content_hash
-from ablations.judges import Limits
-from tests.fakes import FakeBackend
-from tests.faults.studies import Command, Disturbed, table
-from tests.judges.bad_server import MODEL, BadServer, Handler, bad_server, fails, says
+from ablations.core.condition import content_hash
+from ablations.judges.llm.client import Limits
+from ablations.models import http as servers
+from ablations.studies.config import flags
+from tests.support.bad_server import MODEL, BadServer, Handler, bad_server, fails, says
+from tests.support.fakes import FakeBackend
+from tests.support.fault_studies import Command, Disturbed, table
 
 FASTER = 20
 """Seconds of the judge's client that pass in one."""

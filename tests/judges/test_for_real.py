@@ -9,13 +9,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablations.judges import Judge, JudgeSettings, Limits, make_judge
-from ablations.judges.parsing import parse_rating
-from ablations.records import Judgment
-from tests.judges.contract import QUERY, completion
-from tests.judges.injections import INJECTIONS
-from tests.judges.test_client import together
-from tests.servers import SERVED
+from ablations.core.records import Judgment
+from ablations.judges.base import Judge
+from ablations.judges.llm.asking import JudgeSettings
+from ablations.judges.llm.client import Limits
+from ablations.judges.llm.parsing import parse_rating
+from ablations.judges.registry import make_judge
+from tests.judges.llm.test_client import together
+from tests.support.injections import INJECTIONS
+from tests.support.judge_contract import QUERY, completion
+from tests.support.servers import SERVED
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -79,7 +82,7 @@ def test_a_poor_judge_takes_a_study_to_its_end_and_nothing_is_made_up(server: st
 
 def short_prompts(folder: Path) -> Path:
     """The project's own prompts, asking for the rating alone: a 135M model writes reasons without end."""
-    from ablations.judges.templates import OWN_TEMPLATES
+    from ablations.judges.llm.templates import OWN_TEMPLATES
 
     path = folder / "prompts.jsonl"
     text = OWN_TEMPLATES.read_text(encoding="utf-8")

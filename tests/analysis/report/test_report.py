@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablations.errors import StorageError
+from ablations.core.errors import StorageError
+from ablations.studies.views.sources import open_models, open_results
 from analysis.examples import read_examples, telling_conditions
 from analysis.report import About, ExamplesPage, Report, models_report, search_report, study_report, write_report
 from analysis.report.tables import interval, make_table, outcomes, p_value, rows_of, share, signed
-from analysis.sources import open_models, open_results
 
 MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
 ABOUT = About("a <study>", (("model", "gemma & co"), ("judge", "reference")))

@@ -10,15 +10,15 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from ablations.cli import main
-from ablations.closing_tuning import show_tuning
-from ablations.errors import StorageError
-from ablations.results import RESULT_SCHEMA
-from analysis.icl_vs_ift import TuningFindings
+from ablations.cli.closing_tuning import show_tuning
+from ablations.cli.main import main
+from ablations.core.errors import StorageError
+from ablations.studies.engine.results import RESULT_SCHEMA
+from ablations.studies.icl_vs_ift.findings import TuningFindings
+from ablations.studies.views.sources import open_losses
 from analysis.report import About, Report, tuning_report, write_report
-from analysis.sources import open_losses
 from tests.analysis.report.test_report import Reader
-from tests.analysis.simulated_sizes import simulated_losses, simulated_study
+from tests.support.simulated_sizes import simulated_losses, simulated_study
 
 ROOT = Path(__file__).resolve().parents[3]
 ABOUT = About("icl-vs-ift", (("model", "tiny"),))

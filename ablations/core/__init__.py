@@ -1,0 +1,1 @@
+"""Core: values and pure functions that every room uses."""

@@ -1,0 +1,51 @@
+"""Rows of JSON files: lists and JSON lines, each row with a text that says where it stands.
+
+Knows neither queries nor judges; what a row must hold is its caller's.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ablations.core.errors import UserError
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[str, Row]]:
+    """Yield each row of a UTF-8 file that holds one JSON list of objects, or one JSON object a line.
+
+    Args:
+        path: the file.
+        name: what messages call it; a row stands at "NAME line 3", or "NAME item 3" of a list.
+        error: raised where the file cannot be read or a row is no object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(f"{name} cannot be read: {cause}; give a UTF-8 file of JSON rows") from cause
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as cause:
+            raise error(f"{name} line {cause.lineno} is not valid JSON: {cause.msg}; mend that line") from cause
+        for number, row in enumerate(rows, start=1):
+            yield _object(row, f"{name} item {number}", error)
+        return
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
+        if line.strip():
+            where = f"{name} line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as cause:
+                raise error(
+                    f"{where} is not valid JSON: {cause.msg} at column {cause.colno}; mend that line"
+                ) from cause
+            yield _object(row, where, error)
+
+
+def _object(row: object, where: str, error: type[UserError]) -> tuple[str, Row]:
+    if not isinstance(row, dict):
+        raise error(f"{where} is not an object but {type(row).__name__}; give one JSON object a row")
+    return where, row

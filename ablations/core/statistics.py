@@ -1,0 +1,160 @@
+"""Judgments -> numbers of one trial: means, interval, coverage, lengths, rates.
+
+Knows neither where judgments come from nor how they are shown.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TypeVar
+
+from scipy.special import stdtrit
+
+from ablations.core.records import Completion, Judgment, Query, Usage
+
+REPEATED_NGRAM = 4
+MIN_COVERAGE = 0.9
+"""Below this share of scored completions a trial fails instead of winning or losing."""
+_Key = TypeVar("_Key", str, int)
+
+
+@dataclass(frozen=True)
+class JudgedTurn:
+    """One turn of one query under one trial: what the model said and what the judge made of it."""
+
+    query: Query
+    turn: int
+    completion: Completion
+    judgment: Judgment
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one trial scored.
+
+    Attributes:
+        mean: mean over queries of the mean over their scored turns, or None if nothing was scored.
+        low, high: 95 % interval of that mean over queries (Student's t), None below two queries.
+        n_scored, n_judged: scored and judged completions.
+        by_turn: mean score of each turn over its scored completions.
+        by_category: mean over the judgments of each category, as in MT-Bench.
+        mean_tokens: mean completion tokens a turn.
+        truncation_rate: share of completions cut at max_tokens.
+        repetition: mean share of repeated 4-grams of words (see `repeated_share`).
+        empty_rate: share of completions without any text.
+        unscored: how often each reason for a missing score occurred.
+        details: mean of each named detail over the judgments that have it, such as `win` of a comparing judge.
+        judging: what the judge was asked for these judgments, whenever that was.
+
+    Means and rates are None where there is no turn.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n_queries: int
+    n_scored: int
+    n_judged: int
+    by_turn: dict[int, float]
+    by_category: dict[str, float]
+    mean_tokens: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    truncation_rate: float | None
+    repetition: float | None
+    empty_rate: float | None
+    unscored: dict[str, int]
+    details: dict[str, float]
+    judging: Usage
+
+    @property
+    def coverage(self) -> float:
+        """Scored completions as a share of judged ones, 0 to 1."""
+        return self.n_scored / self.n_judged if self.n_judged else 0.0
+
+    def failure(self, min_coverage: float) -> str | None:
+        """Return why the trial neither wins nor loses, or None: too few of its completions have a score."""
+        if self.mean is not None and self.coverage >= min_coverage:
+            return None
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(self.unscored.items()))
+        return f"coverage {self.coverage:.0%} is below {min_coverage:.0%}: {reasons}"
+
+
+def summarise(turns: Sequence[JudgedTurn]) -> Summary:
+    """Return the numbers of one trial; `turns` may come in any order."""
+    scored = [turn for turn in turns if turn.judgment.score.value is not None]
+    filed = [turn for turn in scored if turn.query.category]
+    by_query = query_means(scored)
+    mean, low, high = mean_interval(list(by_query.values()))
+    completions = [turn.completion for turn in turns]
+    unscored: dict[str, int] = defaultdict(int)
+    details: dict[str, list[float]] = defaultdict(list)
+    for turn in turns:
+        for name, value in turn.judgment.details.items():
+            details[name].append(value)
+        if turn.judgment.score.reason is not None:
+            unscored[turn.judgment.score.reason] += 1
+    return Summary(
+        mean=mean,
+        low=low,
+        high=high,
+        n_queries=len({turn.query.id for turn in turns}),
+        n_scored=len(scored),
+        n_judged=len(turns),
+        by_turn=dict(sorted(_grouped_means(scored, lambda turn: turn.turn).items())),
+        by_category=dict(sorted(_grouped_means(filed, lambda turn: turn.query.category).items())),
+        mean_tokens=_mean([completion.completion_tokens for completion in completions]),
+        prompt_tokens=sum(completion.prompt_tokens for completion in completions),
+        completion_tokens=sum(completion.completion_tokens for completion in completions),
+        truncation_rate=_mean([completion.truncated for completion in completions]),
+        repetition=_mean([repeated_share(completion.answer) for completion in completions]),
+        empty_rate=_mean([not completion.answer for completion in completions]),
+        unscored=dict(unscored),
+        details={name: fmean(values) for name, values in sorted(details.items())},
+        judging=sum((turn.judgment.usage for turn in turns), Usage()),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def query_means(turns: Iterable[JudgedTurn]) -> dict[str, float]:
+    """Return the mean over each query's scored turns, by the query's id; a query without a score is left out."""
+    return _grouped_means(turns, lambda turn: turn.query.id)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+    """Return the mean of independent values and its Student-t interval; Nones where there are too few.
+
+    >>> [round(value, 4) for value in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.4841, 4.4841]
+    """
+    if not values:
+        return None, None, None
+    mean = fmean(values)
+    if len(values) < 2:
+        return mean, None, None
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def repeated_share(text: str, n: int = REPEATED_NGRAM) -> float:
+    """Return the share of word n-grams that occurred before in the text, 0 to 1; 0 for shorter texts.
+
+    >>> repeated_share("a b c d a b c d a b c d")
+    0.5555555555555556
+    """
+    words = text.lower().split()
+    grams = [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _grouped_means(turns: Iterable[JudgedTurn], key: Callable[[JudgedTurn], _Key]) -> dict[_Key, float]:
+    values: dict[_Key, list[float]] = defaultdict(list)
+    for turn in turns:
+        if turn.judgment.score.value is not None:
+            values[key(turn)].append(turn.judgment.score.value)
+    return {name: fmean(group) for name, group in values.items()}

@@ -1,0 +1,1 @@
+"""Datasets: evaluation queries, pools of demonstrations, and what is chosen from them."""

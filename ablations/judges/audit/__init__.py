@@ -1,0 +1,1 @@
+"""Audits: how often a judge prefers good answers to planted controls."""

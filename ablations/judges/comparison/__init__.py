@@ -1,0 +1,1 @@
+"""Judges that compare an answer with another one."""

@@ -1,0 +1,1 @@
+"""The reference judge: a proxy without an LLM."""

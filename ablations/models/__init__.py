@@ -1,0 +1,1 @@
+"""Models: text in, completion or trained weights out."""

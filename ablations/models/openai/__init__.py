@@ -1,0 +1,1 @@
+"""OpenAI-compatible servers of completions, alone or several of one model."""

@@ -1,0 +1,1 @@
+"""Training: examples -> weights, in a process of its own."""

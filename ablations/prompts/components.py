@@ -1,0 +1,202 @@
+"""Named prompt components -> PromptParts: rules by name, demonstrations by how they are chosen and arranged.
+
+Knows neither queries nor models.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from ablations.core.condition import Demonstration, PromptParts
+from ablations.core.errors import ConditionError, nearest
+from ablations.prompts.ordering import MATCHINGS, ORDERS, match_answers, put_in_order
+from ablations.prompts.packaged import read_lines, read_text
+from ablations.prompts.templates import find_headings
+from ablations.prompts.urial_file import read_prompt_text, read_urial
+
+RULES = ("full", "short", "none")
+STYLES = ("warm", "steps", "plain", "terse")
+"""How demonstrations are written: URIAL's way, with a warm opening and closing around structured content; the
+structured content alone; prose; one line."""
+SOURCES = ("first", "random", "diverse", "greedy", "retrieved", "random-per-query")
+"""How demonstrations are chosen from a pool; `demonstrations.choosing` does it."""
+DEFAULT_DEMONSTRATIONS = 3
+_FENCED = {"full": "; each text is enclosed between two lines of triple backticks (```)"}
+_FENCED["short"] = ", all enclosed between lines of triple backticks (```)"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Chosen demonstrations: those shown to all queries, or those of each query by its id."""
+
+    common: tuple[Demonstration, ...] = ()
+    by_query: tuple[tuple[str, tuple[Demonstration, ...]], ...] = ()
+
+
+class Chooses(Protocol):
+    """Chooses demonstrations from a pool, as `demonstrations.Chooser` does."""
+
+    @property
+    def everything(self) -> Sequence[Demonstration]:
+        """The whole pool."""
+        ...
+
+    @property
+    def styled(self) -> bool:
+        """Whether the pool has its demonstrations in several styles."""
+        ...
+
+    def choose(self, source: str, count: int, draw: int) -> Chosen:
+        """Return `count` demonstrations; raise `ConditionError` where that cannot be."""
+        ...
+
+
+class FirstOnes:
+    """Chooses the first of the built-in demonstrations."""
+
+    styled = True
+
+    @property
+    def everything(self) -> Sequence[Demonstration]:
+        """All built-in demonstrations."""
+        return built_in_demonstrations()
+
+    def choose(self, source: str, count: int, draw: int) -> Chosen:
+        """Return the first `count`, whatever the draw; another source needs a pool."""
+        del draw
+        pool = self.everything
+        if not count:
+            return Chosen()
+        if source != "first":
+            raise ConditionError(f"source = {source!r} chooses from a pool, and none was given; use 'first'")
+        if count > len(pool):
+            raise ConditionError(f"demonstrations = {count} is out of range; the project has 0 to {len(pool)}")
+        return Chosen(tuple(pool[:count]))
+
+
+@cache
+def built_in_rules(name: str, headings: str = "urial") -> str:
+    """Return the text of the rules called `name`, which explain these headings.
+
+    Raises:
+        ConditionError: an unknown name.
+    """
+    if name not in RULES:
+        raise ConditionError(f"rules = {name!r} is not known; {nearest(name, RULES)}, or a text file (*.txt)")
+    if name == "none":
+        return ""
+    shown = find_headings(headings)
+    fenced = _FENCED[name] if shown.fence else ""
+    text = read_text(f"rules_{name}.txt").replace("{query}", shown.query).replace("{answer}", shown.answer)
+    return text.replace("{fenced}", fenced) + ("\n" if shown.inline else "")
+
+
+@cache
+def built_in_demonstrations(style: str = STYLES[0]) -> tuple[Demonstration, ...]:
+    """Return the demonstrations written for this project, in their order of use and one of `STYLES`.
+
+    Raises:
+        ConditionError: an unknown style.
+    """
+    check_component("style", style)
+    rows = read_lines("demonstrations.jsonl")
+    return tuple(Demonstration(row["id"], row["query"], row["answers"][style]) for row in rows)
+
+
+def check_component(name: str, value: Any) -> None:
+    """Raise `ConditionError` unless a prompt component can have `value`; how many there are is the pool's to say."""
+    if name in ("demonstrations", "draw"):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConditionError(f"{name} = {value!r} is not a whole number from 0 on; give one")
+    elif not isinstance(value, str):
+        raise ConditionError(f"{name} = {value!r} is not a name; give a text")
+    elif name == "headings":
+        find_headings(value)
+    elif name == "rules":
+        _rules(value, "urial")
+    else:
+        known: Sequence[str] = {"style": STYLES, "order": tuple(ORDERS), "matching": MATCHINGS, "source": SOURCES}[name]
+        if value not in known:
+            raise ConditionError(f"{name} = {value!r} is not known; {nearest(value, known)}")
+
+
+def build_parts(
+    rules: str = "full",
+    headings: str = "urial",
+    demonstrations: int = DEFAULT_DEMONSTRATIONS,
+    source: str = SOURCES[0],
+    draw: int = 0,
+    style: str = STYLES[0],
+    order: str = "given",
+    matching: str = "correct",
+    chooser: Chooses | None = None,
+) -> PromptParts:
+    """Return the components by name and count.
+
+    The answers are matched to the queries shown before these are put in order, so that an order never changes who is
+    answered by what. Without a `chooser` the demonstrations are the first of the built-in ones. Rules whose name ends
+    in `.txt` are the text of that file.
+
+    Raises:
+        ConditionError: an unknown name, or more demonstrations than there are.
+    """
+    for name, value in (("demonstrations", demonstrations), ("draw", draw), ("style", style)):
+        check_component(name, value)
+    chooser = chooser or FirstOnes()
+    chosen = chooser.choose(source, demonstrations, draw)
+    styled = {one.id: one for one in built_in_demonstrations(style)} if chooser.styled else {}
+    pool = _written(chooser.everything, styled)
+
+    def arranged(shown: Sequence[Demonstration]) -> tuple[Demonstration, ...]:
+        return put_in_order(match_answers(_written(shown, styled), matching, pool), order)
+
+    return PromptParts(
+        rules=_rules(rules, headings),
+        headings=find_headings(headings),
+        demonstrations=arranged(chosen.common),
+        by_query=tuple((query, arranged(shown)) for query, shown in chosen.by_query),
+        rules_name=rules,
+        asked=demonstrations,
+        source=source,
+        draw=draw,
+        style=style if chooser.styled else "custom",
+        order=order,
+        matching=matching,
+    )
+
+
+def _written(shown: Iterable[Demonstration], styled: Mapping[str, Demonstration]) -> tuple[Demonstration, ...]:
+    """Return demonstrations as the style has them, where it has them."""
+    return tuple(styled.get(one.id, one) for one in shown)
+
+
+def _rules(name: str, headings: str) -> str:
+    return read_prompt_text(Path(name).expanduser()) if name.endswith(".txt") else built_in_rules(name, headings)
+
+
+def read_prompt_file(path: Path, headings: str = "urial") -> PromptParts:
+    """Return parts whose rules are the file's whole text, and which have no demonstrations of their own.
+
+    So a prompt file of URIAL or of Zhao et al. is used as it is, byte for byte.
+
+    Raises:
+        PromptError: the file cannot be read as UTF-8 text.
+    """
+    return PromptParts(rules=read_prompt_text(path), headings=find_headings(headings), rules_name=path.name)
+
+
+def read_prompt_parts(path: Path, headings: str = "urial") -> PromptParts:
+    """Return a prompt file's rules and demonstrations as parts, which a search can add to.
+
+    The rules end where the first heading's own line breaks begin. A file that is laid out as `headings` say comes out
+    of `render_demonstrations` byte for byte.
+
+    Raises:
+        PromptError: the file cannot be taken apart; names line and reason.
+    """
+    file, found = read_urial(path), find_headings(headings)
+    rules = file.rules.removesuffix(found.before) if file.messages else file.rules
+    shown = file.demonstrations
+    return PromptParts(rules, found, shown, rules_name=path.name, asked=len(shown))

@@ -1,0 +1,1 @@
+"""Storage: SQL databases, folders and versions of what a study keeps."""

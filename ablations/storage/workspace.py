@@ -1,0 +1,178 @@
+"""Where a study keeps its results: the folder `mlruns` and the databases in it.
+
+Knows addresses and whether they can be written, not what is in them.
+"""
+
+import os
+import re
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ablations.core.errors import StorageError, UsageError
+from ablations.storage.database import is_server
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT_FOLDER = REPOSITORY / "mlruns"
+CONFIRMATION = ".confirmation"
+"""What the name of a confirmation has more than that of the study it confirms."""
+STUDY_NAME = re.compile(r"\w[\w.-]*")
+"""A study's name: it is also that of files, and leads out of no folder."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder and the three addresses of a study's results.
+
+    Attributes:
+        folder: where results files, logs and, by default, all databases lie.
+        store, storage, tracking_uri: SQLAlchemy URLs of the store and Optuna, and MLflow's address.
+    """
+
+    folder: Path
+    store: str
+    storage: str
+    tracking_uri: str
+
+    @classmethod
+    def choose(cls, folder: str | None, store: str | None, storage: str | None, tracking_uri: str | None) -> "Places":
+        """Return the given addresses, with SQLite files in the folder for those left out.
+
+        Raises:
+            UsageError: one of store and storage is a database server and the other a file, or two share a database.
+        """
+        given = {name: url for name, url in (("--store", store), ("--storage", storage)) if url and is_server(url)}
+        if len(given) == 1:
+            (name,) = given
+            raise UsageError(
+                f"{name} is a database server and the other of --store and --storage is a file: workers that share one "
+                "need the other; give both"
+            )
+        servers = [url for url in (store, storage, tracking_uri) if url and "://" in url and is_server(url)]
+        if len(set(servers)) < len(servers):
+            raise UsageError(
+                "--store, --storage and --tracking-uri name the same database, whose tables would get mixed up; "
+                "give each one of its own, on the same server if you like"
+            )
+        chosen = Path(folder).expanduser().resolve() if folder else DEFAULT_FOLDER
+        return cls(
+            folder=chosen,
+            store=store or f"sqlite:///{chosen / 'store.db'}",
+            storage=storage or f"sqlite:///{chosen / 'optuna.db'}",
+            tracking_uri=tracking_uri or f"sqlite:///{chosen / 'mlflow.db'}",
+        )
+
+    @property
+    def artifacts(self) -> Path | None:
+        """Where MLflow keeps files, or None where its server decides that."""
+        return None if self.tracking_uri.startswith("http") else self.folder / "artifacts"
+
+    def results(self, study: str) -> Path:
+        """Where a study's results of record are exported to."""
+        return self.folder / "results" / _checked(study) / "results.parquet"
+
+    @property
+    def exported(self) -> list[str]:
+        """Names of the studies that have results, in alphabetical order."""
+        return sorted(found.parent.name for found in (self.folder / "results").glob("*/results.parquet"))
+
+    def engine_log(self, study: str) -> Path:
+        """Where everything goes that the engine prints."""
+        return self.folder / "logs" / f"{_checked(study)}.vllm.log"
+
+    def tuning_log(self, study: str) -> Path:
+        """Where everything goes that fine-tuning prints."""
+        return self.folder / "logs" / f"{_checked(study)}.tuning.log"
+
+    @property
+    def tuned(self) -> Path:
+        """Where tuned weights are kept, each in a folder named by what it was made from."""
+        return self.folder / "tuned"
+
+    def prepare(self) -> None:
+        """Make the folder and check that it and its databases can be used.
+
+        Raises:
+            StorageError: the folder cannot be written, or a database is damaged.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as probe:
+                probe.write(b"writable")
+        except OSError as error:
+            raise StorageError(
+                f"the results folder {self.folder} cannot be written: {error.strerror or error}; "
+                "mend its permissions, or name another with --mlruns"
+            ) from error
+        for name in ("store.db", "optuna.db", "mlflow.db"):
+            check_sqlite(self.folder / name)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may work on one study: its records are on database servers."""
+        return is_server(self.store) and is_server(self.storage)
+
+    @contextmanager
+    def lock(self, study: str) -> Iterator[None]:
+        """Keep other processes off the study; where they may share it, `ablations.claims` keeps them apart.
+
+        Raises:
+            StorageError: another process runs the study.
+        """
+        if self.shared:
+            yield
+            return
+        path = self.folder / "locks" / f"{_checked(study)}.lock"
+        lock = FileLock(path)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(
+                f"the study {study!r} is being run by another process; wait for it, or use --name for a second study"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that runs this package, wherever it is started from."""
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _checked(study: str) -> str:
+    """Return a study's name; raise `StorageError` for one that no study has, wherever it was read."""
+    if STUDY_NAME.fullmatch(study):
+        return study
+    raise StorageError(f"{study!r} is no study's name, which has letters, digits, '_', '-' and '.' alone")
+
+
+def check_sqlite(path: Path) -> None:
+    """Raise `StorageError` if an SQLite file exists and cannot be read or written."""
+    if not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            return
+        raise StorageError(
+            f"{path} cannot be used: {error}; mend its permissions, move a damaged file away, "
+            "or name another folder with --mlruns"
+        ) from error

@@ -1,0 +1,1 @@
+"""Studies: what is evaluated, in which order, and what came of it."""

@@ -1,0 +1,206 @@
+"""Confirmation: the best conditions of a study once more, with fresh seeds and on queries that the study did not see.
+
+The best of many conditions looks better than it is, because it was picked by the scores that it is praised for. What is
+evaluated again is a study of its own, the follow-up. Knows specs, queries and finished trials; evaluates nothing.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from ablations.core.condition import Demonstration, content_hash
+from ablations.core.errors import StudyMismatchError
+from ablations.core.records import Query
+from ablations.datasets.overlap import find_overlaps
+from ablations.datasets.queries import choose_subset
+from ablations.judges.base import COMPARED
+from ablations.models.embedding import Encoder
+from ablations.storage.workspace import CONFIRMATION
+from ablations.studies.conditions.design import BASELINE
+from ablations.studies.conditions.study import Finished
+from ablations.studies.config.space import Values
+from ablations.studies.spec import StudySpec, check_same_study
+
+
+def follow_up_name(study: str) -> str:
+    """Return the name of a study's follow-up."""
+    return f"{study}{CONFIRMATION}"
+
+
+def follow_up_account(study_id: str) -> str:
+    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
+    return f"{study_id}{CONFIRMATION}"
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Queries that a study did not see.
+
+    Attributes:
+        queries: in the evaluation set's order; empty where it has none left, or none were asked for.
+        notes: what there is to say of them, in sentences.
+    """
+
+    queries: tuple[Query, ...]
+    notes: tuple[str, ...]
+
+
+def hold_back(
+    whole: Sequence[Query], seen: Sequence[Query], count: int, seed: int, unfit: Callable[[Sequence[Query]], set[str]]
+) -> HeldBack:
+    """Return `count` queries of a set that a study did not see, or all that are left.
+
+    They are those by which a higher `--limit` would extend the study: drawn by its seed, spread over the categories.
+
+    Args:
+        whole: the evaluation set.
+        seen: the study's queries, drawn from it by the same seed.
+        count: how many, 0 or more.
+        seed: the study's.
+        unfit: returns the ids of queries that can confirm nothing; they are passed over.
+    """
+    known, passed_over = {query.id for query in seen}, set[str]()
+    drawn, asked = tuple[Query, ...](), count
+    while count:
+        more = choose_subset(whole, len(seen) + asked, seed)
+        drawn = tuple(query for query in more if query.id not in known | passed_over)
+        if found := unfit(drawn):
+            passed_over |= found
+        elif len(drawn) < count and len(more) < len(whole):
+            asked += count - len(drawn)
+        else:
+            break
+    notes = []
+    if passed_over:
+        notes.append(
+            f"held back: {len(passed_over)} queries are passed over, because demonstrations show them or were chosen "
+            f"by them: {', '.join(sorted(passed_over))}"
+        )
+    if count and not drawn:
+        notes.append(
+            "no query is left to hold back: fresh seeds alone are confirmed; lower --limit, or give more queries"
+        )
+    elif len(drawn) < count:
+        notes.append(f"held back: {len(drawn)} queries are left of the {count} asked for")
+    return HeldBack(drawn, tuple(notes))
+
+
+def shown_queries(
+    queries: Sequence[Query], demonstrations: Sequence[Demonstration], encoder: Encoder | None
+) -> set[str]:
+    """Return the ids of queries that a demonstration says, or nearly says; see `demonstrations.find_overlaps`."""
+    found: set[str] = set()
+    while queries := [query for query in queries if query.id not in found]:
+        # One overlap is named for each demonstration, which may equal several queries.
+        overlaps = find_overlaps(demonstrations, queries, encoder)
+        if not overlaps:
+            break
+        found |= {overlap.query for overlap in overlaps}
+    return found
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What is evaluated again when a study has ended.
+
+    Attributes:
+        best: how many conditions, 1 or more; fewer where the study has fewer.
+        held_back: the queries that the study does not see.
+    """
+
+    best: int
+    held_back: HeldBack
+
+    def extended(self, spec: StudySpec) -> StudySpec:
+        """Return the study with the held-back queries among its own, which demonstrations may be chosen for."""
+        queries, prepared = (*spec.queries, *self.held_back.queries), spec.prepared
+        if prepared is not None:
+            prepared = replace(prepared, chooser=replace(prepared.chooser, queries=queries))
+        return replace(spec, queries=queries, prepared=prepared)
+
+    def follow_up(self, spec: StudySpec, best: Sequence[Values]) -> StudySpec:
+        """Return the study that evaluates the baseline and these conditions again."""
+        return replace(
+            self.extended(spec),
+            name=follow_up_name(spec.name),
+            file=replace(spec.file, conditions=tuple(best) or ({},)),
+            mode="ablation",
+            sampler="qmc",
+            design_name="listed",
+            trials=len(best) + 1,
+            seed=fresh_seed(spec.seed),
+            confirms=spec.name,
+        )
+
+    def planned(self, spec: StudySpec) -> int:
+        """How many conditions will be evaluated again, the baseline among them, as far as it is known beforehand."""
+        others = spec.total_trials - sum(point.role == BASELINE or point.replicate > 0 for point in spec.design)
+        return min(self.best, max(others, 0)) + 1
+
+
+def fresh_seed(seed: int) -> int:
+    """Return the seed of a follow-up, 0 to 2**31 - 1, from the study's."""
+    return int(content_hash(["confirmation", seed]), 16) % 2**31
+
+
+def check_stored(study: str, stored: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> None:
+    """Raise `StudyMismatchError` if what is kept under the follow-up's name can be neither continued nor made anew.
+
+    Args:
+        study: the name of the study that is confirmed.
+        stored: the identity of what has the follow-up's name, or None.
+        current: the identity that the follow-up has today, whatever its conditions and queries; None where it is to be
+            forgotten.
+    """
+    if stored is None:
+        return
+    name = follow_up_name(study)
+    if stored.get("confirms") != study:
+        raise StudyMismatchError(
+            f"the confirmation of {study!r} is kept as {name!r}, and another study of that name exists; give this one "
+            "another name with --name"
+        )
+    if current is not None:
+        check_same_study(name, _without_choice(stored), _without_choice(current))
+
+
+def same_choice(stored: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+    """Whether two identities of a follow-up are of the same conditions and queries."""
+    return _choice(stored) == _choice(current)
+
+
+_CHOICE = ("conditions", "queries", "number of queries")
+
+
+def _choice(identity: Mapping[str, Any]) -> list[Any]:
+    """Return what follows from the study's results and `--held-back`, and may change with them."""
+    return [*(identity.get(name) for name in _CHOICE), identity.get("judge", {}).get(COMPARED)]
+
+
+def _without_choice(identity: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in identity.items() if name not in _CHOICE}
+    return rest | {"judge": {name: value for name, value in rest.get("judge", {}).items() if name != COMPARED}}
+
+
+def best_conditions(finished: Collection[Finished], count: int) -> list[Finished]:
+    """Return the `count` best conditions of a study, the best first; of equals the earlier trial.
+
+    They are complete and neither the baseline nor an A/A replicate, whose mean counts for its condition. A condition
+    that a sampler chose twice counts once. Empty where the baseline is not complete, because then there is nothing to
+    compare with.
+    """
+    counted = [one for one in finished if one.state == "complete"]
+    means: dict[str, list[float]] = {}
+    for one in counted:
+        means.setdefault(one.trial.condition.condition_id, []).append(one.mean or 0.0)
+    complete = [one for one in counted if not one.trial.point.replicate]
+    known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == BASELINE}
+    best: list[Finished] = []
+    if not known:
+        return best
+    for one in sorted(complete, key=lambda one: (-fmean(means[one.trial.condition.condition_id]), one.trial.number)):
+        if one.trial.condition.condition_id not in known:
+            known.add(one.trial.condition.condition_id)
+            best.append(one)
+    return best[:count]

@@ -1,0 +1,221 @@
+"""Confirmation: the lead of a study's best conditions as selected, on fresh seeds, and on held-back queries.
+
+Knows result frames. The best of many conditions is flattered by the choice (of 50 equal ones by about 2.25 standard
+errors of its mean); scores that chose nothing are not. Fresh seeds take away what sampling did for the choice,
+held-back queries also what the queries did for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.effects.intervals import Interval, paired_interval, welch_interval
+from analysis.effects.paired import baseline_trial
+from analysis.frames import nested_scores
+from analysis.plots import draw_confirmation, new_figure
+
+_LEADS = ("selected", "fresh", "held_back", "shrinkage_fresh", "shrinkage")
+_SCHEMA = {
+    "condition_id": pl.String,
+    "label": pl.String,
+    **{f"{name}{bound}": pl.Float64 for name in _LEADS for bound in ("", "_low", "_high")},
+    **{f"n_{name}": pl.Int64 for name in ("selected", "fresh", "held_back")},
+    "same_answers": pl.Boolean,
+    "confirmed": pl.Boolean,
+}
+_Leads = Mapping[str, float]
+"""A condition's lead over the baseline by query."""
+
+
+def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
+    """Return each confirmed condition's lead over the baseline: as selected, on fresh seeds, on held-back queries.
+
+    Args:
+        selected: the results of the study that chose the conditions.
+        confirmed: the results of its follow-up: the baseline and the conditions, on the study's queries with other
+            seeds and on queries of its own. A condition is found in the study by its condition_id, or where
+            demonstrations are chosen for each query, so that more queries make another id, by its label.
+
+    Returns:
+        One row a condition, in the order of the follow-up's trials, in points of the judge's scale:
+
+        - condition_id, label;
+        - selected, fresh, held_back: mean of the condition's score minus the baseline's, paired over queries, each
+          with _low and _high (95 %, `intervals.paired_interval`; not corrected for any choice) and its number of
+          queries as n_selected, n_fresh, n_held_back;
+        - shrinkage_fresh: selected minus fresh, with _low and _high; paired over the queries of both;
+        - shrinkage: selected minus held_back, with _low and _high. The two means are of different queries, so that
+          this is Welch's interval for independent means. It takes the selected lead as if the condition had been
+          fixed beforehand, so it says how far apart two such means lie by chance alone;
+        - same_answers: whether condition and baseline answered the study's queries as before, as greedy decoding does,
+          so that fresh seeds say nothing new;
+        - confirmed: whether the held-back lead is above 0 at the level 1 - 0.05 / number of conditions (Bonferroni's
+          correction: each of them has a chance to seem confirmed).
+
+        What cannot be computed is null: a lead without scores, an interval of fewer than two queries. Without the
+        baseline's scores there is no row.
+    """
+    baseline, chosen_against = baseline_trial(confirmed), baseline_trial(selected)
+    if baseline is None or chosen_against is None:
+        return pl.DataFrame(schema=_SCHEMA)
+    trials, known = [trial for trial in _trials(confirmed) if trial["role"] != "baseline"], _trials(selected)
+    before, again = _scores(selected), _scores(confirmed)
+    said, repeated = _answers(selected), _answers(confirmed)
+    own = set(selected.get_column("query_id"))
+    level = 1 - 0.05 / max(len(trials), 1)
+    rows = []
+    for trial, condition_id, label in ((one["trial"], one["condition_id"], one["label"]) for one in trials):
+        twin = _twin(known, condition_id, label)
+        old, new = _lead(before, twin, chosen_against), _lead(again, trial, baseline)
+        fresh = {query: lead for query, lead in new.items() if query in own}
+        held_back = {query: lead for query, lead in new.items() if query not in own}
+        both = [query for query in old if query in fresh]
+        leads = {
+            "selected": _interval(old),
+            "fresh": _interval(fresh),
+            "held_back": _interval(held_back),
+            "shrinkage_fresh": _interval({query: old[query] - fresh[query] for query in both}),
+            "shrinkage": welch_interval(_array(old), _array(held_back)) if old and held_back else None,
+        }
+        row: dict[str, Any] = {"condition_id": condition_id, "label": label}
+        for name, lead in leads.items():
+            bounds = (None, None, None) if lead is None else (lead.value, lead.low, lead.high)
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
+        row |= {
+            f"n_{name}": len(lead) for name, lead in (("selected", old), ("fresh", fresh), ("held_back", held_back))
+        }
+        row["same_answers"] = twin is not None and all(
+            said[one].items() <= repeated[other].items() for one, other in ((twin, trial), (chosen_against, baseline))
+        )
+        strict = _interval(held_back, level)
+        row["confirmed"] = None if strict is None or strict.low is None else strict.low > 0
+        rows.append(row)
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _trials(results: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return what describes each trial that is no A/A replicate."""
+    described = ("trial", "condition_id", "label", "role", "replicate", "state")
+    trials = {row[0]: dict(zip(described, row, strict=True)) for row in results.select(described).iter_rows()}
+    return [trials[number] for number in sorted(trials) if not trials[number]["replicate"]]
+
+
+def _twin(trials: list[dict[str, Any]], condition_id: str, label: str) -> int | None:
+    """Return the first complete trial of the study with this condition."""
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    same = [trial for trial in complete if trial["condition_id"] == condition_id]
+    return next((int(trial["trial"]) for trial in (*same, *complete) if trial in same or trial["label"] == label), None)
+
+
+def _scores(results: pl.DataFrame) -> dict[int, dict[str, float]]:
+    """Return the scores of complete trials by trial and query."""
+    scores: dict[int, dict[str, float]] = {}
+    for trial, query, score in nested_scores(results).select("trial", "query_id", "score").iter_rows():
+        scores.setdefault(trial, {})[query] = score
+    return scores
+
+
+def _lead(scores: Mapping[int, _Leads], trial: int | None, baseline: int) -> dict[str, float]:
+    """Return a trial's scores minus the baseline's on the queries that both scored."""
+    own, against = scores.get(trial, {}) if trial is not None else {}, scores.get(baseline, {})
+    return {query: own[query] - against[query] for query in sorted(own) if query in against}
+
+
+def _array(leads: _Leads) -> Any:
+    return np.array(list(leads.values()), dtype=np.float64)
+
+
+def _interval(leads: _Leads, level: float = 0.95) -> Interval | None:
+    return paired_interval(_array(leads), np.zeros(len(leads)), level=level) if leads else None
+
+
+def _answers(results: pl.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
+    """Return all answers by trial, and by query and turn."""
+    answers: dict[int, dict[tuple[str, int], str]] = {}
+    for trial, query, turn, answer in results.select("trial", "query_id", "turn", "answer").iter_rows():
+        answers.setdefault(trial, {})[query, turn] = answer
+    return answers
+
+
+@dataclass(frozen=True)
+class ConfirmationFindings:
+    """What a confirmation found, as a session shows and logs it.
+
+    Attributes:
+        headline: one sentence with the held-back leads and their intervals.
+        table: the frame of `confirm`.
+        judge: whose scores these are.
+        failed: the trials of the follow-up that lack scores, with the reason.
+        figures: by file name without ending.
+    """
+
+    headline: str
+    table: pl.DataFrame
+    judge: str
+    failed: tuple[str, ...]
+    figures: dict[str, Figure] = field(compare=False)
+
+    @classmethod
+    def of(cls, selected: pl.DataFrame, confirmed: pl.DataFrame) -> "ConfirmationFindings":
+        """Return the findings from the results of a study and of its follow-up."""
+        table, judge = confirm(selected, confirmed), str(confirmed.get_column("judge")[0])
+        figures = {}
+        if len(table):
+            with new_figure(height=1.6 + 0.75 * len(table)) as (figure, axes):
+                draw_confirmation(table, axes, judge)
+                figures["confirmation"] = figure
+        failed = (
+            confirmed.filter(pl.col("state") == "failed").select("label", "failed_because").unique(maintain_order=True)
+        )
+        lacking = tuple(f"{label}: {why}" for label, why in failed.iter_rows())
+        held_back = set(confirmed.get_column("query_id")) - set(selected.get_column("query_id"))
+        return cls(_headline(table, judge, len(held_back)), table, judge, lacking, figures)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the numbers for the follow-up's run: each lead by rank in the study, 1 for the best condition."""
+        confirmed = self.table.get_column("confirmed").drop_nulls()  # null where no query was held back
+        metrics: dict[str, float | None] = {"confirmed": float(confirmed.sum()) if len(confirmed) else None}
+        for rank, row in enumerate(self.table.iter_rows(named=True), start=1):
+            for name in _LEADS:
+                title = name if name.startswith("shrinkage") else f"{name}_lead"
+                metrics |= {f"{title}{bound}/{rank}": row[f"{name}{bound}"] for bound in ("", "_low", "_high")}
+        return metrics
+
+    def tables(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the table as columns, by name."""
+        return {"confirmation": self.table.to_dict(as_series=False)} if len(self.table) else {}
+
+
+def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
+    rows = table.to_dicts()
+    if not rows:
+        return "No verdict: the baseline lacks scores in the confirmation."
+    best = rows[0]
+    against = f"{best['label']} scores {_shown(best, 'selected')} points against the baseline as selected"
+    if not held_back:
+        return (
+            f"Not confirmed on other queries, because none was held back: {against} and {_shown(best, 'fresh')} on "
+            f"fresh seeds, by the {judge} judge."
+        )
+    won = [row for row in rows if row["confirmed"]]
+    if won:
+        leads = "; ".join(f"{row['label']}: held-back lead {_shown(row, 'held_back')}" for row in won)
+        corrected = f", corrected for {len(rows)} conditions" if len(rows) > 1 else ""
+        return (
+            f"Confirmed: {leads} points over {held_back} queries (as selected "
+            f"{_shown(won[0], 'selected')}), {len(won)} of {len(rows)} by the {judge} judge{corrected}."
+        )
+    return (
+        f"Not confirmed: {against} and {_shown(best, 'held_back')} on {held_back} held-back queries; none of "
+        f"{len(rows)} conditions is clearly better there, by the {judge} judge."
+    )
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "(no scores)"
+    return str(Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"n_{name}"]))

@@ -1,0 +1,230 @@
+"""Designs: which settings an ablation evaluates, fixed before anything runs.
+
+Knows neither Optuna nor engines. The order is: the baseline, A/A replicates, one factor at a time, then
+settings that fill the space; a smaller number of trials is always the beginning of a larger one.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, islice, pairwise
+
+from ablations.core.condition import Condition, Value
+from ablations.studies.config.space import Parameter, SearchSpace, Values
+
+BASELINE = "baseline"
+REPLICATE = "replicate"
+ONE_FACTOR = "one-factor"
+ANCHOR = "anchor"
+FILL = "fill"
+SAMPLED = "sampled"
+
+LISTED = "listed"
+
+DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", "listed")
+"""One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
+each added to the bare prompt; every combination; points that fill the space alone; the study file's own list."""
+BARE_DESIGNS = ("leave-one-out", "add-one-in")
+"""Designs between the baseline and the bare prompt."""
+
+_FILL_ATTEMPTS = 1_024
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One planned trial.
+
+    Attributes:
+        values: the active varied parameters.
+        role: why it is in the design: one of the constants of this module.
+        replicate: 0, or 1 for an A/A replicate, which differs in its seeds alone.
+        varied: the one parameter that differs from `reference`, or None.
+        reference: the values that the point is compared with.
+    """
+
+    values: Mapping[str, Value]
+    role: str
+    replicate: int = 0
+    varied: str | None = None
+    reference: Mapping[str, Value] | None = None
+
+
+@dataclass(frozen=True)
+class DesignPlan:
+    """What a design is made from: the space, the baseline, and how values become a condition.
+
+    `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
+    `listed`; `design` is one of `DESIGNS`. Combinations that are not `possible` are no part of a grid. Where it is not
+    `replicated`, the baseline has no A/A replicate.
+    """
+
+    space: SearchSpace
+    baseline: Values
+    to_condition: Callable[[Values], Condition]
+    sampler: str
+    design: str
+    trials: int
+    levels: int
+    seed: int
+    bare: Values | None = None
+    listed: Sequence[Values] = ()
+    possible: Callable[[Values], bool] = lambda values: True
+    replicated: bool = True
+
+
+def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
+    """Return the baseline, its A/A replicate and what the design fixes beside them."""
+    baseline = plan.space.active(plan.baseline)
+    points = [DesignPoint(baseline, BASELINE)]
+    if plan.replicated:
+        points.append(DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline))
+    fixed: list[DesignPoint] = []
+    if plan.design == "one-factor":
+        fixed = _one_factor(plan, baseline)
+    elif plan.design in BARE_DESIGNS:
+        fixed = _between(plan, baseline)
+    elif plan.design == "listed":
+        settings = [plan.space.active({**plan.baseline, **values}) for values in plan.listed]
+        fixed = [DesignPoint(values, LISTED, reference=baseline) for values in settings]
+    return points + list(_new_ones(plan, fixed, points))
+
+
+def make_design(plan: DesignPlan) -> list[DesignPoint]:
+    """Return up to `plan.trials` points.
+
+    There are fewer where the space has no more different conditions, and where the sampler adapts to
+    results, so that only the fixed part can be known beforehand.
+    """
+    points = fixed_part(plan)
+    filling = _new_ones(plan, (_fill(plan, values) for values in _filling(plan)), points)
+    points += islice(filling, max(plan.trials - len(points), 0))
+    return points[: plan.trials]
+
+
+def _between(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
+    """Return the bare prompt, and each component taken from the baseline or added to the bare prompt.
+
+    A component without effect where it is added (the style of no demonstrations) makes no point.
+    """
+    bare = plan.space.active({**plan.baseline, **(plan.bare or {})})
+    start, goal = (baseline, plan.bare or {}) if plan.design == "leave-one-out" else (bare, plan.baseline)
+    points = [DesignPoint(bare, ANCHOR, reference=baseline)]
+    for parameter in plan.space.parameters:
+        moved = plan.space.active({**plan.baseline, **start, parameter.name: goal[parameter.name]})
+        if moved.get(parameter.name) != start.get(parameter.name) and parameter.name in moved:
+            points.append(DesignPoint(moved, ONE_FACTOR, varied=parameter.name, reference=start))
+    return points
+
+
+def _new_ones(plan: DesignPlan, points: Iterable[DesignPoint], before: Iterable[DesignPoint]) -> Iterator[DesignPoint]:
+    """Yield the points whose condition neither one of `before` nor an earlier one of them has."""
+    taken = {_identity(plan, point) for point in before}
+    for point in points:
+        if (identity := _identity(plan, point)) not in taken:
+            taken.add(identity)
+            yield point
+
+
+def _fill(plan: DesignPlan, values: dict[str, Value]) -> DesignPoint:
+    """Return a space-filling point; one that moves a single parameter from the baseline shows its effect as well."""
+    baseline = plan.space.active(plan.baseline)
+    moved = [name for name in values if name in baseline and values[name] != baseline[name]]
+    switched_on = [name for name in values if name not in baseline]
+    if len(moved) == 1 and all(values[name] == plan.baseline.get(name) for name in switched_on):
+        return DesignPoint(values, FILL, varied=moved[0], reference=baseline)
+    return DesignPoint(values, FILL)
+
+
+def _identity(plan: DesignPlan, point: DesignPoint) -> tuple[str, int]:
+    return plan.to_condition(point.values).condition_id, point.replicate
+
+
+def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
+    """Return one factor at a time, the parameters taking turns, so that a short study sees all of them.
+
+    A parameter without effect at the baseline (top-p under greedy decoding) is varied around an anchor:
+    the baseline with the required parameter moved to the middle of its satisfying values. An anchor with
+    sampling gets an A/A replicate of its own, because two greedy runs show no sampling noise.
+    """
+    anchors: list[DesignPoint] = []
+    series: list[list[DesignPoint]] = []
+    for parameter in plan.space.parameters:
+        steps = _steps_to(plan, parameter, dict(baseline))
+        for reference, anchor in pairwise(steps):
+            anchors.append(DesignPoint(anchor, ANCHOR, varied=_moved(anchor, reference), reference=reference))
+            anchors.append(DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor))
+        if steps:
+            series.append(_levels(plan, parameter, steps[-1]))
+    return [*anchors, *_round_robin(series)]
+
+
+def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:
+    values = [value for value in parameter.domain.spread(plan.levels) if value != around.get(parameter.name)]
+    moved = [plan.space.active({**plan.baseline, **around, parameter.name: value}) for value in values]
+    # Moving one parameter can switch others on (sampling at all switches top-p on): those stay at the baseline's value.
+    return [DesignPoint(point, ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
+
+
+def _steps_to(plan: DesignPlan, parameter: Parameter, start: dict[str, Value]) -> list[dict[str, Value]]:
+    """Return `start` and the anchors that lead from it to where `parameter` has an effect; empty if none does.
+
+    Each step moves one parameter; there are several where the required parameter has a requirement itself.
+    """
+    requirement = parameter.requires
+    if requirement is None or parameter.active(start):
+        return [start]
+    parent = plan.space[requirement.parameter]
+    steps = _steps_to(plan, parent, start)
+    if steps and parameter.active(steps[-1]):
+        return steps
+    if not steps:
+        return []
+    domain = parent.domain
+    listed = () if domain.continuous else domain.values()
+    exact = (requirement.value,) if domain.contains(requirement.value) else ()
+    levels = (domain.spread(plan.levels), listed, exact)
+    # The space has seen to it that some value fits: a level if there is one, so that the trial serves twice.
+    fitting = next(fit for values in levels if (fit := [v for v in values if requirement.holds({parent.name: v})]))
+    middle = fitting[(len(fitting) - 1) // 2]
+    return [*steps, plan.space.active({**plan.baseline, **steps[-1], parent.name: middle})]
+
+
+def _moved(anchor: Values, baseline: Values) -> str:
+    return next(name for name, value in anchor.items() if baseline.get(name) != value)
+
+
+def _round_robin(series: list[list[DesignPoint]]) -> Iterator[DesignPoint]:
+    longest = max((len(points) for points in series), default=0)
+    for position in range(longest):
+        yield from (points[position] for points in series if position < len(points))
+
+
+def _filling(plan: DesignPlan) -> Iterator[dict[str, Value]]:
+    if plan.design in (*BARE_DESIGNS, "listed"):
+        return
+    if plan.design == "factorial" or plan.sampler in ("grid", "brute"):
+        settings = plan.space.grid()
+        if plan.sampler == "brute":
+            random.Random(plan.seed).shuffle(settings)
+        yield from filter(plan.possible, settings)
+    elif plan.sampler == "random":
+        generator = random.Random(plan.seed)
+        for _ in range(_attempts(plan)):
+            yield plan.space.at_quantiles({name: generator.random() for name in plan.space.names})
+    elif plan.sampler == "qmc":
+        # Imported here: scipy.stats takes seconds, which a refused command should not cost.
+        from scipy.stats import qmc
+
+        # Scrambled Sobol points (Owen 1998) cover every projection evenly, whatever number is used.
+        sequence = qmc.Sobol(d=len(plan.space.names), scramble=True, rng=plan.seed)
+        blocks = (sequence.random_base2(max(sequence.num_generated.bit_length() - 1, 10)) for _ in count())
+        for point in islice(chain.from_iterable(blocks), _attempts(plan)):
+            yield plan.space.at_quantiles(dict(zip(plan.space.names, map(float, point), strict=True)))
+
+
+def _attempts(plan: DesignPlan) -> int:
+    """How many points are drawn at most: in a small space most of them repeat others."""
+    domains = [parameter.domain for parameter in plan.space.parameters]
+    settings = math.inf if any(one.continuous for one in domains) else math.prod(len(one.values()) for one in domains)
+    return max(_FILL_ATTEMPTS, 16 * int(min(plan.trials, settings)))

@@ -1,0 +1,176 @@
+"""The findings of one finished study: numbers, a headline, tables and figures.
+
+Puts the other modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
+counts as clear only where its interval corrected for the choice excludes 0 (see `effects.lead_of_best`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
+from analysis.effects.designs import NUISANCES
+from analysis.effects.importance import FANOVA, Importances, importances
+from analysis.effects.interactions import interaction_effects
+from analysis.effects.intervals import Interval
+from analysis.effects.length_control import length_controlled_effects
+from analysis.effects.marginals import marginal_curves, pair_means
+from analysis.effects.paired import (
+    baseline_trial,
+    best_trial,
+    condition_effects,
+    lead_of_best,
+    noise_floor,
+    one_factor_effects,
+    paired_difference,
+    rivals,
+    worst_trial,
+)
+from analysis.effects.shapley import shapley_values
+from analysis.figures import HEAT_MAP, Drawing, study_figures
+from analysis.frames import trial_table, varied_parameters
+from analysis.outputs import cost_table, text_table, turn_table
+from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
+from analysis.races import races
+from analysis.scores import comparison_table, score_groups, unscored_reasons
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        headline: one sentence with its interval, or why there is none.
+        best_against_baseline: paired difference of the best condition, None without both.
+        best_label: what the best condition is called.
+        judge: what gave the scores.
+        parameters: those that the study varied.
+        baseline, best, worst: their trials' numbers, or None.
+        importances: from `importance.importances`.
+        spread: from `planning.observed_spread`, or None.
+        frames: the tables by name, each with the columns that the function behind it documents: `trials`, `effects`
+            (one factor at a time), `conditions` (each against the baseline), `noise_floor`, `importance`,
+            `interactions`, `shapley`, `marginals`, `pairs`, `length_controlled`, `scores`, `turns`, `comparisons`,
+            `unscored`, `races`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
+    """
+
+    headline: str
+    best_against_baseline: Interval | None
+    best_label: str | None
+    judge: str
+    parameters: tuple[str, ...]
+    baseline: int | None
+    best: int | None
+    worst: int | None
+    importances: Importances
+    spread: Spread | None
+    frames: Mapping[str, pl.DataFrame] = field(compare=False)
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The figures that the study allows, by file name without ending."""
+        return study_figures(Drawing(self.frames, self.judge, self.parameters, self.baseline, self.best))
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the numbers for the parent run, by documented name."""
+        best = self.best_against_baseline
+        metrics: dict[str, float | None] = {}
+        if best is not None:
+            metrics |= {
+                "best_minus_baseline": best.value,
+                "best_minus_baseline_low": best.low,
+                "best_minus_baseline_high": best.high,
+            }
+        for index, row in enumerate(self.frames["noise_floor"].iter_rows(named=True)):
+            metrics[f"noise_floor/{index}"] = row["difference"]
+        for row in self.importances.of(FANOVA).iter_rows(named=True):
+            metrics[f"importance/{row['parameter']}"] = row["importance"]
+            metrics[f"importance_low/{row['parameter']}"] = row["low"]
+            metrics[f"importance_high/{row['parameter']}"] = row["high"]
+        return metrics
+
+    def tables(self) -> dict[str, dict[str, list[Any]]]:
+        """Return the tables as columns, by name; empty ones are left out."""
+        return {name: frame.to_dict(as_series=False) for name, frame in self.frames.items() if len(frame)}
+
+
+def find(results: pl.DataFrame) -> Findings:
+    """Return the findings of a study from its results frame; the frame must not be empty."""
+    trials = trial_table(results)
+    baseline, best = baseline_trial(results), best_trial(results)
+    against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
+    labels = dict(trials.select("trial", "change").iter_rows())
+    conditions = condition_effects(results)
+    judge = str(results.get_column("judge")[0])
+    found, spread = importances(results), observed_spread(results)
+    shown = list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))
+    frames = {
+        "trials": trials,
+        "effects": one_factor_effects(results),
+        "conditions": conditions,
+        "noise_floor": noise_floor(results),
+        "importance": found.table,
+        "interactions": interaction_effects(results),
+        "shapley": shapley_values(results),
+        "marginals": marginal_curves(results),
+        "pairs": pair_means(results, *HEAT_MAP),
+        "length_controlled": length_controlled_effects(results),
+        "scores": score_groups(results, shown),
+        "turns": turn_table(results),
+        "comparisons": comparison_table(results),
+        "unscored": unscored_reasons(results),
+        "races": races(results),
+        "costs": cost_table(results),
+        "texts": text_table(results),
+        "curve": demonstration_curve(results),
+        "scaling": scaling_slopes(results),
+        "contrasts": source_contrasts(results),
+        "planning": pl.DataFrame(schema=PLAN_SCHEMA)
+        if spread is None
+        else needed_queries(spread, planned_effects(results)),
+    }
+    return Findings(
+        headline=_headline(lead_of_best(results), best, baseline, trials, rivals(results), judge),
+        best_against_baseline=against,
+        best_label=None if best is None else labels[best],
+        judge=judge,
+        parameters=tuple(name for name in varied_parameters(results) if name not in NUISANCES),
+        baseline=baseline,
+        best=best,
+        worst=worst_trial(results),
+        importances=found,
+        spread=spread,
+        frames=frames,
+    )
+
+
+def _headline(
+    lead: tuple[Interval, Interval] | None,
+    best: int | None,
+    baseline: int | None,
+    trials: pl.DataFrame,
+    others: int,
+    judge: str,
+) -> str:
+    if best is None or baseline is None or others < 1:
+        return "No headline: the baseline or every other condition lacks enough scores."
+    rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
+    baseline_label = rows[baseline]["label"]
+    if lead is None and best != baseline:
+        return "No headline: no query was scored under both the best condition and the baseline."
+    if lead is None:
+        return f"None of {others} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."
+    against, corrected = lead
+    verdict = "a clear difference" if corrected.excludes_zero else "no clear difference"
+    wide = (
+        "" if corrected.low is None else f" (corrected for the choice: {corrected.low:+.2f} to {corrected.high:+.2f})"
+    )
+    return (
+        f"The best of {others} conditions ({rows[best]['change']}) scores {against} points against the baseline "
+        f"({baseline_label}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
+        "Picked as the best of many, its lead is flattered all the same: confirm it on other queries (--confirm)."
+    )

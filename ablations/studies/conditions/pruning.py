@@ -1,0 +1,66 @@
+"""Pruning: which trials of a search stop before they have seen every query, because they cannot become the best.
+
+Knows numbers alone; `demonstrations.racing` is for many candidates that begin together.
+
+After every block of queries a trial's scores are compared with those of the best trial so far on the same queries. It
+stops where its mean over all queries of the study is clearly below the best one's. That is a question about these very
+queries, of which it has seen a random part, so the test is the one of a finite population (`looks.clearly_negative`).
+The level is shared out over the looks (Bonferroni).
+
+What that costs and misses is measured by `make bench ARGS=racing`.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ablations.core.records import Query
+from ablations.studies.engine.sequential import blocks, clearly_negative
+
+LEAST, GROWTH, LEVEL = 8, 0.5, 0.3
+"""Queries before the first look; size of the later blocks as a share of those before; chance, over all looks, that a
+trial stops which would score the same as the best one on all queries."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a trial was stopped.
+
+    Attributes:
+        after: queries that it saw.
+        of: queries of the study.
+        behind: the number of the trial that it was compared with.
+        estimate: that trial's mean over all queries plus the mean difference on those seen by both.
+    """
+
+    after: int
+    of: int
+    behind: int
+    estimate: float
+
+    def __str__(self) -> str:
+        return f"clearly behind trial {self.behind} after {self.after} of {self.of} queries"
+
+
+def query_blocks(queries: Sequence[Query], seed: int) -> list[list[Query]]:
+    """Return the queries in the blocks in which a trial sees them, in an order that all trials of a study share."""
+    left = random.Random(seed).sample(list(queries), len(queries))
+    return [[left.pop() for _ in range(size)] for size in blocks(len(queries), LEAST, GROWTH)]
+
+
+def stop(own: Mapping[str, float], seen: int, best: Mapping[str, float], behind: int, of: int) -> Stop | None:
+    """Return why a trial stops here, or None where it goes on.
+
+    Args:
+        own: scores by query, so far.
+        seen: queries that the trial was asked.
+        best: the best trial's scores by query.
+        behind: its number.
+        of: queries of the study.
+    """
+    differences = [score - best[query] for query, score in own.items() if query in best]
+    looks = max(len(blocks(of, LEAST, GROWTH)) - 1, 1)
+    if seen >= of or not clearly_negative(differences, LEVEL / looks, of):
+        return None
+    mean = sum(best.values()) / len(best)
+    return Stop(seen, of, behind, mean + sum(differences) / len(differences))

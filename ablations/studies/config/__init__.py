@@ -1,0 +1,1 @@
+"""Configuration: a study file and its overrides as one typed value."""

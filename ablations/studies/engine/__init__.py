@@ -1,0 +1,1 @@
+"""The engine of every study: conditions -> completions -> judgments -> trial records."""

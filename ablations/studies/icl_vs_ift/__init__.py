@@ -1,0 +1,1 @@
+"""Learning in context against fine-tuning on the same examples."""

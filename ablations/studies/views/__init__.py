@@ -1,0 +1,1 @@
+"""Views of stored studies: reports, MLflow's and Optuna's databases, reproduction."""

@@ -1,0 +1,172 @@
+"""Reproduction: a trial's requests made again as they were sent, and what comes out otherwise.
+
+Knows the store and the backend; nothing is written. Answers of a judge that is paid are not asked for again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from ablations.core.concurrency import together
+from ablations.core.errors import StorageError, UsageError
+from ablations.core.records import Completion, Judgment, Query
+from ablations.judges.base import Judge
+from ablations.models.base import Backend
+from ablations.storage.provenance import changes, environment
+from ablations.storage.store import Store, StoredRequest
+from ablations.studies.manifest import CARD_NOTE, ENVIRONMENT_FILE, StudyCard
+from ablations.studies.spec import differences
+
+_NOISE = 1e-5
+"""Points: embeddings of one text in two batches differ by about 1e-7."""
+
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """A finished trial as it was asked for.
+
+    Attributes:
+        study: its study's name.
+        number: of the trial.
+        label: what it is called.
+        requests: every turn's, with what came back.
+        queries: of the study, by id.
+        card: the study's.
+        identity: what the study was made from, with what answered this trial.
+        arm: of a comparison of prompts with fine-tuning, what the results say of the trial; else None.
+        job: the key of the training that made its weights, or None.
+    """
+
+    study: str
+    number: int
+    label: str
+    requests: tuple[StoredRequest, ...]
+    queries: Mapping[str, Query]
+    card: StudyCard
+    identity: Mapping[str, Any]
+    arm: Mapping[str, Any] | None = None
+    job: str | None = None
+
+    @classmethod
+    def read(cls, store: Store, study: str, number: int) -> "KeptTrial":
+        """Return a trial of the store.
+
+        Raises:
+            StorageError: the store does not hold it, or an older version kept it without its study's card.
+        """
+        identity, notes, records = store.find_study(study), store.notes(study), store.trials(study)
+        if identity is None or number not in records:
+            raise StorageError(
+                f"the store holds no trial {number} of a study {study!r}; name the folder it was run in with --mlruns"
+            )
+        if CARD_NOTE not in notes:
+            raise StorageError(f"an older version kept the study {study!r} without its queries; run it again first")
+        card, record = StudyCard.from_dict(notes[CARD_NOTE]), records[number]
+        if (by := record.get("answered_by")) is not None:
+            identity |= {"model": by["model"], "backend": by["backend"], "engine": by["settings"]}
+        return cls(
+            study=study,
+            number=number,
+            label=str(record["label"]),
+            requests=tuple(store.requests(study, number)),
+            queries={query.id: query for query in card.queries},
+            card=card,
+            identity=identity,
+            arm=record.get("arm"),
+            job=record.get("job"),
+        )
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A turn's answer and score, before and now; scores are None where there is none or nobody was asked again."""
+
+    request: StoredRequest
+    completion: Completion
+    score: float | None
+
+    @property
+    def same(self) -> bool:
+        """Whether the answer is the same, character for character."""
+        return self.request.completion.text == self.completion.text
+
+    @property
+    def same_score(self) -> bool:
+        """Whether the scores are equal, but for numerical noise (`_NOISE`)."""
+        then, now = self.request.judgment.score.value, self.score
+        return then == now if then is None or now is None else abs(then - now) < _NOISE
+
+    @property
+    def first_difference(self) -> int:
+        """How many characters agree from the beginning."""
+        pairs = zip(self.request.completion.text, self.completion.text, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out otherwise.
+
+    Attributes:
+        turns: every turn that was asked again, in the order of queries.
+        ingredients: what the study is made from otherwise than then, in words.
+        environment: name -> (then, now); None where it was not kept.
+        judged: whether the judge was asked again.
+    """
+
+    turns: tuple[Repeated, ...]
+    ingredients: tuple[str, ...]
+    environment: Mapping[str, tuple[str, str]] | None
+    judged: bool
+
+    @property
+    def differing(self) -> tuple[Repeated, ...]:
+        """The turns with another answer or score."""
+        return tuple(turn for turn in self.turns if not turn.same or (self.judged and not turn.same_score))
+
+
+async def reproduce(kept: KeptTrial, backend: Backend, judge: Judge | None, limit: int | None = None) -> Reproduction:
+    """Ask for a trial's completions again and compare them; `judge`, where it is one, scores them again.
+
+    Backend and judge have started. `limit` takes the first queries alone.
+
+    Raises:
+        UsageError: there is nothing to ask for.
+    """
+    names = list(dict.fromkeys(request.query_id for request in kept.requests))[:limit]
+    asked = [request for request in kept.requests if request.query_id in names]
+    if not asked:
+        raise UsageError(f"trial {kept.number} of {kept.study!r} has no stored answer; run its study again first")
+    if any(request.decoding is None for request in asked):
+        raise UsageError(f"an older version made the answers of {kept.study!r} and kept no decoding parameters of them")
+
+    async def again(request: StoredRequest) -> Completion:
+        assert request.decoding is not None
+        return await backend.generate(request.prompt, request.decoding, request.completion.seed)
+
+    made = await together(again(request) for request in asked)
+    scores = await _scores(kept.queries, asked, made, judge)
+    then = kept.card.files.get(ENVIRONMENT_FILE)
+    now = {"model": backend.identity.model, "backend": backend.identity.backend, "engine": backend.identity.settings}
+    return Reproduction(
+        turns=tuple(Repeated(*one) for one in zip(asked, made, scores, strict=True)),
+        ingredients=tuple(differences({name: kept.identity[name] for name in now}, json.loads(json.dumps(now)))),
+        environment=None if then is None else changes(json.loads(then), environment()),
+        judged=judge is not None,
+    )
+
+
+async def _scores(
+    queries: Mapping[str, Query], asked: Sequence[StoredRequest], made: Sequence[Completion], judge: Judge | None
+) -> list[float | None]:
+    if judge is None:
+        return [None] * len(asked)
+    by_turn = {(one.query_id, one.turn): completion for one, completion in zip(asked, made, strict=True)}
+
+    async def score(request: StoredRequest) -> Judgment:
+        completions = [by_turn[request.query_id, turn] for turn in range(1, request.turn + 1)]
+        return await judge.judge(queries[request.query_id], completions)
+
+    return [judgment.score.value for judgment in await together(score(request) for request in asked)]

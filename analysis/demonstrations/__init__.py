@@ -1,0 +1,1 @@
+"""Scores along the number of demonstrations."""

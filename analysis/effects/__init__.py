@@ -1,0 +1,1 @@
+"""Effects of parameters and components, with intervals."""

@@ -1,0 +1,89 @@
+"""Designs: what the trials of a study have to say about its parameters, as arrays.
+
+Knows result frames; estimates nothing. Which trials may be used for an estimate about parameters is decided here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ablations.studies.engine.results import PARAMETER_PREFIX
+from analysis.effects.paired import baseline_trial
+from analysis.frames import Floats, Scores, condition_scores, trial_table, varied_parameters
+
+DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
+"""Roles of trials that were planned before anything ran. An optimiser samples what it likes, which biases every
+estimate about parameters: tests/analysis/test_importance.py has a case with the reverse of the truth."""
+
+NUISANCES = ("draw",)
+"""Varied without being a choice: which of several random draws of demonstrations it was. Its noise stays in the
+conditions."""
+_ROUNDS = 50
+"""Of the fit that fills gaps; each halves its error at least where nine scores of ten are there."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The designed conditions of a study.
+
+    Attributes:
+        scores: of the conditions, replicates averaged.
+        labels: what each condition is called.
+        settings: of each parameter with two values or more, its value in each condition; None where it has no
+            effect there, such as top-p under greedy decoding or a style without demonstrations.
+        baseline: the column of the baseline, or None.
+    """
+
+    scores: Scores
+    labels: Sequence[str]
+    settings: Mapping[str, Sequence[Any]]
+    baseline: int | None
+
+    @property
+    def filled(self) -> Floats:
+        """The scores, shape (queries, conditions), without gaps.
+
+        A missing score is the sum of a query's and a condition's term, fitted to the scores that are there (the
+        two-way layout without interaction), so that a condition does not profit from missing the hard queries.
+        """
+        values = self.scores.values
+        known = ~np.isnan(values)
+        if known.all():
+            return values
+        counts, total = known.sum(axis=0), np.where(known, values, 0.0)
+        hard = total.sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
+        for _ in range(_ROUNDS):
+            good = np.where(known, values - hard, 0.0).sum(axis=0) / counts
+            hard = np.where(known, values - good, 0.0).sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
+        return np.where(known, values, hard + good)
+
+
+def read_design(results: pl.DataFrame) -> Design | str:
+    """Return the study's design, or why nothing can be said about its parameters from these trials."""
+    table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    table = table.unique("condition_id", keep="first", maintain_order=True)
+    if table.is_empty():
+        return "no trial is complete"
+    if not set(table.get_column("role")) <= set(DESIGNED):
+        return "the trials were chosen by an optimiser, which biases what they say about parameters"
+    if "stopped" in results.get_column("state"):
+        return "hopeless trials were stopped early, so that what is left says too little of bad values"
+    scores, trials = condition_scores(results), table.get_column("trial").to_list()
+    settings = {
+        name: [
+            value if name in active else None
+            for value, active in table.select(f"{PARAMETER_PREFIX}{name}", "active").iter_rows()
+        ]
+        for name in varied_parameters(results)
+    }
+    settings = {name: own for name, own in settings.items() if name not in NUISANCES and len(set(own) - {None}) > 1}
+    baseline = baseline_trial(results)
+    return Design(
+        scores=Scores(scores.queries, trials, scores.of(trials)),
+        labels=table.get_column("label").to_list(),
+        settings=settings,
+        baseline=trials.index(baseline) if baseline in trials else None,
+    )

@@ -1,0 +1,1 @@
+"""Win rates of published annotation files."""

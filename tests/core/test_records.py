@@ -1,0 +1,118 @@
+"""Claims about records: their JSON round trip, and what they refuse to hold."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from ablations.core.errors import QueryError
+from ablations.core.records import Completion, Judgment, Prompt, Query, Record, Score, Usage
+from ablations.models.training.jobs import Failure, Outcome, StepSeen
+from ablations.models.training.recipe import Recipe
+from ablations.tracking.inputs import DataInput
+from ablations.tracking.tracker import RoundPage
+
+RECORDS: list[Record] = [
+    Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
+    Query("q2", "", ("Say “hi”\u2028in German.",)),
+    Prompt("q1", 2, "# Query:\n```\n2 + 2?\n```\n"),
+    Completion("4\n```\n# Query:", 12, 3, "stop", 2**31 - 1),
+    Score(6.25),
+    Score(None, "no number in the reply"),
+    Judgment("reference", Score(7.0), ("first", "raw reply\n[[7]]"), {"similarity": 0.5}, Usage(2, 30, 4)),
+    Judgment("reference", Score(None, "no reference")),
+    Usage(3, 100, 20),
+    DataInput("instructions", "3e3adf5e3782e808", "evaluation", {"id": "string"}, {"rows": 6}),
+    Recipe("lora", 3, 1e-3, 4, target_modules=("q_proj", "v_proj")),
+    StepSeen(1, 20, 2.5, 1e-3, 120, 3.5),
+    Outcome("0a1b", 240, 60, 7.5, 1_000, 10_000, 1 << 30, ((1, 2.5, 1e-3, 120), (2, 2.25, 5e-4, 240)), 2.125),
+    Failure("loss", "the loss of step 3 of 20 is nan"),
+    RoundPage(1, "round 1: a of 2", 1.5, 2.5, {"kept": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_survives_the_way_through_json(record: Record) -> None:
+    again = type(record).from_json(record.to_json())
+    assert again == record
+    assert type(again) is type(record)
+
+
+def test_every_record_type_has_a_round_trip_here() -> None:
+    assert {type(record) for record in RECORDS} == set(Record.__subclasses__())
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_is_one_line_of_plain_json(record: Record) -> None:
+    line = record.to_json()
+    assert "\n" not in line
+    assert json.loads(line) == json.loads(json.dumps(record.to_dict()))
+
+
+def test_a_restored_judgment_holds_a_score_and_not_a_dict() -> None:
+    again = Judgment.from_json(Judgment("j", Score(None, "why")).to_json())
+    assert again.score.reason == "why"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("  Paris.\n", "Paris."),
+        ("Paris.\n```\n", "Paris."),
+        ("```python\nprint(1)\n```\nDone.", "python\nprint(1)\n\nDone."),
+        ("``` ``` ```", ""),
+        ("a `b` c", "a `b` c"),
+        ("", ""),
+    ],
+)
+def test_an_answer_has_no_fences_and_no_outer_space(text: str, answer: str) -> None:
+    assert Completion(text, 1, 1, "stop", 0).answer == answer
+
+
+@pytest.mark.parametrize(("reason", "truncated"), [("length", True), ("stop", False)])
+def test_only_an_answer_cut_at_max_tokens_is_truncated(reason: str, truncated: bool) -> None:
+    assert Completion("x", 1, 1, reason, 0).truncated is truncated
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "message"),
+    [
+        (None, None, "a number or a reason"),
+        (3.0, "because", "a number or a reason"),
+        (math.nan, None, "finite"),
+        (math.inf, None, "finite"),
+    ],
+)
+def test_a_score_is_a_finite_number_or_a_reason(value: Any, reason: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Score(value, reason)
+
+
+def test_a_score_of_zero_is_a_number() -> None:
+    assert Score(0.0).reason is None
+
+
+def test_missing_references_are_padded_to_the_turns() -> None:
+    assert Query("q", "", ("a", "b"), ("x",)).references == ("x", None)
+    assert Query("q", "", ("a", "b")).references == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("turns", "references", "message"),
+    [
+        ((), (), "has 0 turns"),
+        (("a", "b", "c"), (), "has 3 turns"),
+        (("a",), ("x", "y"), "1 turns and 2 references"),
+        (("a", " \n"), (), "empty turn"),
+        (("a", None), (), "empty turn"),
+    ],
+)
+def test_a_query_refuses_impossible_turns_by_its_id(turns: Any, references: Any, message: str) -> None:
+    with pytest.raises(QueryError, match=f"'q7'.*{message}"):
+        Query("q7", "", turns, references)
+
+
+def test_records_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Prompt("q", 1, "text").text = "other"  # type: ignore[misc]

@@ -1,0 +1,134 @@
+"""Claims about findings: the headline, tables, metrics and which figures a study allows, also in odd studies."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ablations.studies.conditions.findings import Findings, find
+from analysis.figures import MOST_LISTED, Drawing, study_figures
+from analysis.outputs import text_table
+from tests.support.simulated import Floats, judge_scores, study
+
+ALWAYS = {"categories", "length", "cost", "answers"}
+
+
+def scores_of(conditions: int, queries: int = 6, turns: int = 1, best: float = 0.0) -> Floats:
+    shifts = np.where(np.arange(conditions) == conditions - 1, best, 0.0)
+    return judge_scores(np.random.default_rng(0), (queries, turns, conditions), shifts)
+
+
+def of(scores: Any, settings: Any = None, **more: Any) -> Findings:
+    return find(study(scores, settings, **more))
+
+
+def test_a_clear_lead_is_called_clear_with_its_corrected_interval() -> None:
+    found = of(scores_of(4, 12, best=4), {"temperature": [0.0, 0.5, 0.7, 1.0]})
+    assert found.headline.startswith("The best of 3 conditions (temperature=1) scores +")
+    assert "paired over 12 queries (corrected for the choice: +" in found.headline
+    assert ": a clear difference by the fake judge." in found.headline
+
+
+def test_a_lead_that_chance_explains_is_not_called_clear() -> None:
+    assert ": no clear difference by the fake judge." in of(scores_of(9)).headline
+
+
+def test_where_nothing_is_better_the_headline_says_so() -> None:
+    found = of(np.full((4, 3), 5.0), label=["as shipped", "b", "c"])
+    assert found.headline == "None of 2 other conditions scored above the baseline (as shipped), by the fake judge."
+    assert (found.best, found.baseline) == (0, 0)
+
+
+def test_without_a_baseline_or_without_a_shared_query_there_is_no_headline() -> None:
+    failed = of(scores_of(3), states=["failed", "complete", "complete"])
+    assert failed.headline.startswith("No headline: the baseline or every other condition lacks enough scores.")
+    assert failed.best_against_baseline is None
+    apart = of([[1.0, np.nan], [np.nan, 5.0]])
+    assert apart.headline == "No headline: no query was scored under both the best condition and the baseline."
+    assert apart.metrics() == {}
+
+
+def test_metrics_are_the_numbers_of_the_tables() -> None:
+    found = of(scores_of(3, best=2), ids=["a", "a", "b"], replicates=[0, 1, 0], references=[None, "a", None])
+    metrics, best = found.metrics(), found.best_against_baseline
+    assert best is not None
+    assert metrics["best_minus_baseline"] == best.value
+    assert (metrics["best_minus_baseline_low"], metrics["best_minus_baseline_high"]) == (best.low, best.high)
+    assert metrics["noise_floor/0"] == found.frames["noise_floor"]["difference"][0]
+    assert set(metrics) == {
+        "best_minus_baseline",
+        "best_minus_baseline_low",
+        "best_minus_baseline_high",
+        "noise_floor/0",
+    }
+
+
+def test_tables_are_columns_of_the_frames_that_have_rows() -> None:
+    found = of(scores_of(3))
+    assert {name for name, frame in found.frames.items() if len(frame)} == set(found.tables())
+    assert found.tables()["conditions"]["trial"] == [1, 2]
+    assert "importance" not in found.tables()
+
+
+def test_only_what_the_tables_allow_is_drawn() -> None:
+    assert set(of(scores_of(2)).figures) == ALWAYS
+    turns = of(scores_of(3, turns=2), {"temperature": [0.0, 0.5, 1.0]})
+    assert set(turns.figures) == ALWAYS | {"turns", "parameter_temperature", "marginals"}
+    both = of(scores_of(4), {"temperature": [0.0, 0.0, 1.0, 1.0], "repetition_penalty": [1.0, 1.2, 1.0, 1.2]})
+    drawn = {"temperature_by_repetition_penalty", "marginals"}  # decoding parameters are no components of a prompt
+    assert set(both.figures) == ALWAYS | drawn | {"parameter_temperature", "parameter_repetition_penalty"}
+    curve = of(scores_of(3), {"demonstrations": [0, 2, 4], "source": [None, "random", "random"]})
+    assert "demonstrations" in curve.figures
+
+
+def test_an_optimisers_study_has_no_figure_of_its_parameters_as_a_whole() -> None:
+    found = of(scores_of(3), {"temperature": [0.0, 0.5, 1.0]}, roles=["baseline", "sampled", "sampled"])
+    assert set(found.figures) == ALWAYS | {"parameter_temperature"}
+    assert "optimiser" in found.importances.withheld["fanova"]
+
+
+def test_figures_name_the_best_condition_and_how_many_of_many_they_list() -> None:
+    many = MOST_LISTED + 6
+    settings, roles = {"temperature": [0.01 * at for at in range(many)]}, ["baseline", *["sampled"] * (many - 1)]
+    found = of(scores_of(many, 3, best=4), settings, roles=roles)
+    texts = found.frames["texts"]
+    assert len(texts) == MOST_LISTED + 6
+    figures = study_figures(Drawing(found.frames, "fake", [], 0, found.best))
+    heading = figures["answers"].get_suptitle()
+    assert (
+        heading
+        == f"Answers by condition (the first {MOST_LISTED} of {len(texts)} conditions, 3 queries, 95 % intervals)"
+    )
+    labels = [text.get_text() for text in figures["categories"].legends[0].get_texts()]
+    assert labels == ["baseline", "best: temperature=0.29"]
+
+
+ODD: dict[str, tuple[Any, dict[str, Any]]] = {
+    "one query": (scores_of(4, 1), {"settings": {"temperature": [0.0, 0.5, 1.0, 0.5]}}),
+    "the baseline alone": (scores_of(1), {}),
+    "replicates only": (scores_of(3), {"ids": ["a"] * 3, "replicates": [0, 1, 2], "references": [None, "a", "a"]}),
+    "all failed": (scores_of(3), {"states": ["failed"] * 3}),
+    "nothing varied": (scores_of(12), {}),
+    "draws alone": (scores_of(12), {"settings": {"draw": list(range(12))}}),
+    "one level": (scores_of(3), {"settings": {"style": ["a"] * 3}}),
+    "a category without effect in places": (scores_of(4), {"settings": {"style": ["a", None, "b", None]}}),
+    "repeated conditions, the last best": (scores_of(4, best=3), {"ids": ["a", "b", "b", "b"]}),
+    "second turns unscored": (np.where(np.arange(2)[:, None] == 1, np.nan, scores_of(3, turns=2)), {}),
+    "gaps": (np.where(np.random.default_rng(1).random((8, 1, 6)) < 0.3, np.nan, scores_of(6, 8)), {}),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_study_still_has_findings(kind: str) -> None:
+    scores, more = ODD[kind]
+    found = of(scores, **more)
+    assert found.headline
+    assert found.tables()
+    assert "categories" in found.figures or kind == "all failed"
+    assert all(value is None or np.isfinite(value) for value in found.metrics().values())
+
+
+def test_answers_of_failed_trials_are_in_no_table_of_answers() -> None:
+    assert text_table(study(np.ones((2, 2)), states=["complete", "failed"])).get_column("trial").to_list() == [0]
+    assert isinstance(of(np.ones((2, 2)), states=["complete", "failed"]).frames["trials"], pl.DataFrame)

@@ -1,0 +1,195 @@
+"""Claims about which trials of a search stop early: the test alone, and a search that uses it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ablations.core.statistics import summarise
+from ablations.studies.conditions.findings import find
+from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
+from ablations.studies.conditions.study import Study
+from ablations.studies.config.file import read_study_file
+from ablations.studies.engine.results import judged_turns, results_frame
+from ablations.studies.engine.sequential import blocks, clearly_negative
+from ablations.studies.spec import StudySpec
+from ablations.tracking.metrics import trial_metrics
+from analysis.effects.designs import read_design
+from analysis.effects.paired import lead_of_best, rivals
+from analysis.figures import race_figures
+from analysis.frames import trial_table
+from tests.studies.conditions.test_study import SPACE, World
+from tests.support.fakes import ColdJudge, TelltaleBackend, make_queries
+
+
+def raced(own: np.ndarray, best: np.ndarray, order: Sequence[int]) -> int:
+    """Return after how many queries a trial stops, all of them where it does not."""
+    seen = 0
+    theirs = {str(query): float(score) for query, score in enumerate(best)}
+    for size in blocks(len(order), 8, 0.5):
+        seen += size
+        some = {str(query): float(own[query]) for query in order[:seen]}
+        if stop(some, seen, theirs, 0, len(order)) is not None:
+            break
+    return seen
+
+
+@pytest.mark.parametrize("queries", [16, 40, 80])
+def test_a_trial_that_would_equal_the_best_is_stopped_no_more_often_than_the_level_says(queries: int) -> None:
+    generator = np.random.default_rng(queries)
+    stopped = 0
+    for _ in range(1_000):
+        best, own = generator.normal(5, 2, queries) + generator.normal(0, 1.3, (2, queries))
+        own += best.mean() - own.mean()
+        stopped += raced(own, best, generator.permutation(queries).tolist()) < queries
+    print(f"{queries} queries: {stopped / 1_000:.1%} of trials that equal the best are stopped, level {LEVEL:.0%}")
+    assert stopped / 1_000 <= LEVEL
+
+
+def test_a_trial_that_is_far_worse_stops_at_the_first_look_and_a_better_one_never() -> None:
+    generator = np.random.default_rng(0)
+    best = generator.normal(5, 2, 80)
+    order = generator.permutation(80).tolist()
+    assert raced(best - 3 + generator.normal(0, 1, 80), best, order) == 8
+    assert raced(best + 1 + generator.normal(0, 1, 80), best, order) == 80
+
+
+def test_what_was_seen_of_all_there_is_needs_no_test() -> None:
+    assert clearly_negative([-1.0, 0.5, 0.2, 0.2, -0.1], 0.01, of=5)
+    assert not clearly_negative([-1.0, 0.5, 0.2, 0.2, 0.2], 0.01, of=5)
+    assert clearly_negative([-1.0, -0.5, -0.2, -0.2], 0.01, of=5) > clearly_negative([-1.0, -0.5, -0.2, -0.2], 0.01)
+
+
+def test_queries_that_the_best_has_no_score_on_are_left_out_of_the_comparison() -> None:
+    own = {f"q{number}": 1.0 + number % 2 for number in range(8)}
+    best = {f"q{number}": 9.0 - number % 3 for number in range(4, 12)}
+    found = stop(own, 8, best, 3, 20)
+    assert found is not None
+    assert (found.after, found.of, found.behind) == (8, 20, 3)
+    differences = [own[query] - best[query] for query in ("q4", "q5", "q6", "q7")]
+    assert found.estimate == pytest.approx(np.mean(list(best.values())) + np.mean(differences))
+    assert str(found) == "clearly behind trial 3 after 8 of 20 queries"
+    assert stop(own, 20, best, 3, 20) is None
+
+
+def test_all_trials_see_the_queries_in_one_shuffled_order() -> None:
+    queries = make_queries(30)
+    some = query_blocks(queries, 1)
+    assert [len(block) for block in some] == [8, 4, 6, 9, 3]
+    seen = [query.id for block in some for query in block]
+    assert sorted(seen) == sorted(query.id for query in queries)
+    assert seen != [query.id for query in queries]
+    assert some == query_blocks(queries, 1) != query_blocks(queries, 2)
+
+
+def searching(folder: Path, **changes: Any) -> StudySpec:
+    path = folder / "space.toml"
+    path.write_text(SPACE)
+    settings = {"mode": "search", "sampler": "tpe", "trials": 16, "concurrency": 2} | changes
+    return StudySpec(name="test", file=read_study_file(path), levels=3, seed=1, queries=make_queries(20), **settings)
+
+
+@pytest.fixture
+def world(tmp_path: Path, empty_tracking: Path) -> World:
+    return World(tmp_path, empty_tracking)
+
+
+class Searched(NamedTuple):
+    world: World
+    spec: StudySpec
+    study: Study
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, empty_tracking: Path) -> Searched:
+    """A finished search."""
+    folder = tmp_path_factory.mktemp("searched")
+    world, spec = World(folder, empty_tracking), searching(folder)
+    return Searched(world, spec, world.run(spec, TelltaleBackend(), ColdJudge()))
+
+
+def test_a_search_stops_hopeless_trials_and_keeps_what_they_have(searched: Searched) -> None:
+    world, search, study = searched
+    states = [one.state for one in study.finished]
+    assert states.count("stopped") > 4
+    assert set(states) == {"complete", "stopped"}
+    frame = results_frame(world.store, "test", search.queries)
+    seen = dict(frame.group_by("trial").agg(pl.col("query_id").n_unique()).iter_rows())
+    assert seen[0] == 20  # the baseline
+    full = {one.trial.number: 20 if one.state == "complete" else seen[one.trial.number] for one in study.finished}
+    assert seen == full
+    assert min(seen.values()) == 8
+    assert study._evaluator.progress.skipped == 16 * 40 - len(frame)
+    trials = {trial.number: trial for trial in world.optuna_trials()}
+    for one in study.finished:
+        trial, record = trials[one.trial.number], world.store.trials("test")[one.trial.number]
+        if one.state == "stopped":
+            assert trial.state.name == "PRUNED"
+            assert trial.intermediate_values == {record["stopped"]["after"]: trial.value}
+        else:
+            assert trial.state.name == "COMPLETE"
+    runs = [run for run in world.runs() if "ablations.stopped" in run.data.tags]
+    assert len(runs) == states.count("stopped")
+    for run in runs:
+        assert "score" not in run.data.metrics
+        assert run.data.metrics["queries_before_stop"] < 20
+
+
+def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Searched) -> None:
+    world, search, _ = searched
+    frame = results_frame(world.store, "test", search.queries)
+    table = trial_table(frame)
+    stopped = table.filter(pl.col("state") == "stopped")
+    assert stopped.get_column("mean").null_count() == len(stopped) > 0
+    conditions = frame.filter(pl.col("replicate") == 0).get_column("condition_id").n_unique()
+    assert rivals(frame) == conditions - 1
+    found = find(frame)
+    assert "by an optimiser" in str(read_design(frame))
+    assert f" {conditions - 1} " in found.headline.partition("conditions")[0] + " "
+    assert set(found.frames["races"].get_column("outcome")) == {"stopped", "finished", "best"}
+    assert list(race_figures(found.frames["races"])) == ["race_1"]
+    lead = lead_of_best(frame)
+    assert lead is None or lead[0].n == 20
+
+
+def test_without_racing_and_in_an_ablation_every_trial_sees_every_query(world: World) -> None:
+    for changes in ({"racing": False}, {"mode": "ablation", "sampler": "qmc"}):
+        spec = replace(searching(world.folder, trials=8, **changes), name="-".join(map(str, changes)))
+        study = world.run(spec, TelltaleBackend(), ColdJudge())
+        assert {done.state for done in study.finished} == {"complete"}
+
+
+def test_a_search_by_chance_races_too_and_gives_no_importances(world: World) -> None:
+    search = searching(world.folder, sampler="random", trials=10)
+    study = world.run(search, TelltaleBackend(), ColdJudge())
+    assert "stopped" in {one.state for one in study.finished}
+    assert read_design(results_frame(world.store, "test", search.queries)) == (
+        "hopeless trials were stopped early, so that what is left says too little of bad values"
+    )
+
+
+def test_a_resumed_search_knows_the_best_and_pays_nothing_again(world: World) -> None:
+    search, backend = searching(world.folder), TelltaleBackend(fail_after=200)
+    with pytest.raises(Exception, match="out of order"):
+        world.run(search, backend, ColdJudge())
+    again = TelltaleBackend()
+    study = world.run(search, again, ColdJudge())
+    assert len(study.finished) == 16
+    assert not set(again.requests) & set(backend.requests)
+    assert "stopped" in {one.state for one in study.finished}
+    repeated = world.run(search, TelltaleBackend(fail_after=0), ColdJudge())
+    assert {one.trial.number: one.state for one in repeated.finished} == {
+        one.trial.number: one.state for one in study.finished
+    }
+
+
+def test_a_stopped_trials_mean_has_a_name_of_its_own(searched: Searched) -> None:
+    stopped = next(one.trial.number for one in searched.study.finished if one.state == "stopped")
+    summary = summarise(judged_turns(searched.world.store, "test", searched.spec.queries, [stopped])[stopped])
+    metrics = trial_metrics(summary, None, None, stopped=True)
+    assert metrics["score_before_stop"] == summary.mean
+    assert not any(name.startswith(("score_turn", "score_low", "score_category")) for name in metrics)

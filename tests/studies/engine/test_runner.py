@@ -1,0 +1,72 @@
+"""Claims about one run of a study as a whole, with a judge on a scripted server: what it paid, and for whom."""
+
+import asyncio
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ablations.core.errors import BudgetError
+from ablations.core.records import Usage
+from ablations.judges.llm.asking import JudgeSettings
+from ablations.judges.llm.client import Limits
+from ablations.judges.registry import make_judge
+from ablations.storage.store import Store
+from ablations.storage.workspace import Places
+from ablations.studies.engine.runner import Session
+from tests.studies.test_spec import BASELINE, TEMPERATURE, make_spec
+from tests.support.bad_server import MODEL, BadServer, bad_server
+from tests.support.fakes import FakeBackend, make_queries
+
+TRIALS, QUERIES, TURNS = 3, 4, 2
+
+
+def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = False) -> str:
+    """Run or go on with one study in `folder`, at a dollar a thousand tokens; return what was shown."""
+    prices = folder / "prices.toml"
+    prices.write_text(f'["{MODEL}"]\nprompt = 1000.0\ncompletion = 1000.0\n')
+    one_by_one = Limits(in_flight=1)  # so that no call is under way when the money ends
+    settings = JudgeSettings(MODEL, server.url, None, prices, max_cost, one_by_one, reply_tokens=64)
+    spec = replace(make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS)
+    places = Places.choose(str(folder / "mlruns"), None, None, None)
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    asyncio.run(Session(spec, {}, FakeBackend(), make_judge("rubric", settings), places, console, fresh).run())
+    return text.getvalue()
+
+
+def paid(folder: Path) -> dict[str, Usage]:
+    """What every account of the ledger paid, by account."""
+    import sqlite3
+
+    with sqlite3.connect(folder / "mlruns" / "store.db") as connection:
+        accounts = [name for (name,) in connection.execute("select distinct payer from replies")]
+    store = Store(f"sqlite:///{folder / 'mlruns' / 'store.db'}")
+    found = {account: store.paid(account) for account in accounts}
+    store.close()
+    return found
+
+
+def test_every_call_is_on_the_studys_account_whatever_stopped_it(tmp_path: Path) -> None:
+    with bad_server([]) as server:
+        with pytest.raises(BudgetError):
+            run(server, tmp_path, max_cost=3.0)
+        stopped = sum(paid(tmp_path).values(), Usage())
+        assert 0 < stopped.calls == len(server.requests) < TRIALS * QUERIES * TURNS
+        with pytest.raises(BudgetError):  # what the first run paid counts
+            run(server, tmp_path, max_cost=3.0)
+        shown = run(server, tmp_path, max_cost=None)
+        (usage,) = paid(tmp_path).values()
+        assert usage.calls == len(server.requests)
+        assert f"Judging: {usage.calls} calls" in shown
+
+
+def test_a_fresh_study_pays_for_nothing_that_is_judged_and_has_an_account_of_its_own(tmp_path: Path) -> None:
+    with bad_server([]) as server:
+        run(server, tmp_path, max_cost=None)
+        before = len(server.requests)
+        run(server, tmp_path, max_cost=None, fresh=True)
+    assert len(server.requests) == before + 1  # the question that tries the judge's form
+    assert sorted(usage.calls for usage in paid(tmp_path).values()) == [1, before]

@@ -1,0 +1,61 @@
+"""Claims about cards: what the store keeps of a study comes back as it was, also through JSON."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.judges.prices import Price
+from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
+from ablations.studies.manifest import StudyCard
+from tests.studies.conditions.test_study import SPACE
+from tests.studies.test_spec import make_spec
+from tests.support.fakes import FakeBackend, FakeJudge
+
+
+def card_of(folder: Path) -> StudyCard:
+    spec = replace(make_spec(folder, SPACE), trials=8)
+    identity = spec.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
+    return StudyCard.of(spec, {"queries": "/somewhere/else/mine.jsonl", "trials": 8}, identity, Price(1.0, 2.0))
+
+
+def test_a_card_survives_the_way_through_json(tmp_path: Path) -> None:
+    card = card_of(tmp_path)
+    again = StudyCard.from_dict(json.loads(json.dumps(card.to_dict())))
+    assert again.to_dict() == card.to_dict()
+    assert again.space == card.space
+    assert again.queries == card.queries
+    assert [dict(values) for values in again.design] == [dict(values) for values in card.design]
+
+
+def test_the_queries_are_named_like_their_file_and_described(tmp_path: Path) -> None:
+    (queries,) = card_of(tmp_path).inputs
+    assert queries.name == "mine.jsonl"
+    assert queries.profile == {
+        "rows": 4,
+        "turns": 8,
+        "with_reference": 4,
+        "category writing": 2,
+        "category math": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Parameter("temperature", Range(0.0, 1.0, step=0.1)),
+        Parameter("min_p", Range(0.01, 0.5, log=True)),
+        Parameter("max_tokens", Range(16, 64, step=16, integer=True)),
+        Parameter("stop", Choices(("headings", ("a", "b")))),
+        Parameter("top_k", Choices((0, 50))),
+    ],
+    ids=lambda parameter: parameter.name,
+)
+def test_a_search_space_survives_the_way_through_json(parameter: Parameter) -> None:
+    first = Parameter("repetition_penalty", Range(1.0, 1.3))
+    space = SearchSpace((first, replace(parameter, requires=Requirement("repetition_penalty", ">", 1.05))))
+    again = SearchSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    assert again == space
+    values = again[parameter.name].domain.spread(2)
+    assert list(map(type, values)) == list(map(type, parameter.domain.spread(2)))

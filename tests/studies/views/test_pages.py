@@ -1,0 +1,241 @@
+"""Claims about what MLflow's pages show of a study: names, descriptions, inputs, prompts, traces and metrics."""
+
+import re
+import threading
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.core.records import Completion, Judgment, Score
+from ablations.core.statistics import JudgedTurn
+from ablations.prompts.render import render_prompt
+from ablations.studies.engine.trial import readable_name
+from ablations.studies.views.pages import TRACED_TURNS, Recorded, traced_trials
+from ablations.tracking.client import open_client
+from ablations.tracking.inputs import DataInput
+from ablations.tracking.traces import TracedTrial
+from ablations.tracking.tracker import Tracker
+from tests.studies.views.test_rebuild import TRIALS, finished, pages, places_of, run, spec_of  # noqa: F401
+from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+def parent_of(folder: Path) -> dict[str, Any]:
+    (page,) = (page for page in pages(folder) if page["under"] is None)
+    return page
+
+
+def children_of(folder: Path) -> list[dict[str, Any]]:
+    return [page for page in pages(folder) if page["under"]]
+
+
+def test_a_runs_name_begins_with_what_differs_from_the_baseline() -> None:
+    baseline = {"temperature": 0.0, "top_p": 1.0, "stop": "headings"}
+    named = readable_name({"temperature": 0.7, "top_p": 0.9, "stop": "headings"}, baseline)
+    assert named == "temperature=0.7 top_p=0.9 stop=headings"
+    assert readable_name({"temperature": 0.0, "stop": ("a", "b")}, baseline) == 'stop=["a", "b"] temperature=0'
+
+
+def test_a_long_name_keeps_all_that_differs_and_says_that_more_was_left_out() -> None:
+    baseline = {f"parameter_{number}": "a quite long value" for number in range(8)}
+    named = readable_name(baseline | {"parameter_7": "another"}, baseline, "A/A: ")
+    assert named.startswith("A/A: parameter_7=another parameter_0=")
+    assert named.endswith(" …")
+    assert len(named) <= 100
+    changed = readable_name(dict.fromkeys(baseline, "another quite long value"), baseline)
+    assert all(f"{name}=" in changed for name in baseline)
+
+
+def test_every_trial_has_a_name_of_its_own_that_marks_baseline_and_replicate(finished: Path) -> None:  # noqa: F811
+    names = [page["name"] for page in children_of(finished)]
+    assert len(set(names)) == TRIALS
+    assert sum(name.startswith("baseline: temperature=0 ") for name in names) == 1
+    assert any(name.startswith("A/A: ") for name in names)
+
+
+def test_the_description_begins_with_the_headline_and_says_what_was_studied(finished: Path) -> None:  # noqa: F811
+    parent = parent_of(finished)
+    note = parent["tags"]["mlflow.note.content"]
+    assert note.splitlines()[0] == parent["tags"]["ablations.headline"]
+    assert re.match(r"(The best of|None of) \d+ ", note)
+    for part in ("`fake-model`", "**Judge**: `fake`", "4 of `made`, 8 turns", "`results/s/results.parquet`", "A/A"):
+        assert part in note
+    assert parent["tags"]["ablations.headline"] in parent["experiment"][1]
+
+
+def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Path) -> None:  # noqa: F811
+    (own,) = parent_of(finished)["inputs"]
+    assert own == ("made", parent_of(finished)["parameters"]["queries_hash"])
+    client = open_client(places_of(finished).tracking_uri)
+    (study,) = client.search_runs(["1"], "tags.`ablations.kind` = 'study'")
+    assert '"rows": 4' in study.inputs.dataset_inputs[0].dataset.profile
+
+
+def test_each_trial_shows_the_exact_prompt_of_the_first_query(finished: Path, tmp_path: Path) -> None:  # noqa: F811
+    spec = spec_of(tmp_path)
+    client = open_client(places_of(finished).tracking_uri)
+    expected = render_prompt(spec.queries[0], spec.baseline.prompt).text
+    runs = client.search_runs(["1"])
+    assert len(runs) == TRIALS + 1
+    for one in runs:
+        assert Path(client.download_artifacts(one.info.run_id, "prompt.txt")).read_text(encoding="utf-8") == expected
+
+
+def test_baseline_best_and_worst_have_a_trace_for_each_turn_with_the_judges_score(finished: Path) -> None:  # noqa: F811
+    shown = {page["name"]: page for page in children_of(finished) if page["traces"]}
+    assert 2 <= len(shown) <= 3
+    scores = {page["name"]: page["metrics"]["score"] for page in children_of(finished) if "A/A" not in page["name"]}
+    assert {max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)} <= set(shown)
+    for page in shown.values():
+        assert len(page["traces"]) == 8
+        values = [value for _, _, value in page["traces"]]
+        assert sum(values) / 8 == pytest.approx(page["metrics"]["score"])
+    client = open_client(places_of(finished).tracking_uri)
+    trace = client.search_traces(locations=["1"], max_results=1)[0]
+    (span,) = trace.data.spans
+    assert span.inputs["prompt"].endswith("```\n")
+    assert {"finish_reason", "seed", "condition_id", "prompt_tokens", "completion_tokens"} <= set(span.attributes)
+    assert trace.info.assessments[0].name == "fake"
+    assert trace.info.assessments[0].rationale.startswith("Rating: ")
+    assert trace.info.trace_metadata["mlflow.trace.tokenUsage"]
+
+
+def test_a_finished_study_run_again_doubles_no_trace_and_leaves_no_thread(
+    finished: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    before = pages(finished)
+    run(spec_of(tmp_path), finished)
+    assert pages(finished) == before
+    names = [thread.name.lower() for thread in threading.enumerate()]
+    assert not [name for name in names if "trac" in name or "span" in name]
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, empty_tracking: Path) -> Tracker:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_tracking.read_bytes())
+    return Tracker(f"sqlite:///{path}", tmp_path / "artifacts", "experiment", "study")
+
+
+RECORD = {
+    "condition_id": "c",
+    "values": {"temperature": 0.0},
+    "role": "baseline",
+    "replicate": 0,
+    "label": "temperature=0",
+    "state": "complete",
+    "failed_because": None,
+    "seconds": 1.0,
+    "mean": 5.0,
+}
+
+
+def turns_of(*scores: Score) -> list[JudgedTurn]:
+    queries = make_queries(len(scores), turns=1)
+    made = Completion("an answer", 3, 2, "stop", 7)
+    return [
+        JudgedTurn(query, 1, made, Judgment("fake", score, ("the reply",)))
+        for query, score in zip(queries, scores, strict=True)
+    ]
+
+
+async def traced(tracker: Tracker, role: str, turns: list[JudgedTurn]) -> list[Any]:
+    from ablations.core.statistics import summarise
+
+    await tracker.start("id", "about", {}, {}, [DataInput("q", "d", "evaluation")])
+    if not tracker.knows(0):
+        await tracker.log_trial(0, RECORD, summarise(turns), turns)
+    await tracker.log_traces([TracedTrial(0, role, "t", "c", turns, {}, 1.0)])
+    return list(open_client(tracker._uri).search_traces(locations=["1"], max_results=100))
+
+
+async def in_turn(tracker: Tracker) -> None:
+    no_score, score = Score(None, "no rating"), Score(4.0)
+    shown = await traced(tracker, "baseline", turns_of(no_score, score))
+    by_query = {trace.info.tags["mlflow.traceName"]: trace.info.assessments[0] for trace in shown}
+    unscored = by_query["baseline: q0, turn 1"]
+    assert unscored.value is None
+    assert (unscored.error.error_code, unscored.error.error_message) == ("UNSCORED", "no rating")
+    assert unscored.rationale == "the reply"
+    assert by_query["baseline: q1, turn 1"].value == 4.0
+    again = await traced(tracker, "baseline", turns_of(no_score, score))
+    assert {t.info.trace_id for t in again} == {t.info.trace_id for t in shown}
+    judged = await traced(tracker, "baseline and best", turns_of(Score(6.0), score))
+    assert sorted(t.info.assessments[0].value for t in judged) == [4.0, 6.0]
+    assert {t.info.tags["ablations.role"] for t in judged} == {"baseline and best"}
+    (study,) = open_client(tracker._uri).search_runs(["1"], "tags.`ablations.kind` = 'study'")
+    assert len(study.inputs.dataset_inputs) == 1
+    await tracker.finish("FINISHED")
+
+
+def test_an_unscored_judgment_is_an_error_and_what_is_outdated_is_replaced(tracker: Tracker) -> None:
+    import asyncio
+
+    asyncio.run(in_turn(tracker))
+
+
+async def found_again(tracker: Tracker) -> None:
+    await tracker.start("id", "about", {}, {}, [])
+    for metrics in ({"crossover": 8.0, "gain": 1.0}, {"crossover": None, "gain": 2.0, "never": None}):
+        await tracker.log_findings(metrics, "found", {}, {}, {})
+    (study,) = open_client(tracker._uri).search_runs(["1"])
+    assert study.data.metrics.keys() == {"crossover", "gain"}
+    assert study.data.metrics["gain"] == 2.0
+    assert isnan(study.data.metrics["crossover"])
+    await tracker.finish("FINISHED")
+
+
+def test_a_number_that_an_extended_study_has_no_more_does_not_stay(tracker: Tracker) -> None:
+    import asyncio
+
+    asyncio.run(found_again(tracker))
+
+
+def test_whole_queries_are_traced_up_to_the_limit() -> None:
+    queries = make_queries(30, turns=2)
+    made, judgment = Completion("a", 1, 1, "stop", 0), Judgment("fake", Score(1.0))
+    turns = [JudgedTurn(query, turn, made, judgment) for query in queries for turn in (1, 2)]
+    (shown,) = traced_trials(Recorded({0: RECORD}, {0: turns}, lambda number: {}))
+    assert shown.role == "baseline and best and worst"
+    assert len(shown.turns) == TRACED_TURNS
+    assert {turn.query.id for turn in shown.turns} == {query.id for query in queries[: TRACED_TURNS // 2]}
+
+
+def test_replicates_count_for_their_condition_and_failed_trials_for_nothing() -> None:
+    turns = turns_of(Score(1.0))
+    trials = {
+        0: RECORD,
+        1: RECORD | {"replicate": 1, "role": "replicate", "mean": 9.0},
+        2: RECORD | {"role": "fill", "condition_id": "two", "state": "failed", "mean": 0.1},
+        3: RECORD | {"role": "fill", "condition_id": "three", "mean": RECORD["mean"] + 0.1},
+    }
+    shown = traced_trials(Recorded(trials, dict.fromkeys(trials, turns), lambda number: {}))
+    assert {one.number: one.role for one in shown} == {0: "baseline and best", 3: "worst"}
+
+
+def documented(metric: str) -> bool:
+    """Whether the README lists a metric, by its name or as PREFIX/NAME."""
+    prefix, separator, _ = metric.partition("/")
+    listed = re.findall(r"`([^`\n]+)`", README)
+    return any(name == metric or (separator and name.startswith(f"{prefix}/")) for name in listed)
+
+
+def test_every_metric_of_a_study_is_in_the_readme(tmp_path: Path, empty_tracking: Path) -> None:
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_tracking.read_bytes())
+
+    class DetailedJudge(FakeJudge):
+        async def judge(self, query: Any, completions: Any) -> Judgment:
+            return replace(await super().judge(query, completions), details={"win": 1.0})
+
+    spec = replace(spec_of(tmp_path), trials=12, min_coverage=0.5)
+    run(spec, folder, FakeBackend(), DetailedJudge(unscored=["q3"]))
+    logged = {name for page in pages(folder) for name in page["metrics"]}
+    assert {"score", "judge/win", "unscored/no rating", "importance/temperature"} <= logged
+    assert [name for name in sorted(logged) if not documented(name)] == []

@@ -1,0 +1,202 @@
+"""Claims about a trial that is asked for again: what is compared, and what is said of it."""
+
+import asyncio
+import io
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from ablations.cli.closing import show_reproduction
+from ablations.cli.main import main
+from ablations.core.condition import DecodingParams
+from ablations.core.errors import StorageError, UsageError
+from ablations.core.records import Completion, Judgment, Prompt, Query, Score
+from ablations.models.base import BackendIdentity
+from ablations.storage import provenance as environments
+from ablations.storage.provenance import changes, environment
+from ablations.storage.store import Store
+from ablations.studies.views.reproduction import KeptTrial, Reproduction, reproduce
+from ablations.tracking.client import open_client, trial_of_run
+from tests.studies.views.test_rebuild import places_of, run, spec_of
+from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+
+TRIALS, TRIAL = 6, 5
+
+
+class OutOfOrder(FakeBackend):
+    """Answers in another order than it is asked."""
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        await asyncio.sleep(random.Random(repr((prompt.text, decoding, seed))).random() / 50)
+        return await super().generate(prompt, decoding, seed)
+
+
+class Done(NamedTuple):
+    folder: Path
+    kept: KeptTrial
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A finished study, and one of its trials."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    run(replace(spec_of(folder), trials=TRIALS), folder)
+    store = Store(places_of(folder).store)
+    kept = KeptTrial.read(store, "s", TRIAL)
+    store.close()
+    return Done(folder, kept)
+
+
+class OtherEngine(FakeBackend):
+    """Answers one query otherwise, and says what it is."""
+
+    @property
+    def identity(self) -> BackendIdentity:
+        return BackendIdentity(self.name, "fake-model", {"dtype": "bfloat16"})
+
+    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        made = await super().generate(prompt, decoding, seed)
+        return replace(made, text=made.text[:6] + "[b]" + made.text[6:]) if prompt.query_id == "q1" else made
+
+
+def again(kept: KeptTrial, backend: FakeBackend, limit: int | None = None, judged: bool = True) -> Reproduction:
+    return asyncio.run(reproduce(kept, backend, FakeJudge() if judged else None, limit))
+
+
+def shown(kept: KeptTrial, found: Reproduction) -> str:
+    text = io.StringIO()
+    show_reproduction(Console(file=text, width=200), kept, found)
+    return text.getvalue()
+
+
+def test_the_same_engine_gives_the_same_answers_and_scores(done: Done) -> None:
+    backend = FakeBackend()
+    found = again(done.kept, backend)
+    assert len(found.turns) == len(backend.requests) == 8
+    assert (found.differing, found.ingredients, found.environment) == ((), (), {})
+    assert [turn.score for turn in found.turns] == [turn.request.judgment.score.value for turn in found.turns]
+    said = shown(done.kept, found)
+    assert "8 of 8 answers are the same, character for character" in said
+    assert "Versions, machine and code are those of that time." in said
+
+
+def test_requests_are_those_that_were_sent(done: Done) -> None:
+    backend, fresh = FakeBackend(), FakeBackend()
+    again(done.kept, backend)
+    run(replace(spec_of(done.folder), trials=TRIALS), done.folder / "second", fresh)
+    assert set(backend.requests) <= set(fresh.requests)
+
+
+def test_another_answer_is_shown_from_where_it_differs(done: Done) -> None:
+    found = again(done.kept, OtherEngine())
+    assert {turn.request.query_id for turn in found.differing} == {"q1"}
+    assert {turn.first_difference for turn in found.turns if not turn.same} == {6}
+    assert found.ingredients == ("engine.dtype: was None, now 'bfloat16'",)
+    said = shown(done.kept, found)
+    assert "6 of 8 answers are the same" in said
+    assert "[b]" in said
+    assert "other ingredients: engine.dtype" in said
+
+
+class NoisyJudge(FakeJudge):
+    """Scores otherwise by so much."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self._noise = noise
+
+    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
+        made = await super().judge(query, completions)
+        assert made.score.value is not None
+        return replace(made, score=Score(made.score.value + self._noise))
+
+
+@pytest.mark.parametrize(("noise", "differing"), [(2e-7, 0), (0.01, 8)])
+def test_a_score_differs_by_more_than_numerical_noise(done: Done, noise: float, differing: int) -> None:
+    found = asyncio.run(reproduce(done.kept, FakeBackend(), NoisyJudge(noise)))
+    assert len(found.differing) == differing
+
+
+def test_a_paid_judge_is_not_asked_and_the_first_queries_are_enough(done: Done) -> None:
+    found = again(done.kept, FakeBackend(), limit=2, judged=False)
+    assert [turn.score for turn in found.turns] == [None] * 4
+    assert found.differing == ()
+    assert "The judge was not asked again" in shown(done.kept, found)
+
+
+def test_another_environment_is_named(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "_commit", lambda: "abc+changes")
+    found = again(done.kept, FakeBackend(), limit=1)
+    assert found.environment is not None
+    assert list(found.environment) == ["code"]
+    assert f"code: {environment()['code']}" not in shown(done.kept, found)
+    assert "abc+changes now" in shown(done.kept, found)
+    assert changes({"torch": "1"}, {"torch": "2", "vllm": "3"}) == {"torch": ("1", "2"), "vllm": ("absent", "3")}
+
+
+def test_the_environment_names_what_results_depend_on() -> None:
+    found = environment()
+    assert {"python", "processor", "code", "torch", "optuna", "mlflow", "polars"} <= set(found)
+    assert all(found.values())
+
+
+def test_a_run_of_a_trial_is_found_and_others_are_refused(done: Done) -> None:
+    client = open_client(places_of(done.folder).tracking_uri)
+    (experiment,) = (one for one in client.search_experiments() if one.name == "space")
+    runs = client.search_runs([experiment.experiment_id])
+    by_kind = {run.data.tags["ablations.kind"]: run.info.run_id for run in runs}
+    trials = {
+        run.info.run_id: int(run.data.tags["ablations.trial"]) for run in runs if "ablations.trial" in run.data.tags
+    }
+    uri = places_of(done.folder).tracking_uri
+    assert {trial_of_run(uri, run_id) for run_id in trials} == {("s", number) for number in range(TRIALS)}
+    with pytest.raises(UsageError, match="is no trial; copy the id from a trial's page"):
+        trial_of_run(uri, by_kind["study"])
+    with pytest.raises(StorageError, match="MLflow has no run 'nope'"):
+        trial_of_run(uri, "nope")
+
+
+def test_what_the_store_does_not_hold_is_said(done: Done, tmp_path: Path) -> None:
+    store = Store(places_of(done.folder).store)
+    with pytest.raises(StorageError, match="the store holds no trial 77 of a study 's'"):
+        KeptTrial.read(store, "s", 77)
+    store.close()
+    unknown = tuple(replace(request, decoding=None) for request in done.kept.requests)
+    with pytest.raises(UsageError, match="kept no decoding parameters"):
+        again(replace(done.kept, requests=unknown), FakeBackend())
+    with pytest.raises(UsageError, match="has no stored answer"):
+        again(replace(done.kept, requests=()), FakeBackend())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "MLflow has no run 'nope'"),
+        (["nope", "--limit", "0"], "--limit 0 leaves no query"),
+        (["nope", "--mlruns", "elsewhere"], "store.db does not exist"),
+    ],
+)
+def test_wrong_input_is_one_message(
+    done: Done, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done.folder)
+    given = [] if "--mlruns" in arguments else ["--mlruns", str(done.folder)]
+    assert main(["reproduce", *arguments, *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_file_at_any_concurrency(tmp_path: Path, empty_tracking: Path) -> None:
+    files = set()
+    for concurrency in (1, 3, 8):
+        folder = tmp_path / str(concurrency)
+        folder.mkdir()
+        shutil.copy(empty_tracking, folder / "mlflow.db")
+        run(spec_of(tmp_path, queries=make_queries(4), concurrency=concurrency), folder, OutOfOrder())
+        files.add(places_of(folder).results("s").read_bytes())
+    assert len(files) == 1  # byte for byte

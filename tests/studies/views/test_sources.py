@@ -1,0 +1,77 @@
+"""Claims about finding results by a study's name, by path, and by MLflow run."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ablations.core.errors import MissingStudyError, StorageError
+from ablations.studies.views.sources import open_confirmation, open_models, open_results
+
+MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
+
+
+def test_a_study_is_found_by_its_name_and_by_its_path() -> None:
+    by_name = open_results("decoding", MLRUNS)
+    assert by_name.equals(open_results(str(MLRUNS / "results" / "decoding" / "results.parquet")))
+    assert by_name.get_column("study").unique().to_list() == ["decoding"]
+
+
+def test_a_study_that_was_not_run_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"run\.py --study many-shot$"):
+        open_results("many-shot", tmp_path)
+    with pytest.raises(StorageError, match=r"run\.py --study alignment$"):
+        open_models("alignment", tmp_path)
+
+
+def test_the_models_of_a_study_are_found_by_its_name() -> None:
+    assert list(open_models("alignment", MLRUNS)) == ["gemma-3-270m", "smollm2-135m-instruct"]
+
+
+def test_results_of_an_older_version_name_the_lacking_column_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    open_results("decoding", MLRUNS).drop("failed_because").write_parquet(path)
+    with pytest.raises(StorageError, match=r"no column failed_because.*run the study's command again"):
+        open_results(str(path))
+
+
+def test_results_without_a_finished_trial_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    empty, damaged = tmp_path / "empty.parquet", tmp_path / "damaged.parquet"
+    open_results("decoding", MLRUNS).head(0).write_parquet(empty)
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match="no finished trial"):
+        open_results(str(empty))
+    with pytest.raises(StorageError, match="cannot be read"):
+        open_results(str(damaged))
+
+
+def test_a_study_is_found_by_its_mlflow_run(tmp_path: Path, empty_tracking: Path) -> None:
+    from shutil import copy
+
+    from ablations.tracking.client import open_client
+
+    copy(empty_tracking, tmp_path / "mlflow.db")
+    client = open_client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.create_experiment("decoding", artifact_location=(tmp_path / "artifacts").as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(MLRUNS / "results" / "decoding" / "results.parquet"))
+    found = open_results(f"runs:/{run}", tmp_path)
+    assert isinstance(found, pl.DataFrame)
+    assert found.equals(open_results("decoding", MLRUNS))
+    with pytest.raises(StorageError, match=r"run 'nope' has no results\.parquet"):
+        open_results("runs:/nope", tmp_path)
+
+
+def test_a_study_has_its_confirmation_or_none(tmp_path: Path) -> None:
+    confirmed = open_confirmation("decoding", MLRUNS)
+    assert confirmed is not None
+    assert not confirmed.is_empty()
+    assert open_confirmation("components-loo", MLRUNS) is None
+    assert open_confirmation(str(MLRUNS / "results" / "decoding" / "results.parquet"), MLRUNS) is None
+    damaged = tmp_path / "results" / "s.confirmation" / "results.parquet"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match="cannot be read"):
+        open_confirmation("s", tmp_path)
+    with pytest.raises(MissingStudyError, match="there is no folder"):
+        open_results("s", tmp_path / "none")
