@@ -93,9 +93,9 @@ def _arms(frames: Mapping[str, pl.DataFrame]) -> dict[Arm, pl.DataFrame]:
 
 def _kind(own: pl.DataFrame) -> str:
     """Return the way in which a trial asks its model."""
-    if own.get_column("param.headings")[0] == "chat":
+    if own.get_column("param.template")[0] == "chat":
         return CHAT
-    return IN_CONTEXT if own.get_column("param.demonstrations")[0] > 0 else ZERO_SHOT
+    return IN_CONTEXT if own.get_column("param.shots")[0] > 0 else ZERO_SHOT
 
 
 def missing_arms(frames: Mapping[str, pl.DataFrame]) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_value, plain_value
 from ablations.core.errors import StorageError
-from ablations.studies.engine.results import PARAMETER_PREFIX, RESULT_SCHEMA
+from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
 
 Floats = NDArray[np.float64]
 

@@ -91,15 +91,13 @@ def _show_gaps(console: Console, frames: Mapping[str, pl.DataFrame]) -> None:
 
 def _show_curve(console: Console, curve: pl.DataFrame) -> None:
     """Print the scores by number and source of demonstrations."""
-    table = Table(
-        "source", "demonstrations", "draws", "mean", "against the baseline", "95 % interval", "queries", box=None
-    )
+    table = Table("source", "shots", "draws", "mean", "against the baseline", "95 % interval", "queries", box=None)
     table.title, table.title_justify = "Demonstrations", "left"
     for row in curve.iter_rows(named=True):
         draws = str(row["draws"])
         if row["draws"] > 1:
             draws += f" ({row['lowest_draw']:.2f} to {row['highest_draw']:.2f})"
-        cells = (row["source"], str(row["demonstrations"]), draws, shown_mean(row), shown_signed(row["difference"]))
+        cells = (row["source"], str(row["shots"]), draws, shown_mean(row), shown_signed(row["difference"]))
         table.add_row(*cells, shown_interval(row), str(row["n"]))
     console.print(table)
 

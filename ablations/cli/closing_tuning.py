@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.cli.cells import shown_bounds, shown_interval, shown_mean, shown_signed
-from ablations.studies.engine.results import ICL, IFT
+from analysis.demonstrations.ways import ICL, IFT
 
 _WAYS = {way: way.upper() for way in (ICL, IFT)}
 

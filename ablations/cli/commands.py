@@ -19,9 +19,8 @@ from rich.console import Console
 from ablations.cli.closing import show_reproduction
 from ablations.cli.plan import show_plan, show_studies
 from ablations.cli.progress import make_console
-from ablations.core.addresses import redacted
 from ablations.core.condition import PROMPT_PARAMETERS
-from ablations.core.errors import AblationError, PartFailedError, StorageError, UsageError
+from ablations.core.errors import AblationError, PartFailedError, StorageError, UsageError, redacted
 from ablations.core.records import Query
 from ablations.datasets.pools import load_pool
 from ablations.datasets.queries import choose_subset, load_queries
@@ -156,7 +155,7 @@ def prompt(flags: argparse.Namespace) -> int:
     searches = file.options.get("mode") == "greedy-search"  # begins with the built-in demonstrations
     pool = flags.pool or (None if searches else file.pool.get("name"))
     parts = (
-        read_prompt_file(flags.prompt_file, components.get("headings", "urial"))
+        read_prompt_file(flags.prompt_file, components.get("template", "urial"))
         if flags.prompt_file
         else build_parts(**components, chooser=Chooser(load_pool(pool), [query]) if pool else None)
     )

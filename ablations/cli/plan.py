@@ -185,7 +185,7 @@ def _mode(spec: StudySpec) -> str:
 
 def _prompt(spec: StudySpec) -> str:
     parts = spec.baseline.prompt
-    return f"rules {parts.rules_name}, headings {parts.headings.name}, {len(parts.demonstrations)} demonstrations"
+    return f"rules {parts.system_prompt_name}, headings {parts.template.name}, {len(parts.shots)} demonstrations"
 
 
 def _pool(spec: StudySpec) -> str:
@@ -205,7 +205,9 @@ def _expected_compute(spec: StudySpec, conditions: Sequence[Condition], trials: 
     Prompts are counted at four characters a token; what the prefix cache saves is not taken off.
     """
     characters = sum(
-        len(parts.rules) + sum(len(one.query) + len(one.answer or "") for one in parts.shown_to(query.id)) + len(text)
+        len(parts.system_prompt)
+        + sum(len(one.query) + len(one.answer or "") for one in parts.shown_to(query.id))
+        + len(text)
         for parts in (condition.prompt for condition in conditions)
         for query in spec.queries
         for text in query.turns

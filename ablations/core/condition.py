@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ablations.core.errors import ConditionError, nearest
+from ablations.core.prompt import PromptParts, Value
 
 STOP_NAMES = ("headings", "fence", "none")
-
-Value = float | int | str | tuple[str, ...]
-"""What one parameter of a condition can hold."""
 
 
 def content_hash(content: object, length: int = 16) -> str:
@@ -96,126 +94,13 @@ class DecodingParams:
 
 
 DECODING_PARAMETERS = tuple(field.name for field in dataclasses.fields(DecodingParams))
-INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "demonstrations", "draw"})
-TEXT_PARAMETERS = frozenset({"stop", "rules", "headings", "source", "style", "order", "matching"})
+INTEGER_PARAMETERS = frozenset({"top_k", "max_tokens", "shots", "draw"})
+TEXT_PARAMETERS = frozenset({"stop", "system_prompt", "template", "source", "style", "order", "matching"})
 TAIL_PARAMETERS = ("top_p", "top_k", "min_p")
 """They cut the tail off the distribution, which is without effect under greedy decoding."""
 
 
-@dataclass(frozen=True)
-class Headings:
-    """The format of a prompt: what stands before and around each text, and which strings end an answer.
-
-    Attributes:
-        name: how files and logs call the format.
-        query, answer: the role lines.
-        before: what stands before a role line.
-        fence: the line around each text, or "" where there is none.
-        fence_lines: whether the fence takes a line of its own even when it is empty (URIAL v5).
-        stop: the strings that a model writes when it runs on into the next query.
-        inline: whether a text follows its role on the same line, with an empty line after each message.
-        chat: whether the model's own chat template lays the prompt out; the other attributes mean nothing then.
-    """
-
-    name: str
-    query: str
-    answer: str
-    before: str
-    fence: str
-    fence_lines: bool
-    stop: tuple[str, ...]
-    inline: bool = False
-    chat: bool = False
-
-
-Exchange = tuple[str, str | None]
-"""A query and its answer, or None where it has none."""
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """One example in the prompt: a query and the answer a good assistant gives, or None for the query alone.
-
-    `further` are the exchanges after the first one, where a whole conversation is the example.
-    """
-
-    id: str
-    query: str
-    answer: str | None
-    further: tuple[Exchange, ...] = ()
-
-    @property
-    def exchanges(self) -> tuple[Exchange, ...]:
-        """The whole conversation."""
-        return ((self.query, self.answer), *self.further)
-
-
-@dataclass(frozen=True)
-class PromptParts:
-    """The components of the prompt around a query.
-
-    Attributes:
-        rules: the system text, exactly as it stands in the prompt; "" for none.
-        headings: the format.
-        demonstrations: in the order in which they are shown to every query that `by_query` leaves out.
-        by_query: what each query is shown instead, by query id, where demonstrations are chosen for each query.
-        rules_name: how logs call the rules ("full", "none", a file's name).
-        asked: how many demonstrations were asked for, where a limit may have left fewer.
-        source, draw: how logs call the way the demonstrations were chosen, and which of several draws it was.
-        style, order, matching: how logs call the way the demonstrations were written, ordered and answered.
-
-    The names are no part of the identity: what is shown decides it.
-    """
-
-    rules: str
-    headings: Headings
-    demonstrations: tuple[Demonstration, ...] = ()
-    by_query: tuple[tuple[str, tuple[Demonstration, ...]], ...] = ()
-    rules_name: str = dataclasses.field(default="custom", compare=False)
-    asked: int | None = dataclasses.field(default=None, compare=False)
-    source: str = dataclasses.field(default="first", compare=False)
-    draw: int = dataclasses.field(default=0, compare=False)
-    style: str = dataclasses.field(default="custom", compare=False)
-    order: str = dataclasses.field(default="given", compare=False)
-    matching: str = dataclasses.field(default="correct", compare=False)
-
-    def content(self) -> dict[str, object]:
-        """Return what decides the prompt's text, for hashing."""
-        heads = dataclasses.asdict(self.headings)
-        del heads["name"], heads["stop"]
-        heads = {name: value for name, value in heads.items() if name not in ("inline", "chat") or value}
-        content: dict[str, object] = {
-            "rules": self.rules,
-            "headings": heads,
-            "demonstrations": _texts(self.demonstrations),
-        }
-        if self.by_query:
-            content["by_query"] = {query: _texts(shown) for query, shown in self.by_query}
-        return content
-
-    def shown_to(self, query_id: str) -> tuple[Demonstration, ...]:
-        """Return the demonstrations in the prompt of a query."""
-        return dict(self.by_query).get(query_id, self.demonstrations)
-
-    def values(self) -> dict[str, Value]:
-        """Return the components as parameters: names and counts instead of texts."""
-        return {
-            "rules": self.rules_name,
-            "headings": self.headings.name,
-            "demonstrations": len(self.demonstrations) if self.asked is None else self.asked,
-            "source": self.source,
-            "draw": self.draw,
-            "style": self.style,
-            "order": self.order,
-            "matching": self.matching,
-        }
-
-
-def _texts(shown: tuple[Demonstration, ...]) -> list[list[str | None]]:
-    return [[text for exchange in demonstration.exchanges for text in exchange] for demonstration in shown]
-
-
-PROMPT_PARAMETERS = ("rules", "headings", "demonstrations", "source", "draw", "style", "order", "matching")
+PROMPT_PARAMETERS = ("system_prompt", "template", "shots", "source", "draw", "style", "order", "matching")
 PARAMETERS = DECODING_PARAMETERS + PROMPT_PARAMETERS
 
 
@@ -228,7 +113,7 @@ class Condition:
     Two conditions that send the same prompts and decode the same have the same `condition_id`:
 
     >>> from ablations.prompts.formats import URIAL
-    >>> parts = PromptParts(rules="", headings=URIAL)
+    >>> parts = PromptParts(system_prompt="", template=URIAL)
     >>> one = Condition(DecodingParams(temperature=0.0, top_p=0.5), parts)
     >>> other = Condition(DecodingParams(temperature=0.0, top_p=0.9), parts)
     >>> one.condition_id == other.condition_id
@@ -240,9 +125,9 @@ class Condition:
     weights: str = ""
 
     def __post_init__(self) -> None:
-        if self.decoding.stop == "fence" and not self.prompt.headings.fence:
+        if self.decoding.stop == "fence" and not self.prompt.template.fence:
             raise ConditionError(
-                f"stop = 'fence' with headings {self.prompt.headings.name!r}, which have no fence; "
+                f"stop = 'fence' with template {self.prompt.template.name!r}, which has no fence; "
                 "use stop = 'headings' or a list of strings"
             )
 
@@ -252,7 +137,7 @@ class Condition:
         stop = self.decoding.stop
         if isinstance(stop, tuple):
             return self.decoding.canonical(stop)
-        named = {"headings": self.prompt.headings.stop, "fence": (self.prompt.headings.fence,), "none": ()}
+        named = {"headings": self.prompt.template.stop, "fence": (self.prompt.template.fence,), "none": ()}
         return self.decoding.canonical(named[stop])
 
     @cached_property

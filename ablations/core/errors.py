@@ -27,6 +27,7 @@ value, where it stands, and what to do.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -122,3 +123,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     listing = f"known: {', '.join(names)}"
     return f"did you mean {close[0]}? {listing}" if close else listing
+
+
+def check_choice(key: str, value: str, known: Iterable[str]) -> None:
+    """Raise `SearchSpaceError` unless `value` is one of `known`."""
+    if value not in (names := tuple(known)):
+        raise SearchSpaceError(f"{key} = {value!r} is not known; {nearest(value, names)}")
+
+
+def redacted(address: str) -> str:
+    """Return an address without its password.
+
+    >>> redacted("postgresql://me:secret@host/db"), redacted("sqlite:///mlruns/store.db")
+    ('postgresql://me:***@host/db', 'sqlite:///mlruns/store.db')
+    """
+    # Up to the last @: a password may hold one, and hiding too much is the safe side.
+    return re.sub(r"(:(?://)?[^/:@\s]*):.*@", r"\1:***@", address)

@@ -10,10 +10,11 @@ from typing import Any
 
 from ablations.core.errors import UserError
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
+"""An object as JSON holds it, before it has become a record."""
 
 
-def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[str, JsonObject]]:
     """Yield each row of a UTF-8 file that holds one JSON list of objects, or one JSON object a line.
 
     Args:
@@ -45,7 +46,7 @@ def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[s
             yield _object(row, where, error)
 
 
-def _object(row: object, where: str, error: type[UserError]) -> tuple[str, Row]:
+def _object(row: object, where: str, error: type[UserError]) -> tuple[str, JsonObject]:
     if not isinstance(row, dict):
         raise error(f"{where} is not an object but {type(row).__name__}; give one JSON object a row")
     return where, row

@@ -1,4 +1,4 @@
-"""The records of a study: Query, Prompt, Completion, Score, Judgment, and their JSON round trip.
+"""The records of a study: Query, Prompt, Completion, Score, Judgment, TrialRecord, and their JSON round trip.
 
 Knows neither where they come from nor where they are kept.
 """
@@ -6,17 +6,21 @@ Knows neither where they come from nor where they are kept.
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
 
 from ablations.core.errors import QueryError
+from ablations.core.jsonl import JsonObject
+from ablations.core.prompt import Value
 
 
 @dataclass(frozen=True)
 class Record:
     """A frozen value with a JSON round trip: `type(r).from_json(r.to_json()) == r`."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the fields as plain JSON types."""
         return dataclasses.asdict(self)
 
@@ -25,7 +29,7 @@ class Record:
         return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
+    def from_dict(cls, fields: JsonObject) -> Self:
         """Build the record from what `to_dict` returned."""
         return cls(**fields)
 
@@ -89,6 +93,10 @@ class Prompt(Record):
     templated: bool = False
 
 
+FINISH_REASONS = ("stop", "length")
+"""How a completion may end: by itself or at a stop string, or at `max_tokens`."""
+
+
 @dataclass(frozen=True)
 class Completion(Record):
     """What the model returned for one prompt.
@@ -105,6 +113,16 @@ class Completion(Record):
     completion_tokens: int
     finish_reason: str
     seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "completion_tokens", "seed"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise ValueError(f"{name} of a completion is a whole number from 0 on, not {number!r}")
+        if not isinstance(self.text, str):
+            raise ValueError(f"a completion holds a text, not {self.text!r}")
+        if self.finish_reason not in FINISH_REASONS:
+            raise ValueError(f"a completion ends by {' or '.join(FINISH_REASONS)}, not by {self.finish_reason!r}")
 
     @property
     def answer(self) -> str:
@@ -179,11 +197,160 @@ class Judgment(Record):
     judge: str
     score: Score
     replies: tuple[str, ...] = ()
-    details: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    details: Mapping[str, float] = field(default_factory=dict, hash=False)
     usage: Usage = Usage()
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
+    def from_dict(cls, fields: JsonObject) -> Self:
         """Build the judgment from what `to_dict` returned."""
         built = {"score": Score(**fields["score"]), "usage": Usage(**fields["usage"])}
         return cls(**(fields | built | {"replies": tuple(fields["replies"])}))
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a model's tokens cost, in US dollars per million."""
+
+    prompt: float
+    completion: float
+
+    def cost(self, usage: Usage) -> float:
+        """Return what these tokens cost, in US dollars."""
+        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1_000_000
+
+
+@dataclass(frozen=True)
+class JudgedTurn:
+    """One turn of one query under one trial: what the model said and what the judge made of it."""
+
+    query: Query
+    turn: int
+    completion: Completion
+    judgment: Judgment
+
+
+class TrialState(StrEnum):
+    """How a finished trial ended."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    """Too few of its completions have a score, or nothing could answer."""
+    STOPPED = "stopped"
+    """Of a race: it could not become the best, and did not see every query."""
+
+
+class Role(StrEnum):
+    """Why a trial is in its study."""
+
+    BASELINE = "baseline"
+    REPLICATE = "replicate"
+    ONE_FACTOR = "one-factor"
+    ANCHOR = "anchor"
+    FILL = "fill"
+    LISTED = "listed"
+    SAMPLED = "sampled"
+    CANDIDATE = "candidate"
+    HELD_BACK = "held-back"
+
+
+@dataclass(frozen=True)
+class Stop(Record):
+    """Why a trial was stopped.
+
+    Attributes:
+        after: queries that it saw.
+        of: queries of the study.
+        behind: the number of the trial that it was compared with.
+        estimate: that trial's mean over all queries plus the mean difference on those seen by both.
+    """
+
+    after: int
+    of: int
+    behind: int
+    estimate: float
+
+    def __str__(self) -> str:
+        return f"clearly behind trial {self.behind} after {self.after} of {self.of} queries"
+
+
+@dataclass(frozen=True)
+class TrialRecord(Record):
+    """A finished trial, as the store keeps it: what was evaluated, and what came of it.
+
+    Attributes:
+        number: of the trial in its study.
+        condition_id: of what it evaluated.
+        label: what people call it.
+        run_name: what MLflow calls it.
+        role: why it is in the study.
+        state: how it ended.
+        values: every parameter as it was asked for, by name.
+        point: the varied parameters that have an effect.
+        mean: its score, points of the judge's scale; None where nothing was scored.
+        failed_because: the reason of a failure, or None.
+        replicate: 0, or the number of an A/A replicate, which differs in its seeds alone.
+        varied: the one parameter that differs from the reference, or None.
+        reference: condition_id of the condition that it is compared with, or None.
+        index: its place in a design that was fixed beforehand, or None.
+        seconds: until its last answer was there.
+        started, ended: seconds since the epoch.
+        measured: whether the engine made all of its answers, so that `seconds` says how fast that is.
+        stopped: why it did not see every query, where a trial of its study was the reason.
+        arm: of a study whose trials differ in what answers: what its results say of that, by column.
+        recipe, job: how the weights that answered were trained, and under which key they are kept.
+        answered_by: the identity of what answered, where that is not the study's own model.
+    """
+
+    number: int
+    condition_id: str
+    label: str
+    run_name: str
+    role: Role
+    state: TrialState
+    values: Mapping[str, Value] = field(hash=False)
+    point: Mapping[str, Value] = field(hash=False)
+    mean: float | None
+    failed_because: str | None = None
+    replicate: int = 0
+    varied: str | None = None
+    reference: str | None = None
+    index: int | None = None
+    seconds: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    measured: bool = False
+    stopped: Stop | None = None
+    arm: Mapping[str, str | int | float | None] = field(default_factory=dict, hash=False)
+    recipe: JsonObject | None = field(default=None, hash=False)
+    job: str | None = None
+    answered_by: JsonObject | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if (self.state is TrialState.FAILED) != (self.failed_because is not None):
+            raise ValueError(f"trial {self.number} is {self.state} and failed because of {self.failed_because!r}")
+        if self.mean is not None and not math.isfinite(self.mean):
+            raise ValueError(f"the mean of trial {self.number} is a finite number or None, not {self.mean!r}")
+        if self.state is TrialState.COMPLETE and self.mean is None:
+            raise ValueError(f"trial {self.number} is complete and has no mean")
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the varied parameters that have an effect, in alphabetical order."""
+        return tuple(sorted(self.point))
+
+    @classmethod
+    def from_dict(cls, fields: JsonObject) -> Self:
+        """Build the record from what `to_dict` returned, also after a way through JSON."""
+        stopped = fields["stopped"]
+        built = {
+            "role": Role(fields["role"]),
+            "state": TrialState(fields["state"]),
+            "stopped": None if stopped is None else Stop.from_dict(stopped),
+            **{name: {key: _typed(value) for key, value in fields[name].items()} for name in ("values", "point")},
+        }
+        return cls(**(fields | built))
+
+
+def _typed(value: Value | list[str]) -> Value:
+    """Return a parameter's value, whose lists JSON has in place of tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -12,22 +12,12 @@ from typing import TypeVar
 
 from scipy.special import stdtrit
 
-from ablations.core.records import Completion, Judgment, Query, Usage
+from ablations.core.records import JudgedTurn, Usage
 
 REPEATED_NGRAM = 4
 MIN_COVERAGE = 0.9
 """Below this share of scored completions a trial fails instead of winning or losing."""
 _Key = TypeVar("_Key", str, int)
-
-
-@dataclass(frozen=True)
-class JudgedTurn:
-    """One turn of one query under one trial: what the model said and what the judge made of it."""
-
-    query: Query
-    turn: int
-    completion: Completion
-    judgment: Judgment
 
 
 @dataclass(frozen=True)

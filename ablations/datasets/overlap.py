@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablations.core.condition import Demonstration
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.models.embedding import Encoder
 

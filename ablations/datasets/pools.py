@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablations.core.condition import Demonstration, Exchange, content_hash
+from ablations.core.condition import content_hash
 from ablations.core.errors import PoolError, nearest
-from ablations.core.jsonl import Row, read_rows
+from ablations.core.jsonl import JsonObject, read_rows
+from ablations.core.prompt import Demonstration, Exchange
 from ablations.models.packaged import first_line
 from ablations.prompts.components import built_in_demonstrations
 from ablations.prompts.packaged import read_lines
@@ -223,7 +224,7 @@ def _answer(value: object, where: str) -> str | None:
     return None if value is None else _encodable(value, where)
 
 
-def _hub_rows(name: str) -> Iterable[tuple[str, Row]]:
+def _hub_rows(name: str) -> Iterable[tuple[str, JsonObject]]:
     """Yield the rows of a data set of the hub."""
     import datasets
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import PoolError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.overlap import Overlap, find_overlaps
 from ablations.datasets.pools import BUILT_IN, STYLED, Pool, load_pool

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ablations.core.condition import Demonstration, content_hash
+from ablations.core.condition import content_hash
 from ablations.core.errors import ConditionError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.pools import Pool
 from ablations.models.embedding import Encoder
@@ -101,7 +102,7 @@ class Chooser:
         if count > self.most(source):
             of = "prompt of the greedy search" if source == "greedy" else f"pool {self.pool.name!r}"
             raise ConditionError(
-                f"demonstrations = {count} is out of range; the {of} has 0 to {self.most(source)}; lower it, or give a "
+                f"shots = {count} is out of range; the {of} has 0 to {self.most(source)}; lower it, or give a "
                 "larger pool"
             )
         key = (source, count, draw)

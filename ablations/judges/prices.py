@@ -8,14 +8,12 @@ import math
 import tomllib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.core.errors import BudgetError, UsageError
-from ablations.core.records import Usage
+from ablations.core.records import Price, Usage
 
 PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
-_MILLION = 1_000_000
 
 TYPICAL_BYTES = 4
 """Of a token of plain English, for plans and rate limits."""
@@ -36,18 +34,6 @@ def estimated_tokens(messages: Sequence[Mapping[str, str]]) -> int:
 def typical_usage(messages: Sequence[Mapping[str, str]], reply_tokens: int) -> Usage:
     """Return what a question and a reply of so many tokens take, roughly."""
     return Usage(1, estimated_tokens(messages), reply_tokens)
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a model's tokens cost, in US dollars per million."""
-
-    prompt: float
-    completion: float
-
-    def cost(self, usage: Usage) -> float:
-        """Return what these tokens cost, in US dollars."""
-        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / _MILLION
 
 
 def read_prices(path: Path = PRICES_FILE) -> Mapping[str, Price]:

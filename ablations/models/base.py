@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams, format_value, neutral_value
 from ablations.core.errors import UnsupportedError
+from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
-from ablations.prompts.render import ChatTemplate
 
 
 @dataclass(frozen=True)

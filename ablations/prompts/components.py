@@ -9,20 +9,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablations.core.condition import Demonstration, PromptParts
 from ablations.core.errors import ConditionError, nearest
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.ordering import MATCHINGS, ORDERS, match_answers, put_in_order
 from ablations.prompts.packaged import read_lines, read_text
-from ablations.prompts.templates import find_headings
+from ablations.prompts.templates import find_template
 from ablations.prompts.urial_file import read_prompt_text, read_urial
 
-RULES = ("full", "short", "none")
+SYSTEM_PROMPTS = ("full", "short", "none")
 STYLES = ("warm", "steps", "plain", "terse")
 """How demonstrations are written: URIAL's way, with a warm opening and closing around structured content; the
 structured content alone; prose; one line."""
 SOURCES = ("first", "random", "diverse", "greedy", "retrieved", "random-per-query")
 """How demonstrations are chosen from a pool; `demonstrations.choosing` does it."""
-DEFAULT_DEMONSTRATIONS = 3
+DEFAULT_SHOTS = 3
 _FENCED = {"full": "; each text is enclosed between two lines of triple backticks (```)"}
 _FENCED["short"] = ", all enclosed between lines of triple backticks (```)"
 
@@ -72,22 +72,24 @@ class FirstOnes:
         if source != "first":
             raise ConditionError(f"source = {source!r} chooses from a pool, and none was given; use 'first'")
         if count > len(pool):
-            raise ConditionError(f"demonstrations = {count} is out of range; the project has 0 to {len(pool)}")
+            raise ConditionError(f"shots = {count} is out of range; the project has 0 to {len(pool)}")
         return Chosen(tuple(pool[:count]))
 
 
 @cache
-def built_in_rules(name: str, headings: str = "urial") -> str:
-    """Return the text of the rules called `name`, which explain these headings.
+def packaged_system_prompt(name: str, template: str = "urial") -> str:
+    """Return the text of the rules called `name`, which explain a template's headings.
 
     Raises:
         ConditionError: an unknown name.
     """
-    if name not in RULES:
-        raise ConditionError(f"rules = {name!r} is not known; {nearest(name, RULES)}, or a text file (*.txt)")
+    if name not in SYSTEM_PROMPTS:
+        raise ConditionError(
+            f"system_prompt = {name!r} is not known; {nearest(name, SYSTEM_PROMPTS)}, or a text file (*.txt)"
+        )
     if name == "none":
         return ""
-    shown = find_headings(headings)
+    shown = find_template(template)
     fenced = _FENCED[name] if shown.fence else ""
     text = read_text(f"rules_{name}.txt").replace("{query}", shown.query).replace("{answer}", shown.answer)
     return text.replace("{fenced}", fenced) + ("\n" if shown.inline else "")
@@ -107,15 +109,15 @@ def built_in_demonstrations(style: str = STYLES[0]) -> tuple[Demonstration, ...]
 
 def check_component(name: str, value: Any) -> None:
     """Raise `ConditionError` unless a prompt component can have `value`; how many there are is the pool's to say."""
-    if name in ("demonstrations", "draw"):
+    if name in ("shots", "draw"):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ConditionError(f"{name} = {value!r} is not a whole number from 0 on; give one")
     elif not isinstance(value, str):
         raise ConditionError(f"{name} = {value!r} is not a name; give a text")
-    elif name == "headings":
-        find_headings(value)
-    elif name == "rules":
-        _rules(value, "urial")
+    elif name == "template":
+        find_template(value)
+    elif name == "system_prompt":
+        _system_prompt(value, "urial")
     else:
         known: Sequence[str] = {"style": STYLES, "order": tuple(ORDERS), "matching": MATCHINGS, "source": SOURCES}[name]
         if value not in known:
@@ -123,9 +125,9 @@ def check_component(name: str, value: Any) -> None:
 
 
 def build_parts(
-    rules: str = "full",
-    headings: str = "urial",
-    demonstrations: int = DEFAULT_DEMONSTRATIONS,
+    system_prompt: str = "full",
+    template: str = "urial",
+    shots: int = DEFAULT_SHOTS,
     source: str = SOURCES[0],
     draw: int = 0,
     style: str = STYLES[0],
@@ -142,10 +144,10 @@ def build_parts(
     Raises:
         ConditionError: an unknown name, or more demonstrations than there are.
     """
-    for name, value in (("demonstrations", demonstrations), ("draw", draw), ("style", style)):
+    for name, value in (("shots", shots), ("draw", draw), ("style", style)):
         check_component(name, value)
     chooser = chooser or FirstOnes()
-    chosen = chooser.choose(source, demonstrations, draw)
+    chosen = chooser.choose(source, shots, draw)
     styled = {one.id: one for one in built_in_demonstrations(style)} if chooser.styled else {}
     pool = _written(chooser.everything, styled)
 
@@ -153,12 +155,12 @@ def build_parts(
         return put_in_order(match_answers(_written(shown, styled), matching, pool), order)
 
     return PromptParts(
-        rules=_rules(rules, headings),
-        headings=find_headings(headings),
-        demonstrations=arranged(chosen.common),
+        system_prompt=_system_prompt(system_prompt, template),
+        template=find_template(template),
+        shots=arranged(chosen.common),
         by_query=tuple((query, arranged(shown)) for query, shown in chosen.by_query),
-        rules_name=rules,
-        asked=demonstrations,
+        system_prompt_name=system_prompt,
+        asked=shots,
         source=source,
         draw=draw,
         style=style if chooser.styled else "custom",
@@ -172,11 +174,13 @@ def _written(shown: Iterable[Demonstration], styled: Mapping[str, Demonstration]
     return tuple(styled.get(one.id, one) for one in shown)
 
 
-def _rules(name: str, headings: str) -> str:
-    return read_prompt_text(Path(name).expanduser()) if name.endswith(".txt") else built_in_rules(name, headings)
+def _system_prompt(name: str, template: str) -> str:
+    return (
+        read_prompt_text(Path(name).expanduser()) if name.endswith(".txt") else packaged_system_prompt(name, template)
+    )
 
 
-def read_prompt_file(path: Path, headings: str = "urial") -> PromptParts:
+def read_prompt_file(path: Path, template: str = "urial") -> PromptParts:
     """Return parts whose rules are the file's whole text, and which have no demonstrations of their own.
 
     So a prompt file of URIAL or of Zhao et al. is used as it is, byte for byte.
@@ -184,19 +188,21 @@ def read_prompt_file(path: Path, headings: str = "urial") -> PromptParts:
     Raises:
         PromptError: the file cannot be read as UTF-8 text.
     """
-    return PromptParts(rules=read_prompt_text(path), headings=find_headings(headings), rules_name=path.name)
+    return PromptParts(
+        system_prompt=read_prompt_text(path), template=find_template(template), system_prompt_name=path.name
+    )
 
 
-def read_prompt_parts(path: Path, headings: str = "urial") -> PromptParts:
+def read_prompt_parts(path: Path, template: str = "urial") -> PromptParts:
     """Return a prompt file's rules and demonstrations as parts, which a search can add to.
 
-    The rules end where the first heading's own line breaks begin. A file that is laid out as `headings` say comes out
+    The rules end where the first heading's own line breaks begin. A file that is laid out as `template` says comes out
     of `render_demonstrations` byte for byte.
 
     Raises:
         PromptError: the file cannot be taken apart; names line and reason.
     """
-    file, found = read_urial(path), find_headings(headings)
-    rules = file.rules.removesuffix(found.before) if file.messages else file.rules
+    file, found = read_urial(path), find_template(template)
+    system_prompt = file.rules.removesuffix(found.before) if file.messages else file.rules
     shown = file.demonstrations
-    return PromptParts(rules, found, shown, rules_name=path.name, asked=len(shown))
+    return PromptParts(system_prompt, found, shown, system_prompt_name=path.name, asked=len(shown))

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import ConditionError, nearest
+from ablations.core.prompt import Demonstration
 from ablations.prompts.packaged import read_lines
 
 Demonstrations = tuple[Demonstration, ...]

@@ -8,14 +8,11 @@ turn as `before + role + line + fence + line + text + line + fence + line`, then
 the text on the role's line instead.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from ablations.core.condition import Exchange, Headings, PromptParts
 from ablations.core.errors import PromptError
+from ablations.core.prompt import ChatTemplate, Exchange, PromptParts, Template
 from ablations.core.records import Prompt, Query
-
-ChatTemplate = Callable[[Sequence[Mapping[str, str]]], str]
-"""Messages, each with a role (system, user or assistant) and its content -> the text that opens the next answer."""
 
 
 def render_prompt(
@@ -27,7 +24,7 @@ def render_prompt(
         query: what is asked.
         parts: rules, format and demonstrations.
         answers: the model's own cleaned answers to the earlier turns; empty for turn 1.
-        chat_template: the model's, which the headings `chat` need.
+        chat_template: the model's, which the template `chat` need.
 
     Raises:
         PromptError: there are as many answers as turns, so nothing is left to ask; or there is no chat template.
@@ -35,42 +32,44 @@ def render_prompt(
     turn = len(answers) + 1
     if turn > len(query.turns):
         raise PromptError(f"query {query.id!r} has {len(query.turns)} turns; turn {turn} cannot be asked")
-    headings, shown = parts.headings, parts.shown_to(query.id)
+    template, shown = parts.template, parts.shown_to(query.id)
     said: list[Exchange] = [exchange for one in shown for exchange in one.exchanges]
     said += [*zip(query.turns, answers, strict=False), (query.turns[turn - 1], None)]
-    if not headings.chat:
+    if not template.chat:
         return Prompt(query.id, turn, opened_answer(parts, said))
     messages = _messages(said)
     if chat_template is None:
-        raise PromptError("headings = 'chat' needs a model with a chat template; choose other headings or a chat model")
-    system = [{"role": "system", "content": parts.rules.strip()}] if parts.rules.strip() else []
-    text = chat_template([*system, *({"role": getattr(headings, role), "content": text} for role, text in messages)])
+        raise PromptError(
+            "template = 'chat' needs a model with a chat template; choose another template or a chat model"
+        )
+    system = [{"role": "system", "content": parts.system_prompt.strip()}] if parts.system_prompt.strip() else []
+    text = chat_template([*system, *({"role": getattr(template, role), "content": text} for role, text in messages)])
     return Prompt(query.id, turn, text, templated=True)
 
 
 def render_demonstrations(parts: PromptParts) -> str:
     """Return the prompt up to where a query begins: the rules and the demonstrations, as URIAL's files hold them."""
-    return _laid_out(parts, [exchange for one in parts.demonstrations for exchange in one.exchanges])
+    return _laid_out(parts, [exchange for one in parts.shots for exchange in one.exchanges])
 
 
 def opened_answer(parts: PromptParts, said: Sequence[Exchange]) -> str:
     """Return the prompt whose answer comes next: the rules, what was said, and the opening of an answer.
 
-    The last of `said` has no answer. Not for the headings `chat`, whose layout is the model's.
+    The last of `said` has no answer. Not for the template `chat`, whose layout is the model's.
     """
-    return f"{_laid_out(parts, said)}{_opening(parts.headings, parts.headings.answer)}"
+    return f"{_laid_out(parts, said)}{_opening(parts.template, parts.template.answer)}"
 
 
 def answer_after_opening(parts: PromptParts, answer: str) -> str:
     """Return an answer as it stands in a prompt after its opening, with what closes it."""
-    headings = parts.headings
-    return _message(headings, headings.answer, answer).removeprefix(_opening(headings, headings.answer))
+    template = parts.template
+    return _message(template, template.answer, answer).removeprefix(_opening(template, template.answer))
 
 
 def _laid_out(parts: PromptParts, said: Sequence[Exchange]) -> str:
-    headings = parts.headings
-    shown = (_message(headings, getattr(headings, role), text) for role, text in _messages(said))
-    return parts.rules + "".join(shown)
+    template = parts.template
+    shown = (_message(template, getattr(template, role), text) for role, text in _messages(said))
+    return parts.system_prompt + "".join(shown)
 
 
 def _messages(said: Sequence[Exchange]) -> list[tuple[str, str]]:
@@ -83,17 +82,17 @@ def _messages(said: Sequence[Exchange]) -> list[tuple[str, str]]:
     return messages
 
 
-def _opening(headings: Headings, role: str) -> str:
-    if headings.inline:
+def _opening(template: Template, role: str) -> str:
+    if template.inline:
         return role
-    fence = f"{headings.fence}\n" if headings.fence_lines else ""
-    return f"{headings.before}{role}\n{fence}"
+    fence = f"{template.fence}\n" if template.fence_lines else ""
+    return f"{template.before}{role}\n{fence}"
 
 
-def _message(headings: Headings, role: str, text: str) -> str:
-    if headings.inline:
+def _message(template: Template, role: str, text: str) -> str:
+    if template.inline:
         return f"{role} {text.strip()}\n\n"
-    if headings.fence_lines:
-        return f"{_opening(headings, role)}{text}\n{headings.fence}\n"
+    if template.fence_lines:
+        return f"{_opening(template, role)}{text}\n{template.fence}\n"
     stripped = text.strip("\n")
-    return f"{_opening(headings, role)}{stripped}\n"
+    return f"{_opening(template, role)}{stripped}\n"

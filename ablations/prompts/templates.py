@@ -3,12 +3,12 @@
 Byte for byte what URIAL, Zhao et al. and Han send. Knows no query.
 """
 
-from ablations.core.condition import Headings
 from ablations.core.errors import ConditionError, nearest
+from ablations.core.prompt import Template
 
 _HASH_STOPS = ("# Query", "# User")
 
-URIAL = Headings(
+URIAL = Template(
     name="urial",
     query="# Query:",
     answer="# Answer:",
@@ -19,7 +19,7 @@ URIAL = Headings(
 )
 """`# Query:` and `# Answer:` with fences: the format of the paper's main results."""
 
-URIAL_V5 = Headings(
+URIAL_V5 = Template(
     name="urial-v5",
     query="# User:",
     answer="# Assistant:",
@@ -30,7 +30,7 @@ URIAL_V5 = Headings(
 )
 """`# User:` and `# Assistant:`; the fence is empty but keeps its lines."""
 
-URIAL_V6 = Headings(
+URIAL_V6 = Template(
     name="urial-v6",
     query="# User:",
     answer="# Assistant:",
@@ -41,7 +41,7 @@ URIAL_V6 = Headings(
 )
 """`# User:` and `# Assistant:` with an empty line before each and no empty line inside."""
 
-USER_ASSISTANT = Headings(
+USER_ASSISTANT = Template(
     name="user-assistant",
     query="User:",
     answer="Assistant:",
@@ -52,7 +52,7 @@ USER_ASSISTANT = Headings(
 )
 """`User:` and `Assistant:` without a hash, laid out as version 6."""
 
-QUESTION = Headings(
+QUESTION = Template(
     name="question",
     query="Question:",
     answer="Here’s an example answer:",
@@ -64,16 +64,16 @@ QUESTION = Headings(
 )
 """Han's template: `Question: …`, `Here’s an example answer: …`, an empty line after each."""
 
-CHAT = Headings(
+CHAT = Template(
     name="chat", query="user", answer="assistant", before="", fence="", fence_lines=False, stop=(), chat=True
 )
 """The model's own chat template: rules as the system message, demonstrations as earlier turns."""
 
-FORMATS = {headings.name: headings for headings in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION, CHAT)}
+TEMPLATES = {template.name: template for template in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION, CHAT)}
 
 
-def find_headings(name: str) -> Headings:
+def find_template(name: str) -> Template:
     """Return the format called `name`; raise `ConditionError` for an unknown one."""
-    if name not in FORMATS:
-        raise ConditionError(f"headings = {name!r} is not a known format; {nearest(name, FORMATS)}")
-    return FORMATS[name]
+    if name not in TEMPLATES:
+        raise ConditionError(f"template = {name!r} is not a known template; {nearest(name, TEMPLATES)}")
+    return TEMPLATES[name]

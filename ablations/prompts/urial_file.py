@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import PromptError
+from ablations.core.prompt import Demonstration
 
 QUERY, ANSWER = "query", "answer"
 FENCE = "```"

@@ -22,8 +22,7 @@ from tenacity import (
     wait_random,
 )
 
-from ablations.core.addresses import redacted
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, redacted
 
 WAIT_SECONDS = 120.0
 """How long a lost server may take to come back, restarted or failed over."""

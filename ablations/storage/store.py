@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ablations.core.addresses import redacted
 from ablations.core.condition import DecodingParams, content_hash
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, redacted
 from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
 from ablations.storage.database import Database
 from ablations.storage.tables import (

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablations.core.condition import Value, plain_value
-from ablations.core.records import Query
-from ablations.judges.prices import Price
+from ablations.core.condition import plain_value
+from ablations.core.prompt import Value
+from ablations.core.records import Price, Query
 from ablations.storage.provenance import environment
 from ablations.studies.config.file import FIXED_MODES
 from ablations.studies.config.space import SearchSpace, typed_value

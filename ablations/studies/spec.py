@@ -16,24 +16,24 @@ from ablations.core.condition import (
     PROMPT_PARAMETERS,
     Condition,
     DecodingParams,
-    PromptParts,
-    Value,
     content_hash,
     plain_value,
 )
-from ablations.core.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
+from ablations.core.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError, check_choice
+from ablations.core.prompt import PromptParts, Value
 from ablations.core.records import Query
 from ablations.core.statistics import MIN_COVERAGE
 from ablations.datasets.prepare import Prepared
 from ablations.prompts.components import build_parts
-from ablations.prompts.templates import FORMATS
+from ablations.prompts.templates import TEMPLATES
 from ablations.storage.workspace import STUDY_NAME
-from ablations.studies.conditions.design import BARE_DESIGNS, DESIGNS, DesignPlan, DesignPoint, fixed_part, make_design
-from ablations.studies.config.file import ADAPTIVE_SAMPLERS, FIXED_MODES, SAMPLERS, StudyFile, check_choice
+from ablations.studies.conditions.design import BARE_DESIGNS, DESIGNS, DesignPlan, fixed_part, make_design
+from ablations.studies.config.file import ADAPTIVE_SAMPLERS, FIXED_MODES, SAMPLERS, StudyFile
 from ablations.studies.config.space import SearchSpace, Values
+from ablations.studies.engine.trial import DesignPoint
 
-SEARCHABLE = tuple(name for name, headings in FORMATS.items() if not headings.inline and not headings.chat)
-"""Headings of prompt files that can be taken apart again."""
+SEARCHABLE = tuple(name for name, headings in TEMPLATES.items() if not headings.inline and not headings.chat)
+"""Template of prompt files that can be taken apart again."""
 
 MOST_CHARACTERS = 100
 """Of a study's name."""
@@ -134,10 +134,10 @@ class StudySpec:
             raise UsageError(
                 f"{self.file.path}: {FIXED_MODES[self.mode]} varies the demonstrations alone; drop [parameters.…]"
             )
-        layout = self.file.baseline.get("headings", "urial")
+        layout = self.file.baseline.get("template", "urial")
         if self.mode == "greedy-search" and layout not in SEARCHABLE:
             raise UsageError(
-                f"{self.file.path}: a greedy search writes a prompt file, and headings = {layout!r} have no form of "
+                f"{self.file.path}: a greedy search writes a prompt file, and template = {layout!r} have no form of "
                 f"it; choose one of {', '.join(SEARCHABLE)}"
             )
         if self.mode not in FIXED_MODES and not self.space.names:
@@ -178,7 +178,7 @@ class StudySpec:
         full = {**self.file.baseline, **values}
         if self.prepared is None or full.get("source") != "greedy":
             return True
-        return int(full.get("demonstrations", 0)) <= self.prepared.chooser.most("greedy")  # type: ignore[arg-type]
+        return int(full.get("shots", 0)) <= self.prepared.chooser.most("greedy")  # type: ignore[arg-type]
 
     def to_condition(self, values: Values) -> Condition:
         """Return the condition in which the varied parameters have `values` and the rest is the baseline's."""
@@ -238,7 +238,7 @@ class StudySpec:
         if self.sampler in ADAPTIVE_SAMPLERS:
             for parameter in self.space.parameters:
                 conditions += [self.to_condition({parameter.name: value}) for value in parameter.domain.spread(2)]
-            longest = {name for name in ("max_tokens", "demonstrations") if name in self.space.names}
+            longest = {name for name in ("max_tokens", "shots") if name in self.space.names}
             conditions.append(self.to_condition({name: max(self.space[name].domain.values()) for name in longest}))
         return conditions
 

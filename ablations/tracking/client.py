@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.core.addresses import redacted
-from ablations.core.errors import StorageError, UsageError
+from ablations.core.errors import StorageError, UsageError, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

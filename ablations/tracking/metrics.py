@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ablations.core.statistics import JudgedTurn, Summary
-from ablations.judges.prices import Price
+from ablations.core.records import JudgedTurn, Price
+from ablations.core.statistics import Summary
 
 _MOST_CHARACTERS = 200
 """Of a text in a metric's name; the rest is for what stands before it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.condition import content_hash
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import JudgedTurn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

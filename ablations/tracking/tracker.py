@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.errors import AblationError, TrackingError
-from ablations.core.records import Record
-from ablations.core.statistics import JudgedTurn, Summary
-from ablations.judges.prices import Price
-from ablations.studies.conditions.pruning import Stop
+from ablations.core.records import JudgedTurn, Price, Record, Stop
+from ablations.core.statistics import Summary
 from ablations.tracking.client import failures, first_line, open_client
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics

@@ -14,7 +14,7 @@ from analysis.frames import nested_scores, trial_table, varied_parameters
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "lowest_draw", "highest_draw"), pl.Float64)
 CURVE_SCHEMA = {
     "source": pl.String,
-    "demonstrations": pl.Int64,
+    "shots": pl.Int64,
     "draws": pl.Int64,
     **_NUMBERS,
     "n": pl.Int64,
@@ -28,7 +28,7 @@ SCALING_SCHEMA = {
 CONTRAST_SCHEMA = {
     "source": pl.String,
     "against": pl.String,
-    "demonstrations": pl.Int64,
+    "shots": pl.Int64,
     **dict.fromkeys(("difference", "low", "high"), pl.Float64),
     "n": pl.Int64,
 }
@@ -47,7 +47,7 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(schema=CURVE_SCHEMA)
     zero = nested_scores(results).filter(pl.col("trial") == baseline).select("query_id", base="score")
     rows = []
-    for (source, number), own in scores.group_by("source", "demonstrations", maintain_order=True):
+    for (source, number), own in scores.group_by("source", "shots", maintain_order=True):
         by_query = own.group_by("query_id").agg(pl.col("score").mean()).join(zero, on="query_id").sort("query_id")
         if by_query.is_empty():
             continue
@@ -56,7 +56,7 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
         tokens = own.get_column("prompt_tokens").mean()
         numbers = (float(own.get_column("score").mean()), interval.value, interval.low, interval.high)  # type: ignore[arg-type]
         rows.append((source, number, len(draws), *numbers, draws.min(), draws.max(), interval.n, tokens))
-    return pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row").sort("source", "demonstrations")
+    return pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row").sort("source", "shots")
 
 
 def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
@@ -69,13 +69,8 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
     """
     scores, rows = _source_scores(results), []
     for (source,), own in scores.group_by("source", maintain_order=True):
-        wide = own.group_by("query_id", "demonstrations").agg(pl.col("score").mean())
-        table = (
-            wide.sort("demonstrations")
-            .pivot("demonstrations", index="query_id", values="score")
-            .drop_nulls()
-            .sort("query_id")
-        )
+        wide = own.group_by("query_id", "shots").agg(pl.col("score").mean())
+        table = wide.sort("shots").pivot("shots", index="query_id", values="score").drop_nulls().sort("query_id")
         numbers = [int(name) for name in table.columns[1:]]
         if len(numbers) < 2 or table.is_empty():
             continue
@@ -103,7 +98,7 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
     """
     scores = _source_scores(results)
     rows = []
-    for (number,), own in scores.group_by("demonstrations", maintain_order=True):
+    for (number,), own in scores.group_by("shots", maintain_order=True):
         wide = own.group_by("query_id", "source").agg(pl.col("score").mean())
         names = sorted(wide.get_column("source").unique())
         table = wide.pivot("source", index="query_id", values="score").sort("query_id")
@@ -113,25 +108,25 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
                 if len(known):
                     found = paired_interval(_array(known, source), _array(known, against))
                     rows.append((source, against, number, found.value, found.low, found.high, found.n))
-    return pl.DataFrame(rows, schema=CONTRAST_SCHEMA, orient="row").sort("demonstrations", "source", "against")
+    return pl.DataFrame(rows, schema=CONTRAST_SCHEMA, orient="row").sort("shots", "source", "against")
 
 
 def _source_scores(results: pl.DataFrame) -> pl.DataFrame:
     """Return scores of trials with demonstrations: trial, query_id, score, source, demonstrations, prompt_tokens."""
     varied = set(varied_parameters(results))
-    if "source" not in varied or not varied <= {"source", "demonstrations", "draw"}:
+    if "source" not in varied or not varied <= {"source", "shots", "draw"}:
         return pl.DataFrame(
             schema={"trial": pl.Int64, "query_id": pl.String, "score": pl.Float64, "source": pl.String}
-            | {"demonstrations": pl.Int64, "prompt_tokens": pl.Float64}
+            | {"shots": pl.Int64, "prompt_tokens": pl.Float64}
         )
     tokens = results.group_by("trial").agg(pl.col("prompt_tokens").mean())
     described = (
         trial_table(results)
-        .filter((pl.col("replicate") == 0) & (pl.col("param.demonstrations") > 0))
-        .select("trial", source="param.source", demonstrations="param.demonstrations")
+        .filter((pl.col("replicate") == 0) & (pl.col("param.shots") > 0))
+        .select("trial", source="param.source", demonstrations="param.shots")
         .join(tokens, on="trial")
     )
-    return nested_scores(results).join(described, on="trial").sort("source", "demonstrations", "trial")
+    return nested_scores(results).join(described, on="trial").sort("source", "shots", "trial")
 
 
 def _array(frame: pl.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -11,18 +11,10 @@ import polars as pl
 
 from ablations.core.condition import DECODING_PARAMETERS
 from ablations.core.errors import StorageError
-from ablations.studies.engine.results import (
-    ALIGNED,
-    ARM_PREFIX,
-    ARM_SCHEMA,
-    ICL,
-    IFT,
-    PARAMETER_PREFIX,
-    URIAL,
-    ZERO_SHOT,
-)
+from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
 from analysis.alignment import GROUPS
 from analysis.demonstrations.crossed import crossed_interval
+from analysis.demonstrations.ways import ALIGNED, ARM_SCHEMA, ICL, IFT, URIAL, ZERO_SHOT
 from analysis.effects.intervals import SAME, Floats
 
 REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)

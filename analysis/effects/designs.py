@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ablations.studies.engine.results import PARAMETER_PREFIX
+from ablations.core.schema import PARAMETER_PREFIX
 from analysis.effects.paired import baseline_trial
 from analysis.frames import Floats, Scores, condition_scores, trial_table, varied_parameters
 

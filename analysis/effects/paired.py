@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from scipy.stats import ttest_1samp
 
 from ablations.core.condition import format_value
-from ablations.studies.engine.results import PARAMETER_PREFIX
+from ablations.core.schema import PARAMETER_PREFIX
 from analysis.effects.intervals import DRAWS, SAME, Interval, alike, difference, mean_intervals
 from analysis.frames import Floats, Scores, condition_scores, trial_scores, trial_table, varied_parameters
 

@@ -120,7 +120,9 @@ def _solve(members: dict[tuple[bool, ...], list[int]], k: int, n_conditions: int
     rows = np.array(inner, dtype=np.float64).reshape(len(inner), k)
     # The last contribution is what the others leave of the total, so that the constraint holds.
     reduced = rows[:, :-1] - rows[:, [-1]]
-    if np.linalg.matrix_rank(rows) < k:  # without the constraint: what it alone tells of a component is the remainder
+    if (
+        not inner or np.linalg.matrix_rank(rows) < k
+    ):  # without the constraint: what it alone tells of a component is the remainder
         return None
     kernel = np.array([(k - 1) / (comb(k, sum(one)) * sum(one) * (k - sum(one))) for one in inner])
     targets = np.array([worth[one] - worth[bare] for one in inner]) - rows[:, [-1]] * total

@@ -18,12 +18,12 @@ def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: s
         axes: where to draw.
         judge: named on the vertical axis.
     """
-    numbers = sorted(curve.get_column("demonstrations").unique())
+    numbers = sorted(curve.get_column("shots").unique())
     places = {number: float(index) for index, number in enumerate(numbers)}
     for index, (name,) in enumerate(curve.select("source").unique(maintain_order=True).iter_rows()):
         own = curve.filter(pl.col("source") == name)
         colour = COLOURS[index % len(COLOURS)]
-        at = [places[number] + 0.08 * index for number in own.get_column("demonstrations")]
+        at = [places[number] + 0.08 * index for number in own.get_column("shots")]
         draws = max(own.get_column("draws"))
         label = f"{name}, mean of {draws} draws" if draws > 1 else name
         axes.plot(at, own.get_column("mean"), "o-", color=colour, label=label)

@@ -144,7 +144,7 @@ def _demonstrations(findings: Findings) -> Section:
     frames = findings.frames
     curve: Columns = {
         "source": "source",
-        "demonstrations": "demonstrations",
+        "shots": "shots",
         "draws": "draws",
         "mean": number("mean"),
         "against the baseline": signed("difference"),
@@ -160,14 +160,14 @@ def _demonstrations(findings: Findings) -> Section:
         "bend, 95 %": interval("bend_low", "bend_high"),
         "queries": "n",
     }
-    contrasts: Columns = {"source": "source", "against": "against", "demonstrations": "demonstrations"}
+    contrasts: Columns = {"source": "source", "against": "against", "shots": "shots"}
     difference: Columns = {"difference": signed("difference"), "95 % interval": interval(), "queries": "n"}
     tables = [
         make_table("Score by number and source", frames["curve"], curve),
         make_table("How scores grow with the number", frames["scaling"], scaling, prose.BEND),
         make_table("Sources against each other", frames["contrasts"], {**contrasts, **difference}, prose.CONTRASTS),
     ]
-    return Section("Demonstrations", (), _of(findings, ("demonstrations",)), _filled(tables))
+    return Section("Demonstrations", (), _of(findings, ("shots",)), _filled(tables))
 
 
 def _scores(findings: Findings) -> Section:

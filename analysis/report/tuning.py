@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 
 from ablations.core.condition import DECODING_PARAMETERS
-from ablations.studies.engine.results import ICL, IFT
 from ablations.studies.icl_vs_ift.findings import TuningFindings, largest_common
 from analysis.demonstrations.sizes import arms
+from analysis.demonstrations.ways import ICL, IFT
 from analysis.examples import read_examples
 from analysis.report import prose
 from analysis.report.page import About, Report, Section

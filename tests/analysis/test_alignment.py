@@ -16,9 +16,9 @@ ZERO: Scores = {"q1": (2.0, 4.0), "q2": (3.0, 5.0), "q3": (4.0, 6.0)}
 SHOWN: Scores = {"q1": (4.0, 4.0), "q2": (5.0, 7.0), "q3": (6.0, 8.0)}
 ALIGNED: Scores = {"q1": (8.0, 6.0), "q2": (9.0, None), "q3": (7.0, 9.0)}
 WAYS: dict[str, dict[str, Any]] = {
-    ZERO_SHOT: {"param.headings": "urial", "param.demonstrations": 0},
-    IN_CONTEXT: {"param.headings": "urial", "param.demonstrations": 3},
-    CHAT: {"param.headings": "chat", "param.demonstrations": 0},
+    ZERO_SHOT: {"param.template": "urial", "param.shots": 0},
+    IN_CONTEXT: {"param.template": "urial", "param.shots": 3},
+    CHAT: {"param.template": "chat", "param.shots": 0},
 }
 ARMS = {ZERO_SHOT: ZERO, IN_CONTEXT: SHOWN, CHAT: ALIGNED}
 
@@ -75,7 +75,7 @@ def test_a_group_without_a_score_has_no_mean_and_one_without_an_answer_no_row() 
 
 
 def test_the_chat_template_is_a_way_of_its_own_with_and_without_demonstrations() -> None:
-    table = alignment_table({"m": model(trial(CHAT, **{"param.demonstrations": 3}))})
+    table = alignment_table({"m": model(trial(CHAT, **{"param.shots": 3}))})
     assert set(table.get_column("way")) == {CHAT}
 
 
@@ -169,12 +169,12 @@ def test_the_figure_shows_both_turns_of_every_arm() -> None:
 
 
 def test_two_conditions_of_one_way_keep_their_own_rows() -> None:
-    more = trial(IN_CONTEXT, number=7, label="demonstrations=10")
-    named = [row | {"label": "demonstrations=3"} for row in trial(IN_CONTEXT)]
+    more = trial(IN_CONTEXT, number=7, label="shots=10")
+    named = [row | {"label": "shots=3"} for row in trial(IN_CONTEXT)]
     table = alignment_table({"m": model(named, more)})
     assert table.get_column("way").unique(maintain_order=True).to_list() == [
         IN_CONTEXT,
-        f"{IN_CONTEXT}: demonstrations=10",
+        f"{IN_CONTEXT}: shots=10",
     ]
 
 

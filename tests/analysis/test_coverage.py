@@ -111,7 +111,7 @@ def test_interactions_cover_the_difference_of_differences_in_200_studies_through
 
 COALITIONS = np.array(list(product([1.0, 0.0], repeat=3)))
 WORTH = COALITIONS @ np.array([1.0, 0.5, 0.0]) + 0.6 * COALITIONS[:, 0] * COALITIONS[:, 2]
-SHAPLEY = {"rules": 1.3, "style": 0.5, "order": 0.3}
+SHAPLEY = {"system_prompt": 1.3, "style": 0.5, "order": 0.3}
 """Of `WORTH`: an interaction goes to its two components in equal parts."""
 
 
@@ -149,7 +149,7 @@ def test_scaling_slopes_cover_the_truth_200_studies_through_the_frame_and_1000_a
     own = generator.normal(0.3, 0.3, (n, STUDIES, 1))  # queries gain unequally
     scores = judge_scores(generator, (n, STUDIES, 4), own * doublings, discrete=False)
     check(f"slope for each doubling, {n} queries", covers(mean_intervals(scores @ centred / (centred @ centred)), 0.3))
-    settings = {"demonstrations": [0, *numbers.tolist()], "source": [None, *["random"] * 4]}
+    settings = {"shots": [0, *numbers.tolist()], "source": [None, *["random"] * 4]}
     covered, bends = 0, 0
     for at in range(100):
         (row,) = scaling_slopes(study(np.column_stack([np.full(n, 5.0), scores[:, at]]), settings)).to_dicts()

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from ablations.core.errors import StorageError
-from ablations.studies.engine.results import RESULT_SCHEMA
+from ablations.core.schema import RESULT_SCHEMA
 from analysis.effects.paired import baseline_trial, best_trial, worst_trial
 from analysis.frames import condition_scores, load_results, query_scores, trial_scores, trial_table, varied_parameters
 from tests.support.simulated import study

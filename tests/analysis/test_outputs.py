@@ -69,7 +69,7 @@ def test_turns_are_compared_on_queries_of_which_both_have_a_score() -> None:
 
 
 def test_slopes_and_bends_are_least_squares_over_doublings() -> None:
-    settings = {"demonstrations": [0, 1, 2, 4, 1, 2], "source": [None, *["random"] * 3, *["first"] * 2]}
+    settings = {"shots": [0, 1, 2, 4, 1, 2], "source": [None, *["random"] * 3, *["first"] * 2]}
     scores = np.array([[5.0, 6.0, 8.0, 9.0, 5.0, 7.0], [4.0, 5.0, 8.0, 8.0, 4.0, 7.0]])
     rows = {row["source"]: row for row in scaling_slopes(study(scores, settings)).to_dicts()}
     assert rows["random"]["slope"] == pytest.approx(1.5)
@@ -79,14 +79,14 @@ def test_slopes_and_bends_are_least_squares_over_doublings() -> None:
 
 
 def test_a_query_missing_at_one_number_is_in_no_slope_and_one_number_has_none() -> None:
-    settings = {"demonstrations": [0, 1, 2, 3], "source": [None, "random", "random", "first"]}
+    settings = {"shots": [0, 1, 2, 3], "source": [None, "random", "random", "first"]}
     scores = np.array([[5.0, 6.0, 8.0, 1.0], [4.0, 5.0, np.nan, 1.0]])
     (row,) = scaling_slopes(study(scores, settings)).to_dicts()
     assert (row["source"], row["slope"], row["slope_low"], row["n"]) == ("random", 2.0, None, 1)
 
 
 def test_ten_demonstrations_come_after_two() -> None:
-    settings = {"demonstrations": [0, 10, 2], "source": [None, "random", "random"]}
+    settings = {"shots": [0, 10, 2], "source": [None, "random", "random"]}
     (row,) = scaling_slopes(study(np.array([[5.0, 9.0, 6.0]] * 3), settings)).to_dicts()
     assert row["slope"] == pytest.approx(3 / np.log2(5))
 

@@ -243,7 +243,7 @@ def contribution(component: str, value: float, **more: Any) -> Row:
     return {"component": component, "value": value, "low": value - 1, "high": value + 0.5, **about, **more}
 
 
-SHAPLEY = table(SHAPLEY_SCHEMA, contribution("rules", 2.0), contribution("style", -0.5, low=None, high=None))
+SHAPLEY = table(SHAPLEY_SCHEMA, contribution("system_prompt", 2.0), contribution("style", -0.5, low=None, high=None))
 
 
 def test_shapley_values_are_bars_with_intervals_and_say_what_is_on(axes: Axes) -> None:
@@ -260,7 +260,7 @@ def test_a_waterfall_leads_from_the_bare_to_the_full_prompt(axes: Axes) -> None:
     assert [bar.get_y() for bar in axes.patches] == [0, 4.0, 6.0, 0]  # type: ignore[attr-defined]
     assert bars(axes, "y") == [(5.0, 6.5)]  # around the bar's end: 6 less 1, 6 and a half more
     assert written(axes) == ["+2.00", "-0.50", "4.00", "5.50"]
-    assert names(axes, "x") == ["bare prompt", "rules", "style", "full prompt"]
+    assert names(axes, "x") == ["bare prompt", "system_prompt", "style", "full prompt"]
     assert "12 queries" in title(axes)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ablations.core.schema import RESULT_SCHEMA
 from ablations.studies.conditions import findings
-from ablations.studies.engine.results import RESULT_SCHEMA
 from analysis.effects.intervals import DRAWS
 from analysis.frames import Floats, condition_scores
 

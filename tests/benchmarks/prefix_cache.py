@@ -24,7 +24,7 @@ async def measure(model: str, limit: int, folder: Path) -> dict[str, float]:
     chooser = Chooser(load_pool("examples"))
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
     conditions = [
-        Condition(DecodingParams(max_tokens=24), build_parts(demonstrations=number, source="random", chooser=chooser))
+        Condition(DecodingParams(max_tokens=24), build_parts(shots=number, source="random", chooser=chooser))
         for number in NUMBERS
     ]
     requests = [

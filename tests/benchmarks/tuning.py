@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from ablations.core.condition import PromptParts
+from ablations.core.prompt import PromptParts
 from ablations.datasets.pools import load_pool
 from ablations.models.resolve import resolve_model
 from ablations.models.tokenizer import Tokens
@@ -24,7 +24,7 @@ from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import make_samples
 from ablations.models.training.sizing import Machine, Shape, estimate, has_gpu
 from ablations.models.training.train import train
-from ablations.prompts.templates import find_headings
+from ablations.prompts.templates import find_template
 
 EXAMPLES, STEP = 8, 4
 PLAIN = {f"plain loop, {STEP} at once": STEP, "plain loop, one by one": 1}
@@ -38,7 +38,7 @@ async def measure(model: str, folder: Path) -> dict[str, float]:
 
 def _measure(model: str, folder: Path) -> dict[str, float]:
     resolved = resolve_model(model)
-    parts = PromptParts("", find_headings("urial"))
+    parts = PromptParts("", find_template("urial"))
     examples = load_pool("examples", whole=True).demonstrations[:EXAMPLES]
     samples = tuple(make_samples(examples, parts, Tokens(resolved)))
     job = Job(resolved, Recipe("lora", epochs=1, learning_rate=1e-4, batch=STEP), samples)

@@ -10,14 +10,13 @@ from ablations.core.condition import (
     PARAMETERS,
     Condition,
     DecodingParams,
-    Demonstration,
-    PromptParts,
     check_parameter_name,
     content_hash,
     format_value,
     neutral_value,
 )
 from ablations.core.errors import ConditionError
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.templates import URIAL, URIAL_V5, URIAL_V6
 
 DEMONSTRATIONS = (Demonstration("a", "Hi?", "Hello."), Demonstration("b", "1 + 1?", "2."))
@@ -165,13 +164,13 @@ def test_sampling_keeps_truncation() -> None:
     ],
 )
 def test_stop_names_are_spelled_out_in_what_takes_effect(stop: Any, headings: Any, strings: tuple[str, ...]) -> None:
-    assert condition(headings=headings, stop=stop).effective.stop == strings
+    assert condition(template=headings, stop=stop).effective.stop == strings
 
 
 @pytest.mark.parametrize("headings", [URIAL_V5, URIAL_V6])
 def test_a_fence_as_stop_is_refused_where_the_headings_have_none(headings: Any) -> None:
     with pytest.raises(ConditionError, match=rf"{headings.name}.*no fence; use stop = 'headings'"):
-        condition(headings=headings, stop="fence")
+        condition(template=headings, stop="fence")
 
 
 @pytest.mark.parametrize(
@@ -204,8 +203,8 @@ def test_settings_that_decode_the_same_have_one_id(one: dict[str, Any], other: d
         {"frequency_penalty": 0.1},
         {"max_tokens": 129},
         {"stop": "none"},
-        {"rules": "Be brief."},
-        {"headings": URIAL_V6},
+        {"system_prompt": "Be brief."},
+        {"template": URIAL_V6},
         {"shown": DEMONSTRATIONS[:1]},
         {"shown": DEMONSTRATIONS[::-1]},
     ],
@@ -216,8 +215,8 @@ def test_every_parameter_is_part_of_the_id(change: dict[str, Any]) -> None:
 
 def test_names_that_leave_the_prompt_alone_are_no_part_of_the_id() -> None:
     renamed = tuple(Demonstration(f"{shown.id}-copy", shown.query, shown.answer) for shown in DEMONSTRATIONS)
-    one = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, DEMONSTRATIONS, rules_name="full"))
-    other = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, renamed, rules_name="kind.txt"))
+    one = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, DEMONSTRATIONS, system_prompt_name="full"))
+    other = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, renamed, system_prompt_name="kind.txt"))
     assert one.condition_id == other.condition_id
 
 
@@ -229,7 +228,7 @@ def test_values_lists_every_parameter_as_it_was_asked_for() -> None:
     values = condition(temperature=0.0, top_p=0.5, stop="fence").values()
     assert tuple(values) == PARAMETERS
     assert (values["top_p"], values["stop"]) == (0.5, "fence")
-    assert (values["rules"], values["headings"], values["demonstrations"]) == ("custom", "urial", 2)
+    assert (values["system_prompt"], values["template"], values["shots"]) == ("custom", "urial", 2)
 
 
 def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:

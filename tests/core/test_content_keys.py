@@ -5,7 +5,8 @@ A value here may change only together with a reason to ask for every stored answ
 
 import pytest
 
-from ablations.core.condition import Condition, DecodingParams, Demonstration, PromptParts, content_hash
+from ablations.core.condition import Condition, DecodingParams, content_hash
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.queries import load_queries
 from ablations.judges.base import audit_key, judgment_identity

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablations.core.records import Completion, Judgment, Query, Score
-from ablations.core.statistics import JudgedTurn, mean_interval, repeated_share, summarise
+from ablations.core.records import Completion, JudgedTurn, Judgment, Query, Score
+from ablations.core.statistics import mean_interval, repeated_share, summarise
 
 
 def judged(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ablations.core.condition import Demonstration
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.overlap import NEAR, Overlap, find_overlaps, normalised
 from ablations.datasets.pools import BUILT_IN, load_pool

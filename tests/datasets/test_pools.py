@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import PoolError
+from ablations.core.prompt import Demonstration
 from ablations.datasets.pools import BUILT_IN, load_pool
 from ablations.prompts.urial_file import ROLE_LINES
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import ConditionError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.pools import STYLED, Pool, load_pool
 from ablations.datasets.selection import Chooser, TokenLimits
@@ -88,7 +88,7 @@ def test_a_greedy_prompt_gives_what_the_search_had_at_each_number() -> None:
     chooser = make_chooser(greedy=found)
     assert ids(chooser.choose("greedy", 2).common) == ["first", "start"]
     assert chooser.most("greedy") == 3
-    with pytest.raises(ConditionError, match="demonstrations = 4 is out of range; the prompt of the greedy search has"):
+    with pytest.raises(ConditionError, match="shots = 4 is out of range; the prompt of the greedy search has"):
         chooser.choose("greedy", 4)
 
 
@@ -99,7 +99,7 @@ def test_no_demonstration_is_the_same_from_every_source(source: str) -> None:
 
 
 def test_more_than_there_are_is_refused_with_the_limit() -> None:
-    with pytest.raises(ConditionError, match="demonstrations = 13 is out of range; the pool 'test' has 0 to 12"):
+    with pytest.raises(ConditionError, match="shots = 13 is out of range; the pool 'test' has 0 to 12"):
         make_chooser().choose("random", 13)
 
 
@@ -110,27 +110,25 @@ def test_an_unknown_source_is_named_with_the_nearest_known_one() -> None:
 
 def test_a_styled_pool_is_chosen_from_in_every_style() -> None:
     chooser = Chooser(load_pool(STYLED))
-    warm, terse = (
-        build_parts(demonstrations=4, source="random", style=style, chooser=chooser) for style in ("warm", "terse")
-    )
-    assert ids(warm.demonstrations) == ids(terse.demonstrations)
-    assert [one.answer for one in warm.demonstrations] != [one.answer for one in terse.demonstrations]
+    warm, terse = (build_parts(shots=4, source="random", style=style, chooser=chooser) for style in ("warm", "terse"))
+    assert ids(warm.shots) == ids(terse.shots)
+    assert [one.answer for one in warm.shots] != [one.answer for one in terse.shots]
     by_style = {one.id: one for one in built_in_demonstrations("terse")}
-    assert list(terse.demonstrations) == [by_style[one.id] for one in terse.demonstrations]
+    assert list(terse.shots) == [by_style[one.id] for one in terse.shots]
 
 
 def test_demonstrations_of_each_query_are_arranged_and_named() -> None:
-    parts = build_parts(demonstrations=3, source="retrieved", order="reversed", chooser=make_chooser())
+    parts = build_parts(shots=3, source="retrieved", order="reversed", chooser=make_chooser())
     assert ids(parts.shown_to("q1")) == ["d0", "d5", "d10"]
-    assert parts.values()["demonstrations"] == 3
+    assert parts.values()["shots"] == 3
     assert parts.values()["source"] == "retrieved"
-    given = build_parts(demonstrations=3, source="retrieved", chooser=make_chooser())
+    given = build_parts(shots=3, source="retrieved", chooser=make_chooser())
     assert parts.content() != given.content()
 
 
 def test_a_random_answer_comes_from_the_whole_pool() -> None:
-    parts = build_parts(demonstrations=1, matching="pool", chooser=make_chooser())
-    assert parts.demonstrations[0].answer == "yes"
+    parts = build_parts(shots=1, matching="pool", chooser=make_chooser())
+    assert parts.shots[0].answer == "yes"
 
 
 def test_what_decides_the_choice_is_its_identity() -> None:

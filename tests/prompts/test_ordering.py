@@ -2,14 +2,21 @@
 
 import pytest
 
-from ablations.core.condition import Condition, DecodingParams, Demonstration
+from ablations.core.condition import Condition, DecodingParams
 from ablations.core.errors import ConditionError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
-from ablations.prompts.components import RULES, STYLES, build_parts, built_in_demonstrations, built_in_rules
+from ablations.prompts.components import (
+    STYLES,
+    SYSTEM_PROMPTS,
+    build_parts,
+    built_in_demonstrations,
+    packaged_system_prompt,
+)
 from ablations.prompts.ordering import MATCHINGS, ORDERS, match_answers, put_in_order
 from ablations.prompts.packaged import read_lines
 from ablations.prompts.render import render_prompt
-from ablations.prompts.templates import FORMATS
+from ablations.prompts.templates import TEMPLATES
 
 SHOWN = built_in_demonstrations()[:4]
 
@@ -73,15 +80,15 @@ def test_components_without_effect_make_no_new_condition() -> None:
     def condition_id(**components: object) -> str:
         return Condition(DecodingParams(), build_parts(**components)).condition_id  # type: ignore[arg-type]
 
-    assert condition_id(demonstrations=0) == condition_id(demonstrations=0, style="terse", matching="none")
-    assert condition_id(demonstrations=1) == condition_id(demonstrations=1, matching="shifted", order="reversed")
+    assert condition_id(shots=0) == condition_id(shots=0, style="terse", matching="none")
+    assert condition_id(shots=1) == condition_id(shots=1, matching="shifted", order="reversed")
     assert condition_id() != condition_id(style="terse")
 
 
-@pytest.mark.parametrize("headings", FORMATS)
-@pytest.mark.parametrize("rules", [name for name in RULES if name != "none"])
+@pytest.mark.parametrize("headings", TEMPLATES)
+@pytest.mark.parametrize("rules", [name for name in SYSTEM_PROMPTS if name != "none"])
 def test_rules_name_the_headings_that_follow_and_fences_where_there_are_some(rules: str, headings: str) -> None:
-    text, shown = built_in_rules(rules, headings), FORMATS[headings]
+    text, shown = packaged_system_prompt(rules, headings), TEMPLATES[headings]
     assert f'"{shown.query}"' in text
     assert f'"{shown.answer}"' in text
     assert ("```" in text) == bool(shown.fence)
@@ -92,7 +99,7 @@ def test_hans_template_is_his() -> None:
     """Queries and answers on the line of their role, an empty line between messages, an open answer at the end."""
     shown = (Demonstration("1", "One?", "1."), Demonstration("2", " Two? ", "2.\n"))
     parts = build_parts("none", "question", 0)
-    parts = type(parts)(parts.rules, parts.headings, shown)
+    parts = type(parts)(parts.system_prompt, parts.template, shown)
     expected = "\n\n".join(
         [
             "Question: One?",
@@ -104,7 +111,7 @@ def test_hans_template_is_his() -> None:
     )
     text = render_prompt(Query("q", "", ("Three?",)), parts).text
     assert text == f"{expected}\n\nHere’s an example answer:"
-    assert parts.headings.stop == ("\nQuestion:",)
+    assert parts.template.stop == ("\nQuestion:",)
 
 
 @pytest.mark.parametrize(("name", "value"), [("style", "warn"), ("order", "revesed"), ("matching", "shited")])

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from ablations.core.condition import Demonstration, Headings, PromptParts
 from ablations.core.errors import PromptError
+from ablations.core.prompt import Demonstration, PromptParts, Template
 from ablations.core.records import Completion, Query
 from ablations.prompts.components import (
     build_parts,
     built_in_demonstrations,
-    built_in_rules,
+    packaged_system_prompt,
     read_prompt_file,
     read_prompt_parts,
 )
 from ablations.prompts.render import render_demonstrations, render_prompt
-from ablations.prompts.templates import FORMATS, URIAL
+from ablations.prompts.templates import TEMPLATES, URIAL
 from ablations.prompts.urial_file import take_apart
 
 FENCE = "```"
@@ -37,7 +37,7 @@ def bare(role: str, text: str) -> str:
 
 
 def parts(name: str, rules: str = "", shown: tuple[Demonstration, ...] = ()) -> PromptParts:
-    return PromptParts(rules, FORMATS[name], shown)
+    return PromptParts(rules, TEMPLATES[name], shown)
 
 
 def test_urials_prompt_file_comes_first_and_the_query_stands_in_a_fence(shared_data: Path) -> None:
@@ -100,7 +100,7 @@ def test_version_6_has_an_empty_line_before_each_role_and_none_inside() -> None:
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_our_own_rules_and_demonstrations_follow_the_same_formula(turn: int) -> None:
-    expected = built_in_rules("full")
+    expected = packaged_system_prompt("full")
     for shown in built_in_demonstrations()[:3]:
         expected += fenced("# Query:", shown.query) + fenced("# Answer:", shown.answer)
     expected += fenced("# Query:", QUERY.turns[0])
@@ -115,11 +115,11 @@ def test_without_rules_and_demonstrations_the_query_alone_is_left() -> None:
     assert prompt.text == fenced("# Query:", QUERY.turns[0]) + f"\n# Answer:\n{FENCE}\n"
 
 
-WRITTEN_OUT = {name: headings for name, headings in FORMATS.items() if not headings.chat}
+WRITTEN_OUT = {name: headings for name, headings in TEMPLATES.items() if not headings.chat}
 
 
 @pytest.mark.parametrize("headings", WRITTEN_OUT.values(), ids=WRITTEN_OUT)
-def test_a_prompt_ends_where_the_answer_begins(headings: Headings) -> None:
+def test_a_prompt_ends_where_the_answer_begins(headings: Template) -> None:
     text = render_prompt(QUERY, PromptParts("", headings)).text
     assert text.rstrip(f"\n{headings.fence}").endswith(headings.answer)
     assert text.endswith("\n") != headings.inline
@@ -139,7 +139,7 @@ def test_a_chat_prompt_is_what_the_template_makes_of_rules_demonstrations_and_tu
         return "<text>"
 
     shown = (Demonstration("d", "Hi?", "Hello."), Demonstration("e", "Why?", None))
-    parts = PromptParts("Be kind.\n", FORMATS["chat"], shown)
+    parts = PromptParts("Be kind.\n", TEMPLATES["chat"], shown)
     prompt = render_prompt(QUERY, parts, ["First answer."], template)
     assert (prompt.text, prompt.templated, prompt.turn) == ("<text>", True, 2)
     assert seen == [
@@ -155,12 +155,12 @@ def test_a_chat_prompt_is_what_the_template_makes_of_rules_demonstrations_and_tu
 
 def test_a_chat_prompt_without_a_template_is_refused() -> None:
     with pytest.raises(PromptError, match="needs a model with a chat template"):
-        render_prompt(QUERY, PromptParts("", FORMATS["chat"]))
+        render_prompt(QUERY, PromptParts("", TEMPLATES["chat"]))
 
 
 def test_a_query_is_shown_its_own_demonstrations() -> None:
     own = (Demonstration("d", "Near?", "Yes."),)
-    parts = PromptParts("", FORMATS["question"], (Demonstration("c", "Common?", "So."),), by_query=((QUERY.id, own),))
+    parts = PromptParts("", TEMPLATES["question"], (Demonstration("c", "Common?", "So."),), by_query=((QUERY.id, own),))
     assert render_prompt(QUERY, parts).text.startswith("Question: Near?")
     assert render_prompt(Query("other", "", ("Why?",)), parts).text.startswith("Question: Common?")
 
@@ -168,12 +168,12 @@ def test_a_query_is_shown_its_own_demonstrations() -> None:
 def test_rules_and_demonstrations_are_written_as_a_prompt_begins() -> None:
     parts = build_parts()
     assert render_prompt(QUERY, parts).text.startswith(render_demonstrations(parts))
-    assert take_apart(render_demonstrations(parts)).demonstrations[0].query == parts.demonstrations[0].query
+    assert take_apart(render_demonstrations(parts)).demonstrations[0].query == parts.shots[0].query
 
 
 @pytest.mark.parametrize("name", ["urial", "urial.greedy.5.examples", "urial.no_answer"])
 def test_a_published_prompt_taken_into_parts_is_written_as_it_was(shared_data: Path, name: str) -> None:
     path = shared_data / "icl_alignment" / f"{name}.txt"
     parts = read_prompt_parts(path)
-    assert len(parts.demonstrations) >= 3
+    assert len(parts.shots) >= 3
     assert render_demonstrations(parts).rstrip("\n") == path.read_text(encoding="utf-8").rstrip("\n")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ablations.core.condition import Demonstration, PromptParts
 from ablations.core.errors import PromptError
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.core.records import Query
-from ablations.prompts.components import built_in_rules
+from ablations.prompts.components import packaged_system_prompt
 from ablations.prompts.render import render_prompt
-from ablations.prompts.templates import FORMATS
+from ablations.prompts.templates import TEMPLATES
 from ablations.prompts.urial_file import read_urial, take_apart
 
 DEMONSTRATIONS = {
@@ -78,9 +78,9 @@ def test_what_the_project_writes_is_read_back(headings: str, seed: int) -> None:
     )
     if headings == "urial-v6":  # stray backticks mean nothing without a fence
         demonstrations = tuple(Demonstration(d.id, d.query.strip(), (d.answer or "").strip()) for d in demonstrations)
-    parts = PromptParts(built_in_rules("full"), FORMATS[headings], demonstrations)
+    parts = PromptParts(packaged_system_prompt("full"), TEMPLATES[headings], demonstrations)
     text = render_prompt(Query("q", "", ("END",)), parts).text
-    text = text[: text.rindex(FORMATS[headings].query)]
+    text = text[: text.rindex(TEMPLATES[headings].query)]
     for cut in (text, text.rstrip("\n"), text.replace("\n", "\r\n")):
         assert take_apart(cut).written == cut
     assert take_apart(text).demonstrations == demonstrations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.judges.prices import Price
+from ablations.core.records import Price
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
 from ablations.studies.manifest import StudyCard
 from tests.studies.conditions.test_study import SPACE

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.core.condition import PromptParts
 from ablations.core.errors import SearchSpaceError, StudyMismatchError, UsageError
+from ablations.core.prompt import PromptParts
 from ablations.prompts.templates import URIAL
 from ablations.studies.config.file import read_study_file
 from ablations.studies.spec import StudySpec, check_same_study
@@ -14,7 +14,7 @@ from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 
 TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
 PENALTY = "[parameters.repetition_penalty]\nchoices = [1.0, 1.2]\n"
-HEADINGS = '[parameters.headings]\nchoices = ["urial", "urial-v5"]\n'
+HEADINGS = '[parameters.template]\nchoices = ["urial", "urial-v5"]\n'
 STOP = '[parameters.stop]\nchoices = ["headings", "fence"]\n'
 BASELINE = "[study.baseline]\ntemperature = 0.0\nrepetition_penalty = 1.0\n"
 
@@ -34,12 +34,12 @@ def test_another_order_of_the_tables_is_another_study(tmp_path: Path) -> None:
 
 
 def test_a_stop_that_contradicts_the_headings_is_refused_with_the_file(tmp_path: Path) -> None:
-    text = BASELINE + 'headings = "urial"\nstop = "headings"\n' + HEADINGS + STOP
+    text = BASELINE + 'template = "urial"\nstop = "headings"\n' + HEADINGS + STOP
     with pytest.raises(SearchSpaceError, match=r"space\.toml: .*fence.*urial-v5"):
         make_spec(tmp_path, text)
 
 
 def test_a_prompt_file_and_a_study_that_varies_its_headings_are_refused(tmp_path: Path) -> None:
-    spec = make_spec(tmp_path, BASELINE + 'headings = "urial"\n' + HEADINGS)
+    spec = make_spec(tmp_path, BASELINE + 'template = "urial"\n' + HEADINGS)
     with pytest.raises(UsageError, match="--prompt-file replaces headings, which this study varies"):
         replace(spec, fixed_parts=PromptParts("", URIAL))

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams, content_hash
+from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.datasets.prepare import PoolSettings, prepare_pool
 from ablations.models.base import Backend, BackendIdentity
@@ -19,7 +20,6 @@ from ablations.models.tokenizer import Tokens
 from ablations.models.training.jobs import Failure, Job, Outcome
 from ablations.models.training.tuner import Tuned, TuningProgress
 from ablations.models.vllm.adapters import Adapter
-from ablations.prompts.render import ChatTemplate
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.config.file import read_study_file
@@ -38,8 +38,8 @@ mode = "icl-vs-ift"
 [study.baseline]
 temperature = 0.0
 max_tokens = 12
-rules = "none"
-demonstrations = 0
+system_prompt = "none"
+shots = 0
 [tuning]
 sizes = [1, 2]
 """

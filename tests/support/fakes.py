@@ -9,8 +9,8 @@ from typing import Any
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
 from ablations.core.errors import BackendError, JudgeError
-from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, Score, Usage
-from ablations.judges.prices import Budget, Price
+from ablations.core.records import Completion, Judgment, PaidReply, Price, Prompt, Query, Score, Usage
+from ablations.judges.prices import Budget
 from ablations.models.base import BackendIdentity
 
 

@@ -54,7 +54,7 @@ def sized(scores: Any, arms: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         *(pl.when(~failed).then(pl.col(name)).alias(name) for name in ("score", "answer", "judge")),
         query=pl.format("question {}", "query_id"),
         judge_details=pl.lit("{}"),
-        **{"param.demonstrations": pl.when(pl.col("arm.way") == "icl").then(pl.col("arm.examples")).otherwise(0)},
+        **{"param.shots": pl.when(pl.col("arm.way") == "icl").then(pl.col("arm.examples")).otherwise(0)},
     )
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import openai
 from aiolimiter import AsyncLimiter
 
-from ablations.core.addresses import redacted
 from ablations.core.condition import content_hash
-from ablations.core.errors import JudgeError, UsageError
+from ablations.core.errors import JudgeError, UsageError, redacted
 from ablations.core.records import PaidReply, Usage
 from ablations.judges.base import NO_REPLY, REFUSED_REQUEST
 from ablations.judges.prices import TURN_TOKENS, Budget, estimated_tokens, tokens_at_most

@@ -9,9 +9,8 @@ from typing import Any
 
 import openai
 
-from ablations.core.addresses import redacted
 from ablations.core.condition import DecodingParams
-from ablations.core.errors import BackendError, UsageError
+from ablations.core.errors import BackendError, UsageError, redacted
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity
 from ablations.models.http import MalformedReplyError, api_key, explain, passes, retrying

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, UsageError
+from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import Backend, BackendIdentity, PrefixCache
-from ablations.prompts.render import ChatTemplate
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0
 """For which a server that failed is left out; the pause doubles with every failure in a row."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import Any
 
-from ablations.core.errors import UsageError
+from ablations.core.errors import UsageError, check_choice
 from ablations.core.records import Record
-from ablations.studies.config.file import check_choice
 
 METHODS = ("lora", "full")
 """Low-rank adapters beside frozen weights (Hu et al. 2021), or all weights (the paper's)."""

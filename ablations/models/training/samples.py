@@ -7,8 +7,8 @@ what closes it and the end-of-text token are learned. Knows prompts and tokens; 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ablations.core.condition import Demonstration, PromptParts
 from ablations.core.errors import PoolError, PromptError
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.models.tokenizer import Tokens
 from ablations.prompts.render import answer_after_opening, opened_answer
 
@@ -55,8 +55,8 @@ def make_samples(examples: Iterable[Demonstration], parts: PromptParts, tokens: 
         PoolError: an example has a query without an answer.
         PromptError: the headings are those of a chat template.
     """
-    if parts.headings.chat:
-        raise PromptError("headings = 'chat' lay out no text to learn from; choose other headings for the study")
+    if parts.template.chat:
+        raise PromptError("template = 'chat' lay out no text to learn from; choose other headings for the study")
     return [sample for example in examples for sample in _samples(example, parts, tokens)]
 
 

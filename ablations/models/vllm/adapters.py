@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.core.condition import DecodingParams
+from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity, PrefixCache
-from ablations.prompts.render import ChatTemplate
 
 if TYPE_CHECKING:
     from ablations.models.vllm.engine import VllmBackend

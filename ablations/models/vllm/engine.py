@@ -14,6 +14,7 @@ from typing import Any
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
 from ablations.core.errors import BackendError, PromptError, UsageError
+from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity, PrefixCache
 from ablations.models.resolve import ResolvedModel
@@ -30,7 +31,6 @@ from ablations.models.vllm.settings import (
     takes_cpu_sampler,
     vllm_version,
 )
-from ablations.prompts.render import ChatTemplate
 
 RESTARTS = 1
 """How often an engine that died is started again in one session; what dies twice has a cause that stays."""
@@ -172,7 +172,8 @@ class VllmBackend:
             except Exception as error:  # whatever the template raises
                 raise PromptError(
                     f"the chat template of {self._model.name!r} refuses the prompt: {first_line(error)}; some take no "
-                    "system message (rules = 'none'), or want an answer to every demonstration (not matching = 'none')"
+                    "system message (system_prompt = 'none'), or want an answer to every demonstration (not "
+                    "matching = 'none')"
                 ) from error
 
         return text

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from ablations.core.condition import Demonstration, content_hash
+from ablations.core.condition import content_hash
 from ablations.core.errors import StudyMismatchError
-from ablations.core.records import Query
+from ablations.core.prompt import Demonstration
+from ablations.core.records import Query, Role
 from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.queries import choose_subset
 from ablations.judges.base import COMPARED
 from ablations.models.embedding import Encoder
 from ablations.storage.workspace import CONFIRMATION
-from ablations.studies.conditions.design import BASELINE
 from ablations.studies.conditions.study import Finished
 from ablations.studies.config.space import Values
 from ablations.studies.spec import StudySpec, check_same_study
@@ -135,7 +135,7 @@ class Confirmation:
 
     def planned(self, spec: StudySpec) -> int:
         """How many conditions will be evaluated again, the baseline among them, as far as it is known beforehand."""
-        others = spec.total_trials - sum(point.role == BASELINE or point.replicate > 0 for point in spec.design)
+        others = spec.total_trials - sum(point.role == Role.BASELINE or point.replicate > 0 for point in spec.design)
         return min(self.best, max(others, 0)) + 1
 
 
@@ -195,7 +195,7 @@ def best_conditions(finished: Collection[Finished], count: int) -> list[Finished
     for one in counted:
         means.setdefault(one.trial.condition.condition_id, []).append(one.mean or 0.0)
     complete = [one for one in counted if not one.trial.point.replicate]
-    known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == BASELINE}
+    known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == Role.BASELINE}
     best: list[Finished] = []
     if not known:
         return best

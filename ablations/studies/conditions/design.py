@@ -10,17 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice, pairwise
 
-from ablations.core.condition import Condition, Value
+from ablations.core.condition import Condition
+from ablations.core.prompt import Value
+from ablations.core.records import Role
 from ablations.studies.config.space import Parameter, SearchSpace, Values
-
-BASELINE = "baseline"
-REPLICATE = "replicate"
-ONE_FACTOR = "one-factor"
-ANCHOR = "anchor"
-FILL = "fill"
-SAMPLED = "sampled"
-
-LISTED = "listed"
+from ablations.studies.engine.trial import DesignPoint
 
 DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", "listed")
 """One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
@@ -29,25 +23,6 @@ BARE_DESIGNS = ("leave-one-out", "add-one-in")
 """Designs between the baseline and the bare prompt."""
 
 _FILL_ATTEMPTS = 1_024
-
-
-@dataclass(frozen=True)
-class DesignPoint:
-    """One planned trial.
-
-    Attributes:
-        values: the active varied parameters.
-        role: why it is in the design: one of the constants of this module.
-        replicate: 0, or 1 for an A/A replicate, which differs in its seeds alone.
-        varied: the one parameter that differs from `reference`, or None.
-        reference: the values that the point is compared with.
-    """
-
-    values: Mapping[str, Value]
-    role: str
-    replicate: int = 0
-    varied: str | None = None
-    reference: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +51,9 @@ class DesignPlan:
 def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
     """Return the baseline, its A/A replicate and what the design fixes beside them."""
     baseline = plan.space.active(plan.baseline)
-    points = [DesignPoint(baseline, BASELINE)]
+    points = [DesignPoint(baseline, Role.BASELINE)]
     if plan.replicated:
-        points.append(DesignPoint(baseline, REPLICATE, replicate=1, reference=baseline))
+        points.append(DesignPoint(baseline, Role.REPLICATE, replicate=1, reference=baseline))
     fixed: list[DesignPoint] = []
     if plan.design == "one-factor":
         fixed = _one_factor(plan, baseline)
@@ -86,7 +61,7 @@ def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
         fixed = _between(plan, baseline)
     elif plan.design == "listed":
         settings = [plan.space.active({**plan.baseline, **values}) for values in plan.listed]
-        fixed = [DesignPoint(values, LISTED, reference=baseline) for values in settings]
+        fixed = [DesignPoint(values, Role.LISTED, reference=baseline) for values in settings]
     return points + list(_new_ones(plan, fixed, points))
 
 
@@ -109,11 +84,11 @@ def _between(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
     """
     bare = plan.space.active({**plan.baseline, **(plan.bare or {})})
     start, goal = (baseline, plan.bare or {}) if plan.design == "leave-one-out" else (bare, plan.baseline)
-    points = [DesignPoint(bare, ANCHOR, reference=baseline)]
+    points = [DesignPoint(bare, Role.ANCHOR, reference=baseline)]
     for parameter in plan.space.parameters:
         moved = plan.space.active({**plan.baseline, **start, parameter.name: goal[parameter.name]})
         if moved.get(parameter.name) != start.get(parameter.name) and parameter.name in moved:
-            points.append(DesignPoint(moved, ONE_FACTOR, varied=parameter.name, reference=start))
+            points.append(DesignPoint(moved, Role.ONE_FACTOR, varied=parameter.name, reference=start))
     return points
 
 
@@ -132,8 +107,8 @@ def _fill(plan: DesignPlan, values: dict[str, Value]) -> DesignPoint:
     moved = [name for name in values if name in baseline and values[name] != baseline[name]]
     switched_on = [name for name in values if name not in baseline]
     if len(moved) == 1 and all(values[name] == plan.baseline.get(name) for name in switched_on):
-        return DesignPoint(values, FILL, varied=moved[0], reference=baseline)
-    return DesignPoint(values, FILL)
+        return DesignPoint(values, Role.FILL, varied=moved[0], reference=baseline)
+    return DesignPoint(values, Role.FILL)
 
 
 def _identity(plan: DesignPlan, point: DesignPoint) -> tuple[str, int]:
@@ -152,8 +127,8 @@ def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
     for parameter in plan.space.parameters:
         steps = _steps_to(plan, parameter, dict(baseline))
         for reference, anchor in pairwise(steps):
-            anchors.append(DesignPoint(anchor, ANCHOR, varied=_moved(anchor, reference), reference=reference))
-            anchors.append(DesignPoint(anchor, REPLICATE, replicate=1, reference=anchor))
+            anchors.append(DesignPoint(anchor, Role.ANCHOR, varied=_moved(anchor, reference), reference=reference))
+            anchors.append(DesignPoint(anchor, Role.REPLICATE, replicate=1, reference=anchor))
         if steps:
             series.append(_levels(plan, parameter, steps[-1]))
     return [*anchors, *_round_robin(series)]
@@ -163,7 +138,7 @@ def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value])
     values = [value for value in parameter.domain.spread(plan.levels) if value != around.get(parameter.name)]
     moved = [plan.space.active({**plan.baseline, **around, parameter.name: value}) for value in values]
     # Moving one parameter can switch others on (sampling at all switches top-p on): those stay at the baseline's value.
-    return [DesignPoint(point, ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
+    return [DesignPoint(point, Role.ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
 
 
 def _steps_to(plan: DesignPlan, parameter: Parameter, start: dict[str, Value]) -> list[dict[str, Value]]:

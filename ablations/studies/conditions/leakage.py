@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import PromptError, UsageError, UserError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.pools import BUILT_IN
@@ -17,8 +17,8 @@ from ablations.datasets.prepare import PoolSettings
 from ablations.judges.base import Judge
 from ablations.models.embedding import Encoder, VectorMemory
 from ablations.prompts.urial_file import take_apart
+from ablations.storage.workspace import SELECTION_FILE
 from ablations.studies.conditions.confirmation import Confirmation, hold_back, shown_queries
-from ablations.studies.greedy.plan import SELECTION_FILE
 from ablations.studies.spec import StudySpec
 
 
@@ -40,10 +40,10 @@ def check_start(spec: StudySpec, settings: PoolSettings, built_in: bool, vectors
 
 def _start(spec: StudySpec) -> tuple[Demonstration, ...]:
     """Return the demonstrations of the baseline's prompt, those in a prompt file among them."""
-    shown = spec.baseline.prompt.demonstrations
+    shown = spec.baseline.prompt.shots
     if spec.fixed_parts is not None and not shown:
         with suppress(PromptError):
-            shown = take_apart(spec.fixed_parts.rules).demonstrations
+            shown = take_apart(spec.fixed_parts.system_prompt).demonstrations
     return shown
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
-from ablations.core.condition import Value, format_value
+from ablations.core.condition import format_value
 from ablations.core.errors import StorageError
+from ablations.core.prompt import Value
 from ablations.storage.database import again_where_cut, engine_settings, making_tables, wait_where_lost
 from ablations.studies.config.space import Choices, SearchSpace
 

@@ -12,34 +12,13 @@ What that costs and misses is measured by `make bench ARGS=racing`.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from ablations.core.records import Query
+from ablations.core.records import Query, Stop
 from ablations.studies.engine.sequential import blocks, clearly_negative
 
 LEAST, GROWTH, LEVEL = 8, 0.5, 0.3
 """Queries before the first look; size of the later blocks as a share of those before; chance, over all looks, that a
 trial stops which would score the same as the best one on all queries."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a trial was stopped.
-
-    Attributes:
-        after: queries that it saw.
-        of: queries of the study.
-        behind: the number of the trial that it was compared with.
-        estimate: that trial's mean over all queries plus the mean difference on those seen by both.
-    """
-
-    after: int
-    of: int
-    behind: int
-    estimate: float
-
-    def __str__(self) -> str:
-        return f"clearly behind trial {self.behind} after {self.after} of {self.of} queries"
 
 
 def query_blocks(queries: Sequence[Query], seed: int) -> list[list[Query]]:

@@ -14,18 +14,17 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations.core.concurrency import together
-from ablations.core.condition import Value
 from ablations.core.errors import StudyMismatchError
-from ablations.core.statistics import JudgedTurn, Summary, query_means, summarise
+from ablations.core.prompt import Value
+from ablations.core.records import JudgedTurn, Role, Stop
+from ablations.core.statistics import Summary, query_means, summarise
 from ablations.storage.claims import Claims
 from ablations.storage.store import ResultKeys, Store
-from ablations.studies.conditions.design import BASELINE, SAMPLED, DesignPoint
 from ablations.studies.conditions.optuna_storage import add_running, from_optuna, make_sampler, report, storage_errors
-from ablations.studies.conditions.pruning import Stop, query_blocks, stop
+from ablations.studies.conditions.pruning import query_blocks, stop
 from ablations.studies.engine.evaluator import Evaluator, OnTurn, TurnKeys
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.engine.stopwatch import Stopwatch
-from ablations.studies.engine.trial import PlannedTrial, check_replies
+from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, check_replies
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 
@@ -148,7 +147,7 @@ class Study:
 
     async def _work(self) -> None:
         while await self._places.acquire() and (trial := await self._next()) is not None:
-            if trial.point.role == SAMPLED or self._races(trial):
+            if trial.point.role == Role.SAMPLED or self._races(trial):
                 await self._evaluate(trial, on_generated=lambda: None)
                 self._places.release()
             else:
@@ -230,7 +229,7 @@ class Study:
 
     def _placed(self, number: int, values: dict[str, Value], index: int | None) -> PlannedTrial:
         """Return the trial with its place in the design; None is a trial that the sampler chose."""
-        point = DesignPoint(values, SAMPLED) if index is None else self._design[index]
+        point = DesignPoint(values, Role.SAMPLED) if index is None else self._design[index]
         if dict(point.values) != values:
             raise StudyMismatchError(
                 f"trial {number} of the study {self._spec.name!r} was planned with other values than today's design "
@@ -278,7 +277,7 @@ class Study:
 
     def _races(self, trial: PlannedTrial) -> bool:
         """Whether the trial stops where it cannot become the best; the baseline and its replicate never do."""
-        return self._spec.prunes and trial.point.role != BASELINE and not trial.point.replicate
+        return self._spec.prunes and trial.point.role != Role.BASELINE and not trial.point.replicate
 
     async def _turns(
         self, trial: PlannedTrial, keep: OnTurn, generated: Callable[[], None]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ablations.core.addresses import redacted
-from ablations.core.condition import PROMPT_PARAMETERS, Condition, PromptParts, Value, content_hash, plain_value
-from ablations.core.errors import PromptError, UsageError
+from ablations.core.condition import PROMPT_PARAMETERS, Condition, content_hash, plain_value
+from ablations.core.errors import PromptError, UsageError, redacted
+from ablations.core.prompt import PromptParts, Value
 from ablations.core.records import Query
 from ablations.datasets.prepare import prepare_pool
 from ablations.datasets.queries import BUILT_IN, choose_subset, load_queries
@@ -26,7 +26,7 @@ from ablations.models.resolve import ResolvedModel
 from ablations.prompts.components import read_prompt_file, read_prompt_parts
 from ablations.prompts.templates import CHAT
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
+from ablations.storage.workspace import PROMPT_FILE, Places
 from ablations.studies.conditions.confirmation import Confirmation
 from ablations.studies.conditions.leakage import (
     check_held_back,
@@ -47,7 +47,6 @@ from ablations.studies.config.flags import (
 )
 from ablations.studies.config.space import Choices, Range, SearchSpace
 from ablations.studies.engine.lengths import largest_fitting
-from ablations.studies.greedy.plan import PROMPT_FILE
 from ablations.studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
     if options["mode"] == "icl-vs-ift":
         settings = replace(settings, name=tuning_options(flags, file, {}).pools[0], whole=True)
     leaves_out = file.pool.get("fit") == "leave-out"
-    asks_chat = any(values.get("headings") == CHAT.name for values in file.conditions)
+    asks_chat = any(values.get("template") == CHAT.name for values in file.conditions)
     async with AsyncExitStack() as opened:
         backend = count_tokens = None
         if settings.limited or leaves_out or asks_chat:
@@ -134,7 +133,7 @@ async def assembled(flags: argparse.Namespace, file: StudyFile, console: Console
             opened.push_async_callback(backend.close)
             count_tokens = backend.count_tokens
             if asks_chat and backend.chat_template is None:
-                file = replace(file, conditions=tuple(v for v in file.conditions if v.get("headings") != CHAT.name))
+                file = replace(file, conditions=tuple(v for v in file.conditions if v.get("template") != CHAT.name))
                 notes.append("the model has no chat template that is known here: it is not asked as an aligned model")
         vectors = None if flags.dry_run else Vectors(places)
         if vectors is not None:
@@ -184,7 +183,7 @@ def _noted(spec: StudySpec, notes: Sequence[str]) -> StudySpec:
 
 def _shortened_greedy(spec: StudySpec) -> list[str]:
     """Say which numbers of demonstrations the greedy prompt does not have."""
-    if spec.prepared is None or not {"source", "demonstrations"} <= set(spec.space.names):
+    if spec.prepared is None or not {"source", "shots"} <= set(spec.space.names):
         return []
     most = spec.prepared.chooser.most("greedy")
     if not spec.space["source"].domain.contains("greedy"):
@@ -193,7 +192,7 @@ def _shortened_greedy(spec: StudySpec) -> list[str]:
         raise UsageError(
             "the greedy prompt holds no demonstration; run --study greedy-search again, or give --greedy FILE"
         )
-    lacking = _listed(sorted(map(int, spec.space["demonstrations"].domain.values())), most)  # type: ignore[arg-type]
+    lacking = _listed(sorted(map(int, spec.space["shots"].domain.values())), most)  # type: ignore[arg-type]
     return [f"the greedy prompt holds {most}: {lacking} demonstrations of it are left out"] if lacking else []
 
 
@@ -221,7 +220,7 @@ def _fixed_parts(flags: argparse.Namespace, file: StudyFile) -> PromptParts | No
     """Return what a prompt file holds; as it is, or taken apart where a search is to add to it."""
     if flags.prompt_file is None:
         return None
-    headings = str(file.baseline.get("headings", "urial"))
+    headings = str(file.baseline.get("template", "urial"))
     searches = file.options.get("mode") == "greedy-search"
     return (read_prompt_parts if searches else read_prompt_file)(flags.prompt_file, headings)
 
@@ -255,9 +254,9 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
 
     What is left out is named in the notes, with the largest number that would fit.
     """
-    if "demonstrations" not in spec.space.names or spec.prepared is None:
+    if "shots" not in spec.space.names or spec.prepared is None:
         return spec
-    chooser, domain = spec.prepared.chooser, spec.space["demonstrations"].domain
+    chooser, domain = spec.prepared.chooser, spec.space["shots"].domain
     numbers = sorted(int(value) for value in domain.values())  # type: ignore[arg-type]
     most = chooser.most("first")
     notes = (
@@ -270,7 +269,7 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
     def conditions(number: int) -> Iterator[Condition]:
         for values in prompts:
             if number <= chooser.most(str(values.get("source", "first"))):
-                yield spec.to_condition({**values, "demonstrations": number})
+                yield spec.to_condition({**values, "shots": number})
 
     found = await largest_fitting(backend, conditions, spec.queries, within, most)
     if found is not None:
@@ -282,18 +281,18 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
         within = [number for number in within if number <= fits]
     if not notes:
         return spec
-    if len(within) < 2 or spec.file.baseline["demonstrations"] not in within:
+    if len(within) < 2 or spec.file.baseline["shots"] not in within:
         raise PromptError(f"too little of the study is left: {'; '.join(notes)}; raise --engine max_model_len")
     return _noted(replace(spec, file=replace(spec.file, space=_limited(spec.space, within))), notes)
 
 
 def _limited(space: SearchSpace, numbers: Sequence[int]) -> SearchSpace:
     """Return the space with these numbers of demonstrations, the beginning of those that it has."""
-    domain = space["demonstrations"].domain
+    domain = space["shots"].domain
     if len(numbers) == len(domain.values()) or len(numbers) < 2:
         return space
     kept = replace(domain, high=numbers[-1]) if isinstance(domain, Range) else Choices(tuple(numbers))
-    return space.with_domain("demonstrations", kept)
+    return space.with_domain("shots", kept)
 
 
 def _prompts(spec: StudySpec) -> Iterator[dict[str, Value]]:
@@ -301,7 +300,7 @@ def _prompts(spec: StudySpec) -> Iterator[dict[str, Value]]:
     known = set()
     for point in spec.design:
         full = {**spec.file.baseline, **point.values}
-        values = {name: full[name] for name in PROMPT_PARAMETERS if name in full and name != "demonstrations"}
+        values = {name: full[name] for name in PROMPT_PARAMETERS if name in full and name != "shots"}
         if (key := content_hash({name: plain_value(value) for name, value in values.items()})) not in known:
             known.add(key)
             yield values

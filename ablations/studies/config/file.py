@@ -16,11 +16,11 @@ from ablations.core.condition import (
     PARAMETERS,
     TEXT_PARAMETERS,
     DecodingParams,
-    Value,
     format_value,
     neutral_value,
 )
-from ablations.core.errors import AblationError, ConditionError, SearchSpaceError, nearest
+from ablations.core.errors import AblationError, ConditionError, SearchSpaceError, check_choice, nearest
+from ablations.core.prompt import Value
 from ablations.prompts.components import check_component
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace, typed_value
 
@@ -232,12 +232,6 @@ def _listed(table: Any, number: int, space: SearchSpace) -> dict[str, Value]:
     for name, value in values.items():
         _check_inside(f"study.conditions item {number}: {name}", name, value, space)
     return values
-
-
-def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise `SearchSpaceError` unless `value` is one of `known`."""
-    if value not in known:
-        raise SearchSpaceError(f"{key} = {value!r} is not known; {nearest(value, known)}")
 
 
 def _parameter(name: str, table: Mapping[str, Any]) -> Parameter:

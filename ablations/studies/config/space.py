@@ -12,8 +12,9 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Protocol
 
-from ablations.core.condition import INTEGER_PARAMETERS, Value, check_parameter_name, format_value
+from ablations.core.condition import INTEGER_PARAMETERS, check_parameter_name, format_value
 from ablations.core.errors import ConditionError, SearchSpaceError
+from ablations.core.prompt import Value
 
 Values = Mapping[str, Value]
 """Parameter values by name: the active ones of a space, or a full condition."""

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from ablations.core.concurrency import TaskGroup, together
 from ablations.core.condition import Condition, content_hash
-from ablations.core.records import Completion, Judgment, Prompt, Query
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import Completion, JudgedTurn, Judgment, Prompt, Query
 from ablations.judges.base import Judge, judgment_identity, worth_asking_again
 from ablations.models.base import Backend
 from ablations.prompts.render import render_prompt

@@ -6,7 +6,7 @@ Knows neither Optuna nor MLflow. `analysis` reads the frame and nothing else.
 import json
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,37 +14,15 @@ from typing import Any
 import polars as pl
 
 from ablations.core.condition import (
-    DECODING_PARAMETERS,
-    INTEGER_PARAMETERS,
-    PROMPT_PARAMETERS,
     TEXT_PARAMETERS,
     format_value,
 )
 from ablations.core.errors import StorageError
-from ablations.core.records import Query
-from ablations.core.statistics import JudgedTurn, repeated_share
+from ablations.core.records import JudgedTurn, Query
+from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX, RESULT_SCHEMA
+from ablations.core.statistics import repeated_share
 from ablations.storage.store import Store, StoredResult
-
-PARAMETER_PREFIX = "param."
-ICL, IFT = "icl", "ift"
-ZERO_SHOT, URIAL, ALIGNED = "zero-shot", "urial", "aligned"
-"""Ways of an arm: examples in the prompt, examples learned, and the lines to read the two against."""
-ARM_PREFIX, ARM_WAY = "arm.", "arm.way"
-ARM_SCHEMA: Mapping[str, Any] = {
-    **dict.fromkeys((ARM_WAY, "arm.pool", "arm.model", "arm.tuning"), pl.String),
-    **dict.fromkeys(("arm.examples", "arm.draw", "arm.training_tokens", "arm.epochs"), pl.Int64),
-    **dict.fromkeys(("arm.training_seconds", "arm.learning_rate"), pl.Float64),
-}
-"""Further columns of a study whose trials differ in what answers, not in parameters alone."""
-LOSSES_FILE = "losses.parquet"
-"""Beside the results of a study that tunes: a row for each step of each training."""
-LOSS_SCHEMA: Mapping[str, Any] = {
-    "pool": pl.String,
-    **dict.fromkeys(("examples", "draw", "step"), pl.Int64),
-    **dict.fromkeys(("loss", "learning_rate"), pl.Float64),
-    "tokens": pl.Int64,
-}
-"""Its columns; tokens are those read so far."""
+from analysis.demonstrations.ways import ARM_SCHEMA
 
 
 def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
@@ -160,34 +138,3 @@ def _described(study: str, number: int, trial: dict[str, Any]) -> dict[str, Any]
 
 def _asked(query: Query, turn: int) -> dict[str, Any]:
     return {"query_id": query.id, "category": query.category, "turn": turn, "query": query.turns[turn - 1]}
-
-
-def _schema() -> dict[str, Any]:
-    """Return the frame's columns with their types."""
-    parameters: dict[str, Any] = {}
-    for name in (*DECODING_PARAMETERS, *PROMPT_PARAMETERS):
-        kind = pl.Int64 if name in INTEGER_PARAMETERS else pl.String if name in TEXT_PARAMETERS else pl.Float64
-        parameters[f"{PARAMETER_PREFIX}{name}"] = kind
-    texts = ("condition_id", "role", "varied", "reference", "label", "state", "failed_because")
-    return {
-        "study": pl.String,
-        "trial": pl.Int64,
-        **dict.fromkeys(texts, pl.String),
-        "replicate": pl.Int64,
-        "active": pl.List(pl.String),
-        **parameters,
-        **dict.fromkeys(("query_id", "category", "query", "answer", "judge", "unscored"), pl.String),
-        "turn": pl.Int64,
-        "score": pl.Float64,
-        "prompt_tokens": pl.Int64,
-        "completion_tokens": pl.Int64,
-        "truncated": pl.Boolean,
-        "repetition": pl.Float64,
-        "seed": pl.Int64,
-        **dict.fromkeys(("judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), pl.Int64),
-        "judge_details": pl.String,
-    }
-
-
-RESULT_SCHEMA: Mapping[str, Any] = _schema()
-"""Columns of the frame and their types."""

@@ -17,9 +17,8 @@ from rich.console import Console
 
 from ablations.cli.closing import show_audit, show_findings, show_judging
 from ablations.cli.progress import progress_display, study_status
-from ablations.core.addresses import redacted
 from ablations.core.condition import Condition
-from ablations.core.errors import PartFailedError, StorageError
+from ablations.core.errors import PartFailedError, StorageError, redacted
 from ablations.core.records import PaidReply, Usage
 from ablations.judges.base import Judge, audit_key
 from ablations.models.base import Backend, refuse_unsupported, refuse_varied

@@ -3,18 +3,57 @@
 Knows neither Optuna nor MLflow.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.core.condition import Condition, Value, format_value, plain_value
+from ablations.core.condition import Condition, format_value, plain_value
 from ablations.core.errors import JudgeError
+from ablations.core.prompt import Value
+from ablations.core.records import Role
 from ablations.core.statistics import Summary
 from ablations.judges.base import NO_REPLY
-from ablations.studies.conditions.design import BASELINE, DesignPoint
 
 _NAME_LENGTH = 100
 """Of a run's name, beyond which values that are the baseline's are left out."""
+
+
+class Stopwatch:
+    """Runs from its making on, whatever is done to the machine's clock; `started` is in seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self._begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, never less than before."""
+        return time.monotonic() - self._begun
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock as it was at the start: never before `started`."""
+        return self.started + self.seconds
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One planned trial.
+
+    Attributes:
+        values: the active varied parameters.
+        role: why it is in the design: see `Role`.
+        replicate: 0, or 1 for an A/A replicate, which differs in its seeds alone.
+        varied: the one parameter that differs from `reference`, or None.
+        reference: the values that the point is compared with.
+    """
+
+    values: Mapping[str, Value]
+    role: Role
+    replicate: int = 0
+    varied: str | None = None
+    reference: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +85,7 @@ class PlannedTrial:
         """What MLflow calls the trial: what differs from the baseline first, and of the rest what there is room for."""
         if self.name is not None:
             return self.name
-        mark = "A/A: " if self.point.replicate else "baseline: " if self.point.role == BASELINE else ""
+        mark = "A/A: " if self.point.replicate else "baseline: " if self.point.role == Role.BASELINE else ""
         return readable_name(self.point.values, self.baseline, mark)
 
     @property

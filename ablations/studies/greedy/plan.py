@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.core.condition import Condition, Demonstration, Headings, PromptParts
+from ablations.core.condition import Condition
 from ablations.core.errors import PromptError, UsageError
+from ablations.core.prompt import Demonstration, PromptParts, Template
 from ablations.core.records import Query
 from ablations.datasets.queries import choose_subset
 from ablations.prompts.render import render_demonstrations
@@ -20,10 +21,6 @@ from ablations.studies.spec import StudySpec
 ALL_ROUNDS, NO_GAIN = "all rounds are done", "the gain's interval includes 0"
 NO_CANDIDATE, NO_SCORE = "no candidate is left", "no candidate has a score"
 """Why a search ends."""
-PROMPT_FILE = "prompt.txt"
-"""The chosen prompt, in the folder of a search's results."""
-SELECTION_FILE = "selection.json"
-"""Beside it: the ids of the queries that it was chosen by."""
 SEARCH_DEFAULTS: Mapping[str, Any] = {"rounds": 3, "stop": "rounds"}
 
 
@@ -73,9 +70,9 @@ class SearchPlan:
             raise UsageError("a greedy search needs a pool; give one with --pool")
         asked, chooser = {**SEARCH_DEFAULTS, **spec.file.search}, spec.prepared.chooser
         most = chooser.most("random")
-        shown = {one.query for one in spec.baseline.prompt.demonstrations}
+        shown = {one.query for one in spec.baseline.prompt.shots}
         drawn = chooser.sample(min(int(asked.get("candidates", most)), most))
-        headings = spec.baseline.prompt.headings
+        headings = spec.baseline.prompt.template
         unreadable = tuple(one.id for one in drawn if not _comes_back(one, headings))
         found = tuple(one for one in drawn if one.query not in shown and one.id not in unreadable)
         if not found:
@@ -106,7 +103,7 @@ def race_settings(candidates: int, queries: int, racing: bool) -> RaceSettings:
     return RaceSettings(least=1 if queries < 12 else 2, share=share, enabled=racing)
 
 
-def _comes_back(one: Demonstration, headings: Headings) -> bool:
+def _comes_back(one: Demonstration, headings: Template) -> bool:
     """Whether a prompt file that shows the demonstration can be taken apart into it again."""
     try:
         (read,) = take_apart(render_demonstrations(PromptParts("", headings, (one,)))).demonstrations
@@ -117,8 +114,8 @@ def _comes_back(one: Demonstration, headings: Headings) -> bool:
 
 def with_first(parts: PromptParts, demonstration: Demonstration) -> PromptParts:
     """Return the prompt with one more demonstration, between the rules and the others."""
-    shown = (demonstration, *parts.demonstrations)
-    return replace(parts, demonstrations=shown, asked=len(shown), source="greedy")
+    shown = (demonstration, *parts.shots)
+    return replace(parts, shots=shown, asked=len(shown), source="greedy")
 
 
 def longest_condition(spec: StudySpec) -> Condition:

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ablations.core.condition import Condition, Demonstration, Headings, PromptParts, content_hash
-from ablations.core.records import Query
-from ablations.core.statistics import JudgedTurn, mean_interval, summarise
+from ablations.core.condition import Condition, content_hash
+from ablations.core.prompt import Demonstration, PromptParts, Template
+from ablations.core.records import JudgedTurn, Query, Role
+from ablations.core.statistics import mean_interval, summarise
 from ablations.prompts.render import render_demonstrations
 from ablations.storage.store import ResultKeys, Store
-from ablations.studies.conditions.design import DesignPoint
 from ablations.studies.engine.evaluator import Evaluator
-from ablations.studies.engine.stopwatch import Stopwatch
-from ablations.studies.engine.trial import PlannedTrial, check_replies
+from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, check_replies
 from ablations.studies.greedy.plan import (
     ALL_ROUNDS,
     NO_CANDIDATE,
@@ -36,7 +35,6 @@ from ablations.tracking.tracker import RoundPage, Tracker
 
 ROUND_NOTE, FOUND_NOTE = "round", "found"
 """What the store keeps of a search for its pages: a note for each round, and one of what was found."""
-START, CANDIDATE, HELD_BACK = "baseline", "candidate", "held-back"
 
 
 @dataclass(frozen=True)
@@ -183,10 +181,10 @@ class GreedySearch:
             PartFailedError: a part failed; the next run goes on from the store.
         """
         start, self._evaluator.asks_again = self._spec.baseline, self.remaining > 0
-        current = await self._scores(0, start, self.plan.halves.selection, START, "the start prompt")
+        current = await self._scores(0, start, self.plan.halves.selection, Role.BASELINE, "the start prompt")
         first, parts, rounds, why = current, start.prompt, list[Round](), ALL_ROUNDS
         for number in range(1, self.plan.rounds + 1):
-            shown = {one.query for one in parts.demonstrations}
+            shown = {one.query for one in parts.shots}
             racers = [one for one in self.plan.candidates if one.query not in shown]
             if not racers:
                 why = NO_CANDIDATE
@@ -202,11 +200,11 @@ class GreedySearch:
                 why = NO_GAIN
                 break
             parts, current = with_first(parts, outcome.winner), scores
-            self.state.best = f"{len(parts.demonstrations)} demonstrations"
+            self.state.best = f"{len(parts.shots)} demonstrations"
         held = self.plan.halves.held_back
-        before = await self._scores(self._last, start, held, HELD_BACK, "held back: the start prompt")
+        before = await self._scores(self._last, start, held, Role.HELD_BACK, "held back: the start prompt")
         chosen = replace(start, prompt=parts)
-        after = await self._scores(self._last + 1, chosen, held, HELD_BACK, "held back: the chosen prompt")
+        after = await self._scores(self._last + 1, chosen, held, Role.HELD_BACK, "held back: the chosen prompt")
         return Found(
             rounds=tuple(rounds),
             why_ended=why,
@@ -235,7 +233,7 @@ class GreedySearch:
         result = await race(len(racers), current, score, self._settings)
         for index, one in enumerate(racers):
             state = "complete" if index in result.finished else "stopped"
-            trial = self._trial(places[index], conditions[index], CANDIDATE, f"round {number}: + {one.id}")
+            trial = self._trial(places[index], conditions[index], Role.CANDIDATE, f"round {number}: + {one.id}")
             when = (watch.started, watch.now)
             record = trial.record(state, None, summarise(turns[index]), watch.seconds, when, measured=False)
             self._store.add_trial(self._spec.name, trial.number, record)
@@ -251,7 +249,7 @@ class GreedySearch:
         return 1 + (number - 1) * len(self.plan.candidates) + self.plan.candidates.index(candidate)
 
     async def _scores(
-        self, number: int, condition: Condition, queries: Sequence[Query], role: str, label: str
+        self, number: int, condition: Condition, queries: Sequence[Query], role: Role, label: str
     ) -> list[float | None]:
         """Evaluate a condition on all of these queries and record it as a trial."""
         watch, trial = Stopwatch(), self._trial(number, condition, role, label)
@@ -275,8 +273,8 @@ class GreedySearch:
         self._store.add_results(self._spec.name, trial, found)
         return turns
 
-    def _trial(self, number: int, condition: Condition, role: str, label: str) -> PlannedTrial:
-        point = DesignPoint({"demonstrations": len(condition.prompt.demonstrations)}, role)
+    def _trial(self, number: int, condition: Condition, role: Role, label: str) -> PlannedTrial:
+        point = DesignPoint({"shots": len(condition.prompt.shots)}, role)
         return PlannedTrial(number, condition, point, self._spec.baseline, label)
 
     async def _log_round(
@@ -336,10 +334,10 @@ def _round(fields: dict[str, Any]) -> Round:
 
 
 def _parts(fields: dict[str, Any]) -> PromptParts:
-    headings = Headings(**(fields["headings"] | {"stop": tuple(fields["headings"]["stop"])}))
+    headings = Template(**(fields["template"] | {"stop": tuple(fields["template"]["stop"])}))
     by_query = tuple((query, tuple(Demonstration(**one) for one in shown)) for query, shown in fields["by_query"])
-    shown = tuple(Demonstration(**one) for one in fields["demonstrations"])
-    return PromptParts(**(fields | {"headings": headings, "by_query": by_query, "demonstrations": shown}))
+    shown = tuple(Demonstration(**one) for one in fields["shots"])
+    return PromptParts(**(fields | {"template": headings, "by_query": by_query, "shots": shown}))
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:

@@ -17,9 +17,10 @@ from ablations.core.condition import Condition
 from ablations.core.errors import StorageError
 from ablations.storage.claims import Claims
 from ablations.storage.store import Store
+from ablations.storage.workspace import PROMPT_FILE, SELECTION_FILE
 from ablations.studies.engine.evaluator import Evaluator, Progress
 from ablations.studies.engine.runner import Session
-from ablations.studies.greedy.plan import PROMPT_FILE, SELECTION_FILE, longest_condition
+from ablations.studies.greedy.plan import longest_condition
 from ablations.studies.greedy.search import FOUND_NOTE, Found, GreedySearch
 from ablations.tracking.tracker import Tracker
 

@@ -30,13 +30,13 @@ from ablations.studies.config.assembly import Assembly, Vectors, engine_backend
 from ablations.studies.config.file import StudyFile
 from ablations.studies.config.flags import engine_settings, pool_settings, tuning_options
 from ablations.studies.engine.lengths import check_prompt_lengths
-from ablations.studies.engine.results import ALIGNED
 from ablations.studies.icl_vs_ift.costs import Done, expected_costs
 from ablations.studies.icl_vs_ift.options import TUNED_WAYS, TuningOptions
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
 from ablations.studies.icl_vs_ift.session import TuningSession
 from ablations.studies.spec import StudySpec
 from ablations.studies.views.reproduction import KeptTrial
+from analysis.demonstrations.ways import ALIGNED
 
 
 class LocalEngines:

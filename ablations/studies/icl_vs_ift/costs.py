@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from ablations.core.condition import PromptParts
+from ablations.core.prompt import PromptParts
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN
 from ablations.models.training.jobs import Job
 from ablations.models.training.learning_rate import TRIED
@@ -116,8 +116,8 @@ def _answering(spec: StudySpec, arms: Sequence[Arm], shape: Shape, machine: Mach
 
 def _shared(parts: PromptParts) -> int:
     """Return the characters of what stands before every query."""
-    shown = (text or "" for one in parts.demonstrations for said in one.exchanges for text in said)
-    return len(parts.rules) + sum(map(len, shown))
+    shown = (text or "" for one in parts.shots for said in one.exchanges for text in said)
+    return len(parts.system_prompt) + sum(map(len, shown))
 
 
 def _said(seconds: float) -> str:

@@ -10,8 +10,8 @@ import polars as pl
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
 from ablations.core.errors import StorageError
+from ablations.core.schema import PARAMETER_PREFIX
 from ablations.storage.workspace import Places
-from ablations.studies.engine.results import PARAMETER_PREFIX
 
 
 def best_decoding(named: str, places: Places) -> dict[str, Any]:

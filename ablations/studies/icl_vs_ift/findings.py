@@ -13,7 +13,6 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from ablations.core.condition import DECODING_PARAMETERS
-from ablations.studies.engine.results import ICL, IFT, LOSS_SCHEMA
 from analysis.demonstrations.crossover import LEAST_QUERIES, crossover
 from analysis.demonstrations.sizes import (
     AVERAGE,
@@ -27,6 +26,7 @@ from analysis.demonstrations.sizes import (
     size_curve,
     size_differences,
 )
+from analysis.demonstrations.ways import ICL, IFT, LOSS_SCHEMA
 from analysis.effects.intervals import Interval
 from analysis.figures import tuning_figures
 

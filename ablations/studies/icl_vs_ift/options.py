@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.core.condition import DECODING_PARAMETERS, DecodingParams, Value
+from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
 from ablations.core.errors import ConditionError, UsageError, nearest
+from ablations.core.prompt import Value
 from ablations.models.training.recipe import Recipe, recipe_for
-from ablations.studies.engine.results import ICL, IFT
+from analysis.demonstrations.ways import ICL, IFT
 
 TUNED_WAYS = (ICL, IFT)
 RECIPE_KEYS = ("epochs", "learning_rate", "batch", "rank", "alpha")

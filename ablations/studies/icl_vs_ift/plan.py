@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.core.condition import Condition, PromptParts, content_hash, plain_value
+from ablations.core.condition import Condition, content_hash, plain_value
 from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError
+from ablations.core.prompt import PromptParts
 from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.selection import Chooser
@@ -24,9 +25,9 @@ from ablations.models.training.samples import Sample, make_samples
 from ablations.prompts.components import build_parts
 from ablations.prompts.templates import CHAT
 from ablations.studies.engine.lengths import longest_need
-from ablations.studies.engine.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from ablations.studies.icl_vs_ift.options import TuningOptions
 from ablations.studies.spec import StudySpec, differences
+from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 
 LOADED = BASE, ADAPTING, WHOLE, OTHER = "base", "adapting", "whole", "other"
 """What an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or another
@@ -170,10 +171,10 @@ async def plan_tuning(
         PromptError: not even the smallest size fits the context.
         UsageError: the baseline is no zero-shot prompt.
     """
-    if spec.baseline.prompt.demonstrations:
+    if spec.baseline.prompt.shots:
         raise UsageError(
             f"{spec.file.path}: the baseline of this study is the zero-shot prompt, which the tuned model is asked "
-            "with too; set demonstrations = 0"
+            "with too; set shots = 0"
         )
     maker = _Maker(spec, options, model, tokens, trusted)
     arms, notes = maker.references(encoder)
@@ -218,14 +219,14 @@ class _Maker:
     def references(self, encoder: Encoder | None) -> tuple[list[Arm], list[str]]:
         """Return the lines that both ways are read against, and what is left out of them."""
         baseline, notes = self.spec.baseline, list[str]()
-        shown = build_parts(rules="full", headings=baseline.prompt.headings.name)
+        shown = build_parts(system_prompt="full", template=baseline.prompt.template.name)
         arms = [Arm(0, ZERO_SHOT, baseline, self.model.name)]
-        if overlaps := find_overlaps(shown.demonstrations, self.spec.queries, encoder):
+        if overlaps := find_overlaps(shown.shots, self.spec.queries, encoder):
             notes.append(f"URIAL's line is left out: {'; '.join(map(str, overlaps))}")
         else:
             arms.append(Arm(0, URIAL, self._asked(ICL, shown), self.model.name))
         if self.options.aligned is not None:
-            chat = build_parts(rules="none", headings=CHAT.name, demonstrations=0)
+            chat = build_parts(system_prompt="none", template=CHAT.name, shots=0)
             decoding = replace(baseline.decoding, stop="headings")
             condition = Condition(decoding, chat, weights=self.options.aligned)
             arms.append(Arm(0, ALIGNED, condition, self.options.aligned))
@@ -255,8 +256,8 @@ class _Maker:
 
     def in_context(self, chooser: Chooser, size: int, draw: int) -> Condition:
         """Return the condition that shows the examples of a draw."""
-        rules = str(self.spec.file.baseline.get("rules", "full"))
-        headings = self.spec.baseline.prompt.headings.name
+        rules = str(self.spec.file.baseline.get("system_prompt", "full"))
+        headings = self.spec.baseline.prompt.template.name
         parts = build_parts(rules, headings, size, source="random", draw=draw, chooser=chooser)
         return self._asked(ICL, parts)
 

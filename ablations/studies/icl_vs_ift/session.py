@@ -17,14 +17,16 @@ from ablations.models.training.jobs import Failure
 from ablations.models.training.tuner import Tuned, Tuner
 from ablations.storage.claims import Claims
 from ablations.storage.store import Store
+from ablations.storage.workspace import LOSSES_FILE
 from ablations.studies.engine.evaluator import Evaluator, Progress
 from ablations.studies.engine.lengths import check_prompt_lengths
-from ablations.studies.engine.results import ALIGNED, LOSSES_FILE, write_results
+from ablations.studies.engine.results import write_results
 from ablations.studies.engine.runner import Session
 from ablations.studies.icl_vs_ift.plan import TuningPlan
 from ablations.studies.icl_vs_ift.study import RATES_NOTE, Engines, TuningStudy, loss_frame
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
+from analysis.demonstrations.ways import ALIGNED
 
 
 @dataclass

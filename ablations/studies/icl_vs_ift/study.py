@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import polars as pl
 
 from ablations.core.concurrency import together
-from ablations.core.statistics import JudgedTurn, summarise
+from ablations.core.records import JudgedTurn, Role
+from ablations.core.statistics import summarise
 from ablations.judges.base import Judge
 from ablations.models.base import Backend
 from ablations.models.training.jobs import Failure, Outcome
@@ -24,14 +25,13 @@ from ablations.models.training.learning_rate import TRIED, RateFound, find_rate
 from ablations.models.training.tuner import Tuned, Tuner
 from ablations.models.vllm.adapters import Adapter
 from ablations.storage.store import ResultKeys, Store
-from ablations.studies.conditions.design import BASELINE, LISTED, DesignPoint
 from ablations.studies.engine.evaluator import Evaluator, Progress
-from ablations.studies.engine.results import LOSS_SCHEMA, ZERO_SHOT, judged_turns
-from ablations.studies.engine.stopwatch import Stopwatch
-from ablations.studies.engine.trial import PlannedTrial, check_replies
+from ablations.studies.engine.results import judged_turns
+from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, check_replies
 from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, TuningPlan, counted
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
+from analysis.demonstrations.ways import LOSS_SCHEMA, ZERO_SHOT
 
 RATES_NOTE = "learning-rates"
 """What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss."""
@@ -254,7 +254,7 @@ class TuningStudy:
             "learning_rate": None if recipe is None else recipe.learning_rate,
             "epochs": None if recipe is None else recipe.epochs,
         }
-        role = BASELINE if arm.way == ZERO_SHOT else LISTED
+        role = Role.BASELINE if arm.way == ZERO_SHOT else Role.LISTED
         trial = PlannedTrial(
             arm.number, arm.condition, DesignPoint({}, role), self.plan.arms[0].condition, arm.label, arm=described
         )

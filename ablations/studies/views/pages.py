@@ -13,14 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from ablations.core.records import Query, Usage
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import JudgedTurn, Price, Query, Role, Usage
 from ablations.judges.base import audit_key
-from ablations.judges.prices import Price
 from ablations.storage.store import Store
-from ablations.studies.conditions.design import BASELINE
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.greedy.search import CANDIDATE, HELD_BACK
 from ablations.studies.manifest import StudyCard
 from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import PROMPT_FILE, Tracker
@@ -150,9 +146,8 @@ def _counted_trials(card: StudyCard, trials: pl.DataFrame) -> str:
     if card.mode == "icl-vs-ift":
         return f"{len(trials)} arms"
     if card.mode == "greedy-search":
-        return (
-            f"{len(trials.filter(pl.col('role') == CANDIDATE))} candidates in races, and the prompts before and after"
-        )
+        raced = len(trials.filter(pl.col("role") == Role.CANDIDATE))
+        return f"{raced} candidates in races, and the prompts before and after"
     replicates = len(trials.filter(pl.col("replicate") > 0))
     aside = f" and {replicates} A/A replicate{'s' * (replicates > 1)}" if replicates else ""
     return f"{len(trials)}: {len(trials) - replicates} conditions{aside}"
@@ -199,17 +194,19 @@ def traced_trials(recorded: Recorded) -> list[TracedTrial]:
 
 def _roles(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
     """Return why each trial is shown, by number; one that is several is shown once."""
-    held_back = [number for number in sorted(trials) if trials[number]["role"] == HELD_BACK]
+    held_back = [number for number in sorted(trials) if trials[number]["role"] == Role.HELD_BACK]
     if held_back:
         return dict(zip(held_back, ("start prompt", "chosen prompt"), strict=False))
     counted = {
-        n: r for n, r in trials.items() if r["state"] == "complete" and not r["replicate"] and r["role"] != CANDIDATE
+        n: r
+        for n, r in trials.items()
+        if r["state"] == "complete" and not r["replicate"] and r["role"] != Role.CANDIDATE
     }
     means: dict[str, list[float]] = {}  # replicates count for their condition
     for record in trials.values():
         if record["state"] == "complete" and record["mean"] is not None:
             means.setdefault(record["condition_id"], []).append(record["mean"])
-    named = {BASELINE: baseline_number(counted)}
+    named = {str(Role.BASELINE): baseline_number(counted)}
     if counted:
         named["best"] = max(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), -number))
         named["worst"] = min(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), number))
@@ -222,7 +219,7 @@ def _roles(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
 
 def baseline_number(trials: Mapping[int, Mapping[str, Any]]) -> int | None:
     """Return the number of the baseline's trial, or None."""
-    return min((number for number, record in trials.items() if record["role"] == BASELINE), default=None)
+    return min((number for number, record in trials.items() if record["role"] == Role.BASELINE), default=None)
 
 
 async def log_audit(tracker: Tracker, audit: Mapping[str, Any]) -> None:

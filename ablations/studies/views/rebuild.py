@@ -16,19 +16,17 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from ablations.core.addresses import redacted
-from ablations.core.errors import StorageError, UsageError
+from ablations.core.errors import StorageError, UsageError, redacted
+from ablations.core.records import Role
 from ablations.core.statistics import summarise
 from ablations.storage.claims import Claims
 from ablations.storage.replacement import Aside, move_folders
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places, check_sqlite
+from ablations.storage.workspace import LOSSES_FILE, PROMPT_FILE, SELECTION_FILE, Places, check_sqlite
 from ablations.studies.alignment.study import MODELS_MARK, log_models, study_names
 from ablations.studies.conditions.optuna_storage import carry_over, delete_optuna_study, known_studies
 from ablations.studies.config.file import FIXED_MODES
-from ablations.studies.engine.results import ARM_WAY, LOSS_SCHEMA, LOSSES_FILE, write_results
-from ablations.studies.greedy.plan import PROMPT_FILE, SELECTION_FILE
-from ablations.studies.greedy.search import CANDIDATE
+from ablations.studies.engine.results import write_results
 from ablations.studies.icl_vs_ift.study import loss_curves, loss_frame, outcome_of
 from ablations.studies.manifest import CARD_NOTE
 from ablations.studies.views.optuna_view import remake_trials, why_not
@@ -36,6 +34,7 @@ from ablations.studies.views.pages import AUDITS, Closing, log_audit, log_closin
 from ablations.studies.views.stored import KeptStudy, exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
 from ablations.tracking.tracker import Tracker
+from analysis.demonstrations.ways import ARM_WAY, LOSS_SCHEMA
 
 _NO_ROUNDS = (
     "The rounds of this search are not kept, since an older version ran it. Its command run again looks up all that it "
@@ -223,7 +222,7 @@ class _Rebuild:
         status = "FAILED"
         try:
             for number, record in recorded.trials.items():
-                if record["role"] != CANDIDATE and not tracker.knows(number):
+                if record["role"] != Role.CANDIDATE and not tracker.knows(number):
                     turns = recorded.turns.get(number, [])
                     await tracker.log_trial(number, record, summarise(turns), turns, recorded.first_prompt(number))
                     if self._store is not None and (outcome := outcome_of(self._store, record)) is not None:

@@ -15,7 +15,7 @@ from ablations.judges.base import audit_key
 from ablations.storage.store import Store
 from ablations.storage.workspace import CONFIRMATION, Places
 from ablations.studies.config.file import FIXED_MODES
-from ablations.studies.engine.results import ARM_WAY
+from analysis.demonstrations.ways import ARM_WAY
 
 
 def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, Path]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ablations.core.errors import MissingStudyError, StorageError, nearest
-from ablations.storage.workspace import CONFIRMATION, STUDY_NAME, Places
-from ablations.studies.engine.results import LOSSES_FILE
+from ablations.storage.workspace import CONFIRMATION, LOSSES_FILE, STUDY_NAME, Places
 from analysis.frames import load_results
 
 RUN = "runs:/"

@@ -13,20 +13,20 @@ import polars as pl
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import StorageError
-from ablations.core.records import Completion, Judgment, Query, Score, Usage
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import Completion, JudgedTurn, Judgment, Query, Role, Score, Usage
+from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX, RESULT_SCHEMA
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.conditions.confirmation import follow_up_account
-from ablations.studies.conditions.design import BASELINE
-from ablations.studies.engine.results import ARM_PREFIX, ARM_WAY, PARAMETER_PREFIX, RESULT_SCHEMA, results_frame
+from ablations.studies.engine.results import results_frame
 from ablations.studies.engine.trial import readable_name
-from ablations.studies.greedy.search import CANDIDATE, FOUND_NOTE, HELD_BACK, ROUND_NOTE, Found
+from ablations.studies.greedy.search import FOUND_NOTE, ROUND_NOTE, Found
 from ablations.studies.manifest import CARD_NOTE, StudyCard, query_input
 from ablations.studies.views.pages import Judging, Recorded, recorded_in
 from ablations.tracking.tracker import RoundPage
+from analysis.demonstrations.ways import ARM_WAY
 
-_SEARCHED = (CANDIDATE, HELD_BACK)
+_SEARCHED = (Role.CANDIDATE, Role.HELD_BACK)
 """Roles of a greedy search, whose trials have names of their own."""
 _NEEDED = {"trial", "condition_id", "role", "label", "state", "query_id", "turn", "query", "answer", "judge", "score"}
 _NEEDED |= {"unscored", "prompt_tokens", "completion_tokens", "truncated", "seed"}
@@ -140,11 +140,11 @@ def exported_study(name: str, places: Places) -> KeptStudy:
 
 def _named(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
     """Return the records with the names of their runs, which older versions did not keep."""
-    baseline: Mapping[str, Any] = next((r["values"] for r in trials.values() if r["role"] == BASELINE), {})
+    baseline: Mapping[str, Any] = next((r["values"] for r in trials.values() if r["role"] == Role.BASELINE), {})
     named: dict[int, Mapping[str, Any]] = {}
     for number, record in trials.items():
         values = {name: value for name, value in record["values"].items() if name in record["active"]}
-        mark = "A/A: " if record["replicate"] else "baseline: " if record["role"] == BASELINE else ""
+        mark = "A/A: " if record["replicate"] else "baseline: " if record["role"] == Role.BASELINE else ""
         own = record["label"] if record["role"] in _SEARCHED else readable_name(values, baseline, mark)
         named[number] = {"run_name": own, **record}
     return named

@@ -28,12 +28,12 @@ def trial(number: int, scores: Scores, source: str, demonstrations: int, **more:
         "label": f"trial {number}",
         "state": "complete",
         "failed_because": None,
-        "active": ["demonstrations", "source"] if demonstrations else ["demonstrations"],
+        "active": ["shots", "source"] if demonstrations else ["shots"],
         "param.temperature": 0.0,
         "param.top_p": 1.0,
         "param.top_k": 0,
         "param.min_p": 0.0,
-        "param.demonstrations": demonstrations,
+        "param.shots": demonstrations,
         "param.source": source,
         "prompt_tokens": 100 * number,
         "completion_tokens": 10,
@@ -66,7 +66,7 @@ def study(*more: list[dict[str, Any]], base: Scores = BASE) -> pl.DataFrame:
 
 
 def by_source(results: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
-    return {(row["source"], row["demonstrations"]): row for row in demonstration_curve(results).iter_rows(named=True)}
+    return {(row["source"], row["shots"]): row for row in demonstration_curve(results).iter_rows(named=True)}
 
 
 def test_draws_are_averaged_for_each_query_before_the_query_is_paired_with_the_baseline() -> None:
@@ -127,7 +127,7 @@ def test_replicates_and_failed_trials_count_nowhere() -> None:
 def test_sources_are_compared_on_their_queries_where_as_many_were_asked_for() -> None:
     table = source_contrasts(study(trial(4, BASE, "diverse", 10)))
     (row,) = table.to_dicts()
-    assert (row["source"], row["against"], row["demonstrations"], row["n"]) == ("retrieved", "random", 3, 3)
+    assert (row["source"], row["against"], row["shots"], row["n"]) == ("retrieved", "random", 3, 3)
     assert row["difference"] == pytest.approx(2 / 3)  # 7, 7, 7 against 5, 6, 8
     half = student_t.ppf(0.975, 2) * (7 / 3) ** 0.5 / 3**0.5  # differences 2, 1, -1: their variance is 7/3
     assert (row["low"], row["high"]) == pytest.approx((2 / 3 - half, 2 / 3 + half))
@@ -146,7 +146,7 @@ def test_without_a_baseline_there_is_no_curve_but_sources_are_compared() -> None
 
 
 def test_a_study_that_does_not_vary_the_source_has_neither() -> None:
-    results = study().with_columns(active=pl.lit(["demonstrations"], dtype=pl.List(pl.String)))
+    results = study().with_columns(active=pl.lit(["shots"], dtype=pl.List(pl.String)))
     assert demonstration_curve(results).equals(pl.DataFrame(schema=CURVE_SCHEMA))
     assert source_contrasts(results).equals(pl.DataFrame(schema=CONTRAST_SCHEMA))
 

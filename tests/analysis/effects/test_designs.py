@@ -21,8 +21,8 @@ def test_settings_are_those_with_two_values_and_none_where_there_is_no_effect() 
 
 
 def test_a_parameter_that_acts_with_a_single_value_is_no_setting() -> None:
-    assert dict(design_of(np.ones((2, 3)), {"style": [None, "a", "a"], "rules": ["x", "y", "x"]}).settings) == {
-        "rules": ["x", "y", "x"]
+    assert dict(design_of(np.ones((2, 3)), {"style": [None, "a", "a"], "system_prompt": ["x", "y", "x"]}).settings) == {
+        "system_prompt": ["x", "y", "x"]
     }
 
 

@@ -14,7 +14,7 @@ from analysis.effects.shapley import SHAPLEY_SCHEMA, shapley_values
 from tests.support.simulated import Floats, judge_scores, study
 
 CORNERS = list(product(["on", "off"], repeat=3))
-NAMES = ("rules", "headings", "style")
+NAMES = ("system_prompt", "template", "style")
 
 
 def of_corners(corners: list[tuple[str, ...]], worth: Any, noise: float = 0.0) -> pl.DataFrame:
@@ -67,8 +67,8 @@ def test_what_the_conditions_cannot_tell_apart_has_a_reason_and_no_figure() -> N
     rows = {
         (row["first"], row["second"]): row for row in interaction_effects(of_corners(moved_together, len)).to_dicts()
     }
-    assert rows["rules", "headings"]["reason"] == "the conditions do not tell it from rules × style"
-    assert rows["headings", "style"]["difference"] is None
+    assert rows["system_prompt", "template"]["reason"] == "the conditions do not tell it from rules × style"
+    assert rows["template", "style"]["difference"] is None
 
 
 def test_a_condition_without_the_parameter_is_kept_and_says_nothing_of_its_interaction() -> None:
@@ -118,12 +118,12 @@ def test_leaving_one_out_gives_each_loss_and_an_equal_share_of_the_rest() -> Non
     values = shapley_values(of_corners(list(worth), worth.__getitem__))
     assert set(values.get_column("method")) == {"leave-one-out"}
     assert dict(values.select("component", "value").iter_rows()) == pytest.approx(
-        {"rules": 4 + 1, "headings": 2 + 1, "style": 0 + 1}
+        {"system_prompt": 4 + 1, "template": 2 + 1, "style": 0 + 1}
     )
 
 
 def test_some_coalitions_give_an_estimate_that_adds_up_and_is_exact_where_the_truth_is_additive() -> None:
-    parts = {"rules": 2.0, "headings": -1.0, "style": 0.5}
+    parts = {"system_prompt": 2.0, "template": -1.0, "style": 0.5}
 
     def worth(corner: tuple[str, ...]) -> float:
         return sum(part for part, value in zip(parts.values(), corner, strict=True) if value == "on")

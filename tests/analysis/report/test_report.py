@@ -116,7 +116,7 @@ def test_a_figure_of_the_tables_is_that_of_the_findings() -> None:
     assert shapley.columns[:4] == ("component", "on", "off", "contribution")
     contributions = [float(row[3]) for row in shapley.rows]
     effects = components()["Effects"].tables[1]
-    bare = next(row for row in effects.rows if "demonstrations=0" in row[0] and "rules=none" in row[0])
+    bare = next(row for row in effects.rows if "shots=0" in row[0] and "system_prompt=none" in row[0])
     assert sum(contributions) == pytest.approx(-float(bare[3]), abs=0.04)
 
 

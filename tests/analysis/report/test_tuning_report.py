@@ -13,7 +13,7 @@ from rich.console import Console
 from ablations.cli.closing_tuning import show_tuning
 from ablations.cli.main import main
 from ablations.core.errors import StorageError
-from ablations.studies.engine.results import RESULT_SCHEMA
+from ablations.core.schema import RESULT_SCHEMA
 from ablations.studies.icl_vs_ift.findings import TuningFindings
 from ablations.studies.views.sources import open_losses
 from analysis.report import About, Report, tuning_report, write_report

@@ -12,12 +12,12 @@ from tenacity import RetryCallState
 
 from ablations.core import concurrency as tasks
 from ablations.core.errors import BudgetError, JudgeError, UsageError
-from ablations.core.records import Judgment, PaidReply, Query, Usage
+from ablations.core.records import Judgment, PaidReply, Price, Query, Usage
 from ablations.judges.base import NO_REPLY
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import CallFailedError, JudgeClient, Limits
 from ablations.judges.llm.parsing import CUT_OFF, EMPTY, NO_RATING, OUT_OF_RANGE, REFUSED, SEVERAL
-from ablations.judges.prices import Budget, Price, tokens_at_most
+from ablations.judges.prices import Budget, tokens_at_most
 from ablations.judges.registry import make_judge
 from ablations.models.http import retrying
 from tests.support.bad_server import (

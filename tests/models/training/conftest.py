@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ablations.core.condition import Demonstration, PromptParts
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
 from ablations.models.training.jobs import Job
 from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import Sample, make_samples
-from ablations.prompts.templates import find_headings
+from ablations.prompts.templates import find_template
 from tests.support.arms import EMPTY_TRACKING
 from tests.support.tiny import make_tiny_model
 
@@ -24,7 +24,7 @@ EXAMPLES = tuple(
     )
     for thing, colour in COLOURS.items()
 )
-BARE = PromptParts("", find_headings("urial"))
+BARE = PromptParts("", find_template("urial"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,26 +6,26 @@ from pathlib import Path
 import pytest
 from tokenizers.normalizers import Prepend
 
-from ablations.core.condition import Demonstration, PromptParts
 from ablations.core.errors import BackendError, ModelError, PoolError, PromptError
+from ablations.core.prompt import Demonstration, PromptParts
 from ablations.core.records import Completion, Query
 from ablations.models.resolve import ResolvedModel, leading_bos
 from ablations.models.tokenizer import Tokens
 from ablations.models.training.samples import IGNORED, Sample, longest, make_samples
 from ablations.models.vllm.engine import VllmBackend
 from ablations.prompts.render import render_prompt
-from ablations.prompts.templates import FORMATS, find_headings
+from ablations.prompts.templates import TEMPLATES, find_template
 from tests.models.training.conftest import BARE, EXAMPLES
 from tests.support.tiny import END, PAD, UNKNOWN, make_tokenizer
 
-LAYOUTS = [name for name, headings in FORMATS.items() if not headings.chat]
+LAYOUTS = [name for name, headings in TEMPLATES.items() if not headings.chat]
 
 
 @pytest.mark.parametrize("headings", LAYOUTS)
 def test_a_sample_reads_the_tokens_that_the_engine_is_given_for_that_turn(
     headings: str, tiny: ResolvedModel, tmp_path: Path
 ) -> None:
-    parts = PromptParts("what is the color\n", find_headings(headings))
+    parts = PromptParts("what is the color\n", find_template(headings))
     engine = VllmBackend(tiny, {}, tmp_path / "vllm.log")
     for example in EXAMPLES:
         query = Query(example.id, "", tuple(asked for asked, _ in example.exchanges))
@@ -39,10 +39,10 @@ def test_a_sample_reads_the_tokens_that_the_engine_is_given_for_that_turn(
 def test_the_prompt_and_what_is_learned_are_the_text_that_a_demonstration_would_be(
     headings: str, tiny: ResolvedModel
 ) -> None:
-    parts = PromptParts("", find_headings(headings))
+    parts = PromptParts("", find_template(headings))
     tokens, example = Tokens(tiny), EXAMPLES[0]
     first, second = make_samples([example], parts, tokens)
-    asked = render_prompt(Query("q", "", ("why",)), replace(parts, demonstrations=(example,)))
+    asked = render_prompt(Query("q", "", ("why",)), replace(parts, shots=(example,)))
     begun = tokens.tokenizer.decode(second.tokens).removeprefix("<s>").removesuffix(END)
     assert asked.text.startswith(begun)
     assert tokens.tokenizer.decode(first.tokens).removesuffix(END) in tokens.tokenizer.decode(second.tokens)
@@ -52,7 +52,7 @@ def test_the_prompt_and_what_is_learned_are_the_text_that_a_demonstration_would_
 def test_what_is_learned_has_no_space_that_the_tokenizer_puts_before_texts(
     headings: str, tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = PromptParts("", find_headings(headings))
+    parts = PromptParts("", find_template(headings))
     plain = make_samples(EXAMPLES, parts, Tokens(tiny))
     prefixed = make_tokenizer()
     prefixed.backend_tokenizer.normalizer = Prepend(" ")  # as SentencePiece's dummy prefix, in Llama 2 and Mistral
@@ -113,7 +113,7 @@ def test_an_example_without_an_answer_is_named(tiny: ResolvedModel) -> None:
 
 def test_the_layout_of_a_chat_template_is_refused(tiny: ResolvedModel) -> None:
     with pytest.raises(PromptError, match="chat"):
-        make_samples(EXAMPLES, PromptParts("", find_headings("chat")), Tokens(tiny))
+        make_samples(EXAMPLES, PromptParts("", find_template("chat")), Tokens(tiny))
 
 
 def test_a_tokenizer_without_an_end_is_refused(tiny: ResolvedModel) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ablations.core.condition import DecodingParams, PromptParts
+from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, UsageError
+from ablations.core.prompt import PromptParts
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.queries import load_queries
 from ablations.judges.reference.text_statistics import freshness

@@ -102,7 +102,7 @@ def arm(headings: str, shown: int, effect: float) -> pl.DataFrame:
     """The baseline of a made study, as a model asked in one way."""
     made = make_results(effect=effect, noise=0.1, trials=2)
     own = made.filter(pl.col("role") == "baseline")
-    return own.with_columns(**{"param.headings": pl.lit(headings), "param.demonstrations": pl.lit(shown)})
+    return own.with_columns(**{"param.template": pl.lit(headings), "param.shots": pl.lit(shown)})
 
 
 def test_models_are_compared_shown_and_logged_beside_their_studies(tmp_path: Path, empty_tracking: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_model_without_a_chat_template_is_not_asked_as_an_aligned_model_and_th
     assert main(arguments) == 0
     shown = capfd.readouterr().out
     assert "the model has no chat template that is known here" in shown
-    assert "demonstrations=3" in shown
-    assert "headings=chat" not in shown
+    assert "shots=3" in shown
+    assert "template=chat" not in shown
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +146,7 @@ def test_a_model_is_asked_in_all_three_ways_in_a_process_of_its_own_and_compared
     done = run(tmp_path, "--models", "smollm2-135m-instruct", "--mlruns", "results")
     assert done.returncode == 0, done.stderr
     frame = pl.read_parquet(tmp_path / "results/results/alignment.smollm2-135m-instruct/results.parquet")
-    chat = frame.filter(pl.col("param.headings") == "chat")
+    chat = frame.filter(pl.col("param.template") == "chat")
     assert len(chat) == 4
     assert not any("<|im" in answer for answer in chat.get_column("answer"))
     assert "Models side by side" in done.stdout

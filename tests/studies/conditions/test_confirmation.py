@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.core.condition import Demonstration
 from ablations.core.errors import StudyMismatchError, UsageError
-from ablations.core.records import Query
+from ablations.core.prompt import Demonstration
+from ablations.core.records import Query, Role
 from ablations.datasets.pools import Pool
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.queries import choose_subset, load_queries
@@ -24,11 +24,10 @@ from ablations.studies.conditions.confirmation import (
     same_choice,
     shown_queries,
 )
-from ablations.studies.conditions.design import ANCHOR, BASELINE, FILL, REPLICATE, SAMPLED, DesignPoint
 from ablations.studies.conditions.study import Finished
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import request_seed
-from ablations.studies.engine.trial import PlannedTrial
+from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.spec import StudySpec
 from tests.studies.test_spec import BASELINE as START
 from tests.studies.test_spec import PENALTY, TEMPERATURE, make_spec
@@ -122,7 +121,7 @@ def test_the_follow_ups_seeds_are_others_and_always_the_same() -> None:
 
 
 def test_demonstrations_chosen_for_each_query_are_chosen_for_held_back_ones_too(tmp_path: Path) -> None:
-    space = START + 'demonstrations = 1\nsource = "random-per-query"\n' + TEMPERATURE
+    space = START + 'shots = 1\nsource = "random-per-query"\n' + TEMPERATURE
     pool = Pool("test", tuple(Demonstration(f"d{number}", f"Ask {number}?", "Yes.") for number in range(5)))
 
     class Nearest(Chooser):
@@ -186,10 +185,10 @@ def test_a_study_that_has_the_follow_ups_name_is_not_touched(tmp_path: Path) -> 
 
 
 def finished(
-    spec: StudySpec, number: int, mean: float, temperature: float, role: str = FILL, state: str = "complete"
+    spec: StudySpec, number: int, mean: float, temperature: float, role: str = Role.FILL, state: str = "complete"
 ) -> Finished:
     values: Values = {"temperature": temperature, "repetition_penalty": 1.0}
-    replicate = int(role == REPLICATE)
+    replicate = int(role == Role.REPLICATE)
     trial = PlannedTrial(number, spec.to_condition(values), DesignPoint(values, role, replicate), None)
     return Finished(trial, mean, state)
 
@@ -197,14 +196,14 @@ def finished(
 def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_earlier(tmp_path: Path) -> None:
     spec = make_spec(tmp_path, START + TEMPERATURE + PENALTY)
     trials = [
-        finished(spec, 0, 5.0, 0.0, BASELINE),
-        finished(spec, 1, 9.0, 0.0, REPLICATE),
-        finished(spec, 2, 8.0, 0.0, SAMPLED),  # the baseline's condition, chosen again
-        finished(spec, 6, 6.0, 0.5, SAMPLED),
+        finished(spec, 0, 5.0, 0.0, Role.BASELINE),
+        finished(spec, 1, 9.0, 0.0, Role.REPLICATE),
+        finished(spec, 2, 8.0, 0.0, Role.SAMPLED),  # the baseline's condition, chosen again
+        finished(spec, 6, 6.0, 0.5, Role.SAMPLED),
         finished(spec, 5, 6.0, 0.75),
         finished(spec, 3, 9.0, 0.9, state="failed"),
         finished(spec, 4, 7.0, 1.0),
-        finished(spec, 7, 6.5, 1.0, SAMPLED),
+        finished(spec, 7, 6.5, 1.0, Role.SAMPLED),
     ]
     assert [one.trial.number for one in best_conditions(trials, 2)] == [4, 5]
     assert [one.trial.number for one in best_conditions(trials, 9)] == [4, 5, 6]
@@ -214,14 +213,14 @@ def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_earl
 def test_a_replicated_anchor_goes_by_the_mean_of_its_condition(tmp_path: Path) -> None:
     spec = make_spec(tmp_path, START + TEMPERATURE + PENALTY)
     trials = [
-        finished(spec, 0, 5.0, 0.0, BASELINE),
-        finished(spec, 1, 9.0, 0.6, ANCHOR),
-        finished(spec, 2, 4.0, 0.6, REPLICATE),
+        finished(spec, 0, 5.0, 0.0, Role.BASELINE),
+        finished(spec, 1, 9.0, 0.6, Role.ANCHOR),
+        finished(spec, 2, 4.0, 0.6, Role.REPLICATE),
         finished(spec, 3, 7.0, 1.0),
         finished(spec, 4, 6.0, 1.2),
     ]
     assert [one.trial.number for one in best_conditions(trials, 9)] == [3, 1, 4]
-    again = finished(spec, 5, 8.0, 0.6, REPLICATE)
+    again = finished(spec, 5, 8.0, 0.6, Role.REPLICATE)
     assert [one.trial.number for one in best_conditions([*trials, again], 9)] == [1, 3, 4]
 
 

@@ -7,19 +7,12 @@ from typing import Any
 import pytest
 
 from ablations.core.condition import DECODING_PARAMETERS, PROMPT_PARAMETERS, Condition, DecodingParams
+from ablations.core.records import Role
 from ablations.prompts.components import build_parts
-from ablations.studies.conditions.design import (
-    ANCHOR,
-    BASELINE,
-    FILL,
-    ONE_FACTOR,
-    REPLICATE,
-    DesignPlan,
-    DesignPoint,
-    make_design,
-)
+from ablations.studies.conditions.design import DesignPlan, make_design
 from ablations.studies.config.file import find_study_file, read_study_file
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace, Values
+from ablations.studies.engine.trial import DesignPoint
 
 SAMPLERS = ("qmc", "random", "grid", "brute")
 BEYOND_ALL = 10_000
@@ -37,9 +30,9 @@ GREEDY: dict[str, Any] = {
     "repetition_penalty": 1.1,
     "stop": "headings",
     "max_tokens": 48,
-    "demonstrations": 1,
+    "shots": 1,
 }
-SAMPLED: dict[str, Any] = GREEDY | {"temperature": 0.8}
+Role.SAMPLED: dict[str, Any] = GREEDY | {"temperature": 0.8}
 
 
 def conditions_around(baseline: Values) -> Callable[[Values], Condition]:
@@ -75,9 +68,9 @@ def shipped_plan(name: str) -> DesignPlan:
 
 PLANS = {
     **{f"greedy {sampler}": make_plan(sampler=sampler) for sampler in SAMPLERS},
-    **{f"sampled {sampler}": make_plan(sampler=sampler, baseline=SAMPLED) for sampler in SAMPLERS},
+    **{f"sampled {sampler}": make_plan(sampler=sampler, baseline=Role.SAMPLED) for sampler in SAMPLERS},
     "nested requirement": make_plan(TEMPERATURE, TOP_P, NESTED),
-    "demonstrations": make_plan(Parameter("demonstrations", Range(0, 4, integer=True)), TEMPERATURE),
+    "shots": make_plan(Parameter("shots", Range(0, 4, integer=True)), TEMPERATURE),
     "decoding": shipped_plan("decoding"),
     "decoding_grid": shipped_plan("decoding_grid"),
 }
@@ -91,8 +84,8 @@ def keys(plan: DesignPlan, points: list[DesignPoint]) -> list[tuple[str, int]]:
 @every_plan
 def test_the_baseline_comes_first_and_its_replicate_second(plan: DesignPlan) -> None:
     first, second = make_design(plan)[:2]
-    assert (first.role, first.replicate, first.values) == (BASELINE, 0, plan.space.active(plan.baseline))
-    assert (second.role, second.replicate, second.values) == (REPLICATE, 1, first.values)
+    assert (first.role, first.replicate, first.values) == (Role.BASELINE, 0, plan.space.active(plan.baseline))
+    assert (second.role, second.replicate, second.values) == (Role.REPLICATE, 1, first.values)
     assert second.reference == first.values
 
 
@@ -111,7 +104,7 @@ def test_all_points_lie_inside_the_space_and_hold_active_parameters_alone(plan: 
 
 @every_plan
 def test_a_point_differs_from_its_reference_in_the_varied_parameter_and_what_it_switches_on(plan: DesignPlan) -> None:
-    compared = [point for point in make_design(plan) if point.role in (ONE_FACTOR, ANCHOR)]
+    compared = [point for point in make_design(plan) if point.role in (Role.ONE_FACTOR, Role.ANCHOR)]
     for point in compared:
         assert point.reference is not None
         moved = {n for n, value in point.values.items() if n in point.reference and point.reference[n] != value}
@@ -140,7 +133,7 @@ def test_a_long_study_gets_all_of_its_trials_where_the_space_has_them(sampler: s
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("baseline", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("baseline", [GREEDY, Role.SAMPLED], ids=["greedy", "sampled"])
 def test_a_shorter_design_is_the_beginning_of_a_longer_one(sampler: str, baseline: Values) -> None:
     longest = make_design(make_plan(sampler=sampler, baseline=baseline, trials=60))
     for trials in (1, 2, 5, 13, 30, 59):
@@ -150,7 +143,7 @@ def test_a_shorter_design_is_the_beginning_of_a_longer_one(sampler: str, baselin
 @pytest.mark.parametrize("sampler", ["qmc", "random", "brute"])
 def test_a_seed_decides_the_filling_and_nothing_before_it(sampler: str) -> None:
     one, again, other = (make_design(make_plan(sampler=sampler, seed=seed)) for seed in (3, 3, 4))
-    fixed = next(index for index, point in enumerate(one) if point.role == FILL)
+    fixed = next(index for index, point in enumerate(one) if point.role == Role.FILL)
     assert one == again
     assert one[:fixed] == other[:fixed]
     assert one[fixed:] != other[fixed:]
@@ -177,39 +170,39 @@ def test_brute_shuffles_what_grid_walks_in_order() -> None:
 
 def test_a_parameter_without_effect_at_the_baseline_is_varied_around_an_anchor() -> None:
     points = make_design(make_plan())
-    anchors = [point for point in points if point.role == ANCHOR]
+    anchors = [point for point in points if point.role == Role.ANCHOR]
     anchor = {"temperature": 0.8, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.1, "stop": "headings"}
     assert [(point.values, point.varied) for point in anchors] == [(anchor, "temperature")]
-    varied = [point for point in points if point.role == ONE_FACTOR and point.varied == "top_p"]
+    varied = [point for point in points if point.role == Role.ONE_FACTOR and point.varied == "top_p"]
     assert sorted(point.values["top_p"] for point in varied) == [0.5, 0.8]
     assert all(point.reference == anchor for point in varied)
 
 
 def test_an_anchor_has_a_replicate_of_its_own() -> None:
     points = make_design(make_plan())
-    at = next(index for index, point in enumerate(points) if point.role == ANCHOR)
-    assert points[at + 1] == DesignPoint(points[at].values, REPLICATE, replicate=1, reference=points[at].values)
+    at = next(index for index, point in enumerate(points) if point.role == Role.ANCHOR)
+    assert points[at + 1] == DesignPoint(points[at].values, Role.REPLICATE, replicate=1, reference=points[at].values)
 
 
 def test_a_sampled_baseline_needs_no_anchor() -> None:
-    points = make_design(make_plan(baseline=SAMPLED))
-    assert {point.role for point in points} == {BASELINE, REPLICATE, ONE_FACTOR, FILL}
-    assert {point.varied for point in points if point.role == ONE_FACTOR} == set(make_plan().space.names)
+    points = make_design(make_plan(baseline=Role.SAMPLED))
+    assert {point.role for point in points} == {Role.BASELINE, Role.REPLICATE, Role.ONE_FACTOR, Role.FILL}
+    assert {point.varied for point in points if point.role == Role.ONE_FACTOR} == set(make_plan().space.names)
 
 
 def test_a_requirement_of_a_required_parameter_is_reached_in_two_steps() -> None:
     points = make_design(PLANS["nested requirement"])
-    anchors = [point for point in points if point.role == ANCHOR]
+    anchors = [point for point in points if point.role == Role.ANCHOR]
     assert [point.varied for point in anchors] == ["temperature", "top_p"]
     assert anchors[1].reference == anchors[0].values
-    [varied] = [point for point in points if point.role == ONE_FACTOR and point.varied == "min_p"]
+    [varied] = [point for point in points if point.role == Role.ONE_FACTOR and point.varied == "min_p"]
     assert varied.reference == anchors[1].values
 
 
 def test_a_grid_point_that_moves_one_parameter_shows_its_effect() -> None:
     points = make_design(make_plan(sampler="grid", trials=BEYOND_ALL))
     baseline = points[0].values
-    moved = [point for point in points if point.role == FILL and point.varied is not None]
+    moved = [point for point in points if point.role == Role.FILL and point.varied is not None]
     assert {point.varied for point in moved} >= {"temperature", "repetition_penalty", "stop"}
     for point in moved:
         assert point.reference == baseline
@@ -219,12 +212,12 @@ def test_a_grid_point_that_moves_one_parameter_shows_its_effect() -> None:
 def test_an_anchor_that_no_level_gives_is_a_value_that_fits() -> None:
     rare = Parameter("top_p", Choices((0.5, 1.0)), Requirement.parse("temperature == 0.4"))
     points = make_design(make_plan(Parameter("temperature", Range(0.0, 1.2, step=0.4)), rare, levels=2))
-    assert [point.values["temperature"] for point in points if point.role == ANCHOR] == [0.4]
+    assert [point.values["temperature"] for point in points if point.role == Role.ANCHOR] == [0.4]
 
 
 def test_parameters_take_turns_so_that_a_short_study_sees_all_of_them() -> None:
     plan = make_plan(TEMPERATURE, PENALTY, STOP)
-    points = [point for point in make_design(plan) if point.role == ONE_FACTOR]
+    points = [point for point in make_design(plan) if point.role == Role.ONE_FACTOR]
     assert [point.varied for point in points[:3]] == ["temperature", "repetition_penalty", "stop"]
 
 
@@ -232,7 +225,7 @@ def test_parameters_take_turns_so_that_a_short_study_sees_all_of_them() -> None:
 def test_a_range_is_varied_at_so_many_levels(levels: int) -> None:
     domain = Range(0.0, 1.2, 0.1)
     points = make_design(make_plan(Parameter("temperature", domain), levels=levels))
-    seen = {point.values["temperature"] for point in points if point.role != FILL}
+    seen = {point.values["temperature"] for point in points if point.role != Role.FILL}
     assert seen == set(domain.spread(levels))
 
 
@@ -243,14 +236,14 @@ def test_a_design_ends_where_the_space_has_no_more_conditions() -> None:
 
 def test_a_sampler_that_adapts_gets_the_fixed_part_alone() -> None:
     points = make_design(make_plan(sampler="tpe", design="sampled"))
-    assert [point.role for point in points] == [BASELINE, REPLICATE]
+    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE]
 
 
-RULES = Parameter("rules", Choices(("full", "short", "none")))
-SHOWN = Parameter("demonstrations", Range(0, 4, integer=True))
-STYLE = Parameter("style", Choices(("warm", "plain")), Requirement.parse("demonstrations > 0"))
-FULL: dict[str, Any] = {"rules": "full", "demonstrations": 3, "style": "warm", "stop": "headings"}
-BARE: dict[str, Any] = {"rules": "none", "demonstrations": 0, "style": "plain", "stop": "none"}
+RULES = Parameter("system_prompt", Choices(("full", "short", "none")))
+SHOWN = Parameter("shots", Range(0, 4, integer=True))
+STYLE = Parameter("style", Choices(("warm", "plain")), Requirement.parse("shots > 0"))
+FULL: dict[str, Any] = {"system_prompt": "full", "shots": 3, "style": "warm", "stop": "headings"}
+BARE: dict[str, Any] = {"system_prompt": "none", "shots": 0, "style": "plain", "stop": "none"}
 
 
 def bare_plan(design: str) -> DesignPlan:
@@ -259,12 +252,12 @@ def bare_plan(design: str) -> DesignPlan:
 
 def test_leave_one_out_takes_each_component_from_the_full_prompt() -> None:
     points = make_design(bare_plan("leave-one-out"))
-    assert [point.role for point in points] == [BASELINE, REPLICATE, ANCHOR, *[ONE_FACTOR] * 4]
-    assert points[2].values == {"rules": "none", "demonstrations": 0, "stop": "none"}
+    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE, Role.ANCHOR, *[Role.ONE_FACTOR] * 4]
+    assert points[2].values == {"system_prompt": "none", "shots": 0, "stop": "none"}
     moved = {point.varied: point.values for point in points[3:]}
     assert moved == {
-        "rules": FULL | {"rules": "none"},
-        "demonstrations": {"rules": "full", "demonstrations": 0, "stop": "headings"},
+        "system_prompt": FULL | {"system_prompt": "none"},
+        "shots": {"system_prompt": "full", "shots": 0, "stop": "headings"},
         "style": FULL | {"style": "plain"},
         "stop": FULL | {"stop": "none"},
     }
@@ -273,11 +266,11 @@ def test_leave_one_out_takes_each_component_from_the_full_prompt() -> None:
 
 def test_add_one_in_adds_each_component_to_the_bare_prompt_where_it_has_an_effect() -> None:
     points = make_design(bare_plan("add-one-in"))
-    bare = {"rules": "none", "demonstrations": 0, "stop": "none"}
+    bare = {"system_prompt": "none", "shots": 0, "stop": "none"}
     moved = {point.varied: point.values for point in points[3:]}
     assert moved == {
-        "rules": bare | {"rules": "full"},
-        "demonstrations": bare | {"demonstrations": 3, "style": "warm"},  # with the style of the full prompt
+        "system_prompt": bare | {"system_prompt": "full"},
+        "shots": bare | {"shots": 3, "style": "warm"},  # with the style of the full prompt
         "stop": bare | {"stop": "headings"},
     }
     assert all(point.reference == bare for point in points[3:])
@@ -292,4 +285,4 @@ def test_a_factorial_design_has_every_combination_once() -> None:
 
 def test_a_sampled_design_fills_the_space_behind_the_baseline() -> None:
     points = make_design(dataclasses.replace(bare_plan("sampled"), trials=12))
-    assert [point.role for point in points] == [BASELINE, REPLICATE, *[FILL] * 10]
+    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE, *[Role.FILL] * 10]

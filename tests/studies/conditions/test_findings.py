@@ -78,7 +78,7 @@ def test_only_what_the_tables_allow_is_drawn() -> None:
     both = of(scores_of(4), {"temperature": [0.0, 0.0, 1.0, 1.0], "repetition_penalty": [1.0, 1.2, 1.0, 1.2]})
     drawn = {"temperature_by_repetition_penalty", "marginals"}  # decoding parameters are no components of a prompt
     assert set(both.figures) == ALWAYS | drawn | {"parameter_temperature", "parameter_repetition_penalty"}
-    curve = of(scores_of(3), {"demonstrations": [0, 2, 4], "source": [None, "random", "random"]})
+    curve = of(scores_of(3), {"shots": [0, 2, 4], "source": [None, "random", "random"]})
     assert "demonstrations" in curve.figures
 
 

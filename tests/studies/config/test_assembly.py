@@ -25,16 +25,16 @@ design = "factorial"
 trials = 40
 [study.baseline]
 temperature = 0.0
-demonstrations = 0
+shots = 0
 source = "random"
 draw = 0
 [pool]
 name = "examples"
-[parameters.demonstrations]
+[parameters.shots]
 choices = [0, 1, 4, 9]
 [parameters.source]
 choices = ["random", "first", "greedy"]
-requires = "demonstrations > 0"
+requires = "shots > 0"
 [parameters.draw]
 choices = [0, 1]
 requires = "source == random"
@@ -86,7 +86,7 @@ def test_a_greedy_prompt_is_found_by_its_study_and_larger_numbers_of_it_are_no_c
     ids = tuple(query.id for query in load_queries("instructions"))
     write_greedy(tmp_path, "ours", ids)
     study = assembled("--greedy", "ours")
-    shown = {(point.values["demonstrations"], point.values.get("source")) for point in study.spec.design}
+    shown = {(point.values["shots"], point.values.get("source")) for point in study.spec.design}
     held = {(number, source) for number in (1, 4, 9) for source in ("random", "first")}
     assert shown == {(0, None), (1, "greedy")} | held
     assert "the greedy prompt was chosen by 4 of the 4 queries, which flatters it" in notes(study)
@@ -124,7 +124,7 @@ def test_a_prompt_file_that_shows_a_query_is_refused_unless_that_is_allowed(asse
     with pytest.raises(UsageError, match=f"1 is query {asked.id} turn 1.*--allow-overlap, which is recorded"):
         assembled("--prompt-file", str(path), space=space)
     study = assembled("--prompt-file", str(path), "--allow-overlap", space=space)
-    assert study.spec.baseline.prompt.rules == path.read_text()
+    assert study.spec.baseline.prompt.system_prompt == path.read_text()
 
 
 def test_a_greedy_search_starts_with_a_prompt_file_taken_apart_and_asks_first_turns(
@@ -134,8 +134,8 @@ def test_a_greedy_search_starts_with_a_prompt_file_taken_apart_and_asks_first_tu
     space = '[study]\nmode = "greedy-search"\n[study.baseline]\ntemperature = 0.0\n[pool]\nname = "examples"\n'
     study = assembled("--prompt-file", str(path), "--rounds", "1", "--candidates", "5", space=space)
     parts = study.spec.baseline.prompt
-    assert parts.rules == "Be kind.\n"
-    assert [one.query for one in parts.demonstrations] == ["Where do swifts sleep?", "Who was first?"]
+    assert parts.system_prompt == "Be kind.\n"
+    assert [one.query for one in parts.shots] == ["Where do swifts sleep?", "Who was first?"]
     assert all(len(query.turns) == 1 for query in study.spec.queries)
     assert dict(study.spec.file.search) == {"rounds": 1, "candidates": 5}
 
@@ -196,7 +196,7 @@ def test_numbers_that_the_context_does_not_hold_are_left_out_with_the_largest_th
         space=SPACE.replace("max_tokens", "").replace("temperature = 0.0", "temperature = 0.0\nmax_tokens = 8")
     )
     spec = words(study, 700)
-    kept = spec.space["demonstrations"].domain.values()
+    kept = spec.space["shots"].domain.values()
     found = [note for note in spec.prepared.notes if note.startswith("the context holds 700 tokens")]
     assert kept == (0, 1, 4)
     assert len(found) == 1
@@ -208,7 +208,7 @@ def test_numbers_that_the_context_does_not_hold_are_left_out_with_the_largest_th
 
 def test_numbers_that_the_pool_does_not_hold_are_left_out(assembled: Any) -> None:
     spec = words(assembled(space=SPACE.replace("[0, 1, 4, 9]", "[0, 1, 100]")), 10_000)
-    assert spec.space["demonstrations"].domain.values() == (0, 1)
+    assert spec.space["shots"].domain.values() == (0, 1)
     assert "the pool holds 64: 100 demonstrations are left out" in spec.prepared.notes
 
 
@@ -224,7 +224,7 @@ def test_a_greedy_prompt_is_all_that_is_left_where_it_is_missing(assembled: Any)
 
 def test_numbers_that_the_pool_does_not_hold_are_refused_where_nothing_is_left_out(assembled: Any) -> None:
     study = assembled(space=SPACE.replace("[0, 1, 4, 9]", "[0, 1, 100]").replace(', "greedy"', ""))
-    with pytest.raises(SearchSpaceError, match="demonstrations = 100 is out of range; the pool 'examples' has 0 to 64"):
+    with pytest.raises(SearchSpaceError, match="shots = 100 is out of range; the pool 'examples' has 0 to 64"):
         _ = study.spec.design
 
 
@@ -262,13 +262,13 @@ def test_greedy_means_nothing_to_a_study_without_that_source(assembled: Any, tmp
 
 def test_rules_that_make_prompts_longer_are_counted_and_a_range_keeps_its_step(assembled: Any) -> None:
     space = SPACE.replace("choices = [0, 1, 4, 9]", "low = 0\nhigh = 20\nstep = 5").replace(
-        "[parameters.demonstrations]", '[parameters.rules]\nchoices = ["none", "full"]\n[parameters.demonstrations]'
+        "[parameters.shots]", '[parameters.system_prompt]\nchoices = ["none", "full"]\n[parameters.shots]'
     )
     space = space.replace("temperature = 0.0", 'temperature = 0.0\nmax_tokens = 8\nrules = "none"')
     without = words(assembled(space=space.replace('"none", "full"', '"none", "short"')), 900)
     spec = words(assembled(space=space), 900)
-    assert without.space["demonstrations"].domain.values() == (0, 5)
-    kept = spec.space["demonstrations"].domain
+    assert without.space["shots"].domain.values() == (0, 5)
+    kept = spec.space["shots"].domain
     assert (kept.step, kept.high) in ((5, 5), (5, 10))
     most = [
         int(note.split(", and ")[1].split()[0])

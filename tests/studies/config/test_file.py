@@ -102,8 +102,8 @@ MISTAKES = {
         "parameters.max_tokens: max_tokens = 32.5 is not a whole number; give a whole number",
     ),
     "choice of an unknown format": (
-        BASELINE + '[parameters.headings]\nchoices = ["urial", "urial-v7"]\n',
-        "parameters.headings: headings = 'urial-v7' is not a known format; did you mean urial-v6?",
+        BASELINE + '[parameters.template]\nchoices = ["urial", "urial-v7"]\n',
+        "parameters.template: template = 'urial-v7' is not a known format; did you mean urial-v6?",
     ),
     "range through the gap above temperature 0": (
         BASELINE + "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\n",
@@ -127,7 +127,7 @@ MISTAKES = {
     ),
     "baseline of the wrong type": (
         f"[study.baseline]\ntemperature = 0.0\nrules = true\n{TEMPERATURE}",
-        "study.baseline.rules = True is not a name; give a text",
+        "study.baseline.system_prompt = True is not a name; give a text",
     ),
     "requires what is varied later": (
         BASELINE + TOP_P + TEMPERATURE,
@@ -204,5 +204,5 @@ def test_the_decoding_grid_has_the_105_conditions_that_its_comment_promises() ->
     for values in study.space.grid():
         full = {**study.baseline, **values}
         decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS})  # type: ignore[arg-type]
-        ids.add(Condition(decoding, build_parts(demonstrations=0)).condition_id)
+        ids.add(Condition(decoding, build_parts(shots=0)).condition_id)
     assert len(ids) == study.space.size == 105

@@ -251,7 +251,7 @@ def test_values_at_quantiles_leave_out_what_has_no_effect() -> None:
     [
         ("temperature", 1, 1.0),
         ("top_k", 1, 1),
-        ("demonstrations", 3, 3),
+        ("shots", 3, 3),
         ("stop", ["a"], ("a",)),
         ("stop", "none", "none"),
         ("temperature", True, True),

@@ -8,15 +8,14 @@ import pytest
 
 from ablations.core.condition import Condition, DecodingParams
 from ablations.core.errors import BackendError, JudgeError
-from ablations.core.records import Completion, Judgment, Query, Score
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import Completion, JudgedTurn, Judgment, Query, Score
 from ablations.judges.base import NO_REPLY
 from ablations.prompts.components import build_parts
 from ablations.storage.store import Store
 from ablations.studies.engine.evaluator import Evaluator, request_seed
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 
-PARTS = build_parts(demonstrations=1)
+PARTS = build_parts(shots=1)
 SAMPLED = Condition(DecodingParams(temperature=0.7), PARTS)
 GREEDY = Condition(DecodingParams(temperature=0.0), PARTS)
 

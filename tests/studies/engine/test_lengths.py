@@ -11,7 +11,7 @@ from ablations.prompts.components import build_parts
 from ablations.studies.engine.lengths import check_prompt_lengths, largest_fitting, longest_need
 from tests.support.fakes import FakeBackend, make_queries
 
-PARTS = build_parts(demonstrations=1)
+PARTS = build_parts(shots=1)
 SAMPLED = Condition(DecodingParams(temperature=0.7), PARTS)
 GREEDY = Condition(DecodingParams(temperature=0.0), PARTS)
 
@@ -28,7 +28,7 @@ def test_prompts_that_fit_pass() -> None:
 
 def with_demonstrations(number: int) -> Iterator[Condition]:
     for style in ("terse", "warm"):  # the longer one decides
-        yield Condition(DecodingParams(max_tokens=20), build_parts(demonstrations=number, style=style))
+        yield Condition(DecodingParams(max_tokens=20), build_parts(shots=number, style=style))
 
 
 def needed(number: int) -> int:

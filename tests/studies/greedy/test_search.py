@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from ablations.core.condition import DecodingParams, Demonstration
+from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, StudyMismatchError, UsageError
+from ablations.core.prompt import Demonstration
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.pools import Pool
 from ablations.datasets.prepare import Prepared
@@ -45,7 +46,7 @@ FILE = """
 mode = "greedy-search"
 [study.baseline]
 temperature = 0.0
-demonstrations = 1
+shots = 1
 [search]
 rounds = {rounds}
 stop = "{stop}"
@@ -135,7 +136,7 @@ WORDS = ("plain", "good", "harmful", "better")
 def test_the_best_demonstrations_are_put_in_front_one_by_one(world: World, tmp_path: Path) -> None:
     done = world.run(make_spec(tmp_path, *WORDS))
     start = built_in_demonstrations()[0].query
-    queries = [one.query for one in done["prompt"].demonstrations]
+    queries = [one.query for one in done["prompt"].shots]
     assert queries == ["Ask for a good example?", "Ask for a better example?", start]
     assert "Added better, good: +3.00 [+3.00, +3.00] points" in done["text"]
     assert "a clear gain" in done["text"]
@@ -206,13 +207,13 @@ def test_without_a_gain_a_search_may_stop_and_keep_the_prompt(world: World, tmp_
     done = world.run(make_spec(tmp_path, "plain", "harmful", stop="no-gain"))
     assert NO_GAIN in done["text"]
     assert "No demonstration was added" in done["text"]
-    assert [one.query for one in done["prompt"].demonstrations] == [built_in_demonstrations()[0].query]
+    assert [one.query for one in done["prompt"].shots] == [built_in_demonstrations()[0].query]
 
 
 def test_a_search_ends_when_the_pool_is_used_up(world: World, tmp_path: Path) -> None:
     done = world.run(make_spec(tmp_path, "good", rounds=3))
     assert NO_CANDIDATE in done["text"]
-    assert len(done["prompt"].demonstrations) == 2
+    assert len(done["prompt"].shots) == 2
 
 
 def test_hopeless_candidates_stop_early_unless_racing_is_off(tmp_path: Path, empty_tracking: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_seeded_sample_of_the_pool_can_race(tmp_path: Path) -> None:
 
 def test_the_longest_prompt_holds_the_longest_candidates_of_all_rounds(tmp_path: Path) -> None:
     spec = make_spec(tmp_path, "a", "abc", "ab")
-    shown = longest_condition(spec).prompt.demonstrations
+    shown = longest_condition(spec).prompt.shots
     assert {one.id for one in shown[:2]} == {"ab", "abc"}
 
 
@@ -287,8 +288,8 @@ def test_fewer_candidates_may_cost_a_larger_share(candidates: int, share: float)
 def test_a_new_demonstration_stands_between_the_rules_and_the_others(tmp_path: Path) -> None:
     parts = make_spec(tmp_path, "good").baseline.prompt
     more = with_first(parts, pool_of("good").demonstrations[0])
-    assert [one.id for one in more.demonstrations] == ["good", *(one.id for one in parts.demonstrations)]
-    assert more.values()["demonstrations"] == 2
+    assert [one.id for one in more.shots] == ["good", *(one.id for one in parts.shots)]
+    assert more.values()["shots"] == 2
 
 
 def test_a_search_with_and_without_racing_are_two_studies(world: World, tmp_path: Path) -> None:
@@ -330,9 +331,9 @@ class UnscoredJudge(WorthJudge):
 
 @pytest.mark.parametrize("headings", ["question", "chat"])
 def test_headings_that_no_prompt_file_can_hold_are_refused(tmp_path: Path, headings: str) -> None:
-    text = FILE.format(rounds=1, stop="rounds").replace("demonstrations = 1", f'headings = "{headings}"')
+    text = FILE.format(rounds=1, stop="rounds").replace("shots = 1", f'template = "{headings}"')
     (tmp_path / "greedy.toml").write_text(text)
-    with pytest.raises(UsageError, match=f"headings = '{headings}' have no form of it; choose one of urial, "):
+    with pytest.raises(UsageError, match=f"template = '{headings}' have no form of it; choose one of urial, "):
         StudySpec(
             "greedy", read_study_file(tmp_path / "greedy.toml"), "greedy-search", "qmc", 1, 3, 0, 2, make_queries()
         )
@@ -342,10 +343,10 @@ def test_headings_that_no_prompt_file_can_hold_are_refused(tmp_path: Path, headi
 def test_the_chosen_prompt_can_be_read_back_whatever_its_headings(world: World, tmp_path: Path, headings: str) -> None:
     spec = make_spec(tmp_path, "good", rounds=1)
     path = tmp_path / "greedy.toml"
-    path.write_text(path.read_text().replace("demonstrations = 1", f'demonstrations = 1\nheadings = "{headings}"'))
+    path.write_text(path.read_text().replace("shots = 1", f'shots = 1\nheadings = "{headings}"'))
     done = world.run(replace(spec, file=read_study_file(path)))
-    assert len(done["prompt"].demonstrations) == 2
-    assert done["prompt"].demonstrations[0].query == "Ask for a good example?"
+    assert len(done["prompt"].shots) == 2
+    assert done["prompt"].shots[0].query == "Ask for a good example?"
 
 
 def test_a_candidate_that_a_prompt_file_could_not_hold_does_not_race(tmp_path: Path) -> None:

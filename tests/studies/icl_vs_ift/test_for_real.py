@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ablations.core.condition import DecodingParams, PromptParts
+from ablations.core.condition import DecodingParams
+from ablations.core.prompt import PromptParts
 from ablations.core.records import Prompt
 from ablations.datasets.pools import load_pool
 from ablations.datasets.queries import choose_subset, load_queries
@@ -23,11 +24,11 @@ from ablations.models.training.train import train
 from ablations.models.vllm.adapters import AdaptedBackend, Adapter, adapter_settings
 from ablations.models.vllm.engine import VllmBackend
 from ablations.prompts.render import render_prompt
-from ablations.prompts.templates import find_headings
+from ablations.prompts.templates import find_template
 
 pytestmark = pytest.mark.slow
 PROMPTS, NEW_TOKENS = 8, 20
-PARTS = PromptParts("", find_headings("urial"))
+PARTS = PromptParts("", find_template("urial"))
 SETTINGS = {"max_model_len": 1024}
 
 

@@ -12,9 +12,9 @@ from ablations.core.records import Query
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
 from ablations.models.training.samples import make_samples
-from ablations.studies.engine.results import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from ablations.studies.icl_vs_ift.options import TuningOptions
 from ablations.studies.icl_vs_ift.plan import Arm, TuningPlan
+from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from tests.models.training.conftest import COLOURS
 from tests.support.arms import plan_of, spec_of
 from tests.support.fakes import make_queries
@@ -56,7 +56,7 @@ def test_the_prompt_shows_what_training_learns_and_sizes_of_a_draw_are_nested(
 ) -> None:
     spec = spec_of(tmp_path, pool)
     plan = plan_of(spec, tiny, draws=draws, sizes=(1, 2, 3))
-    shown = {(arm.examples, arm.draw): arm.condition.prompt.demonstrations for arm in of_way(plan, ICL)}
+    shown = {(arm.examples, arm.draw): arm.condition.prompt.shots for arm in of_way(plan, ICL)}
     learned = {(arm.examples, arm.draw): arm.job.samples for arm in of_way(plan, IFT) if arm.job is not None}
     assert shown.keys() == learned.keys()
     assert len(shown) == 3 * draws
@@ -109,7 +109,7 @@ def test_examples_without_answers_or_too_long_are_left_out_of_both_ways_and_name
     assert "1 of 7 examples of" in notes
     assert "lack an answer and are left out of both ways: silent-one, blank-one" in notes
     assert "are longer than 100 tokens and are left out of both ways: long-one" in notes
-    shown = {one.id for arm in of_way(plan, ICL) for one in arm.condition.prompt.demonstrations}
+    shown = {one.id for arm in of_way(plan, ICL) for one in arm.condition.prompt.shots}
     learned = {one.example for arm in of_way(plan, IFT) if arm.job is not None for one in arm.job.samples}
     assert shown == learned == {f"example-{thing}" for thing in COLOURS}
 
@@ -129,7 +129,7 @@ def test_what_is_held_out_for_the_learning_rate_is_learned_and_shown_in_no_draw(
     apart = {one.example for one in held_out}
     assert len(held_out) == 4
     assert not apart & {one.example for arm in plan.jobs if arm.job is not None for one in arm.job.samples}
-    assert not apart & {one.id for arm in of_way(plan, ICL) for one in arm.condition.prompt.demonstrations}
+    assert not apart & {one.id for arm in of_way(plan, ICL) for one in arm.condition.prompt.shots}
     plain = plan_of(spec_of(tmp_path, pool), tiny, sizes=(1, 2))
     assert {arm.condition.weights for arm in plan.jobs}.isdisjoint(arm.condition.weights for arm in plain.jobs)
 
@@ -169,8 +169,8 @@ def test_urials_line_is_left_out_where_its_demonstrations_say_what_a_query_asks(
 
 def test_a_baseline_with_demonstrations_is_refused(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
     spec = spec_of(tmp_path, pool)
-    shown = replace(spec, file=replace(spec.file, baseline={**spec.file.baseline, "demonstrations": 1}))
-    with pytest.raises(UserError, match="set demonstrations = 0"):
+    shown = replace(spec, file=replace(spec.file, baseline={**spec.file.baseline, "shots": 1}))
+    with pytest.raises(UserError, match="set shots = 0"):
         plan_of(shown, tiny)
 
 
@@ -224,7 +224,7 @@ def test_engines_are_loaded_one_after_the_other_and_adapters_share_one(
     ("values", "message"),
     [
         ({"temperature": -1.0}, r"tuning\.ift: temperature = -1 is out of range"),
-        ({"rules": "full"}, r"tuning\.ift takes decoding parameters alone, not 'rules'"),
+        ({"system_prompt": "full"}, r"tuning\.ift takes decoding parameters alone, not 'system_prompt'"),
         ({"temperatur": 0.7}, "not 'temperatur'; did you mean temperature"),
     ],
 )

@@ -9,12 +9,13 @@ import pytest
 
 from ablations.core.errors import BackendError, StudyMismatchError
 from ablations.core.records import Completion
+from ablations.core.schema import RESULT_SCHEMA
 from ablations.models.resolve import ResolvedModel
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
-from ablations.studies.engine.results import ARM_SCHEMA, LOSSES_FILE, RESULT_SCHEMA
+from ablations.storage.workspace import LOSSES_FILE, Places
 from ablations.studies.icl_vs_ift.study import _steps
 from ablations.tracking.client import open_client
+from analysis.demonstrations.ways import ARM_SCHEMA
 from tests.studies.icl_vs_ift.test_plan import write_pool
 from tests.support.arms import FakeEngines, Named, plan_of, run, spec_of
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from ablations.core.records import Completion, Judgment, Score
-from ablations.core.statistics import JudgedTurn
+from ablations.core.records import Completion, JudgedTurn, Judgment, Score
 from ablations.prompts.render import render_prompt
 from ablations.studies.engine.trial import readable_name
 from ablations.studies.views.pages import TRACED_TURNS, Recorded, traced_trials
