@@ -57,20 +57,6 @@ def progress_display(
         yield
 
 
-def pace(total: int, evaluation: EvaluationProgress, at_least: int) -> Callable[[], str]:
-    """Return what tells the rate and the time left, from now on; the time once `at_least` turns were generated."""
-    started = time.monotonic()
-
-    def told() -> str:
-        seconds = max(time.monotonic() - started, 1e-9)
-        # The first turns wait for the whole first batch, and stored ones take no time: their rate says nothing.
-        made, waiting = evaluation.generated, total - evaluation.skipped - evaluation.turns_done
-        left = f"{waiting * seconds / made:.0f} s left" if made > at_least else "time left unknown"
-        return f"{evaluation.completion_tokens / seconds:.0f} tokens/s · {left}"
-
-    return told
-
-
 def study_status(spec: StudySpec, study: Study, evaluation: EvaluationProgress) -> tuple[int, Callable[[], str]]:
     """Return the turns that are to do, and what tells where a study of trials is."""
     total = (spec.total_trials - len(study.finished)) * spec.turns

@@ -4,9 +4,8 @@ The best of many conditions looks better than it is, because it was picked by th
 evaluated again is a study of its own, the follow-up. Knows specs, queries and finished trials; evaluates nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from ablations.core.condition import content_hash
@@ -17,20 +16,11 @@ from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.queries import choose_subset
 from ablations.judges.base import COMPARED
 from ablations.models.embedding import Encoder
-from ablations.storage.workspace import CONFIRMATION
-from ablations.studies.conditions.study import Finished
+from ablations.storage.workspace import follow_up_name
 from ablations.studies.config.space import Values
+from ablations.studies.kind import Results
 from ablations.studies.spec import StudySpec, check_same_study
-
-
-def follow_up_name(study: str) -> str:
-    """Return the name of a study's follow-up."""
-    return f"{study}{CONFIRMATION}"
-
-
-def follow_up_account(study_id: str) -> str:
-    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
-    return f"{study_id}{CONFIRMATION}"
+from analysis.effects.paired import ranked_trials
 
 
 @dataclass(frozen=True)
@@ -183,24 +173,12 @@ def _without_choice(identity: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"judge": {name: value for name, value in rest.get("judge", {}).items() if name != COMPARED}}
 
 
-def best_conditions(finished: Collection[Finished], count: int) -> list[Finished]:
-    """Return the `count` best conditions of a study, the best first; of equals the earlier trial.
+def best_conditions(results: Results, count: int) -> list[Values]:
+    """Return the varied parameters of the `count` best conditions of a study, the best first.
 
-    They are complete and neither the baseline nor an A/A replicate, whose mean counts for its condition. A condition
-    that a sampler chose twice counts once. Empty where the baseline is not complete, because then there is nothing to
-    compare with.
+    The baseline is none of them, and without it there is none, because then there is nothing to compare with.
     """
-    counted = [one for one in finished if one.state == "complete"]
-    means: dict[str, list[float]] = {}
-    for one in counted:
-        means.setdefault(one.trial.condition.condition_id, []).append(one.mean or 0.0)
-    complete = [one for one in counted if not one.trial.point.replicate]
-    known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == Role.BASELINE}
-    best: list[Finished] = []
-    if not known:
-        return best
-    for one in sorted(complete, key=lambda one: (-fmean(means[one.trial.condition.condition_id]), one.trial.number)):
-        if one.trial.condition.condition_id not in known:
-            known.add(one.trial.condition.condition_id)
-            best.append(one)
-    return best[:count]
+    records, ranked = results.records, ranked_trials(results.frame)
+    baseline = {records[number].condition_id for number in ranked if records[number].role is Role.BASELINE}
+    best = [records[number] for number in ranked if records[number].condition_id not in baseline]
+    return [record.point for record in best[:count]] if baseline else []

@@ -7,11 +7,12 @@ trains and evaluates nothing.
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablations.core.condition import Condition, content_hash, plain_value
 from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
+from ablations.core.records import TrialRecord
 from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.selection import Chooser
@@ -121,11 +122,11 @@ class TuningPlan:
         return [(kind, own) for (kind, _), own in sorted(found.items(), key=lambda item: LOADED.index(item[0][0]))]
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What may not change under one study name beside its finished arms, as plain JSON types."""
         return {"method": self.options.method}
 
-    def check_finished(self, name: str, records: Mapping[int, Mapping[str, Any]]) -> None:
+    def check_finished(self, name: str, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where the finished arms of a study are not this plan's, but for larger sizes.
 
         Args:
@@ -320,17 +321,20 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def _changed(record: Mapping[str, Any], arm: Arm | None, planned: Collection[str]) -> list[str]:
+def _changed(record: TrialRecord, arm: Arm | None, planned: Collection[str]) -> list[str]:
     """Return what of a stored arm is not the planned one's in its place, in words; `planned` are all labels."""
-    label = record["label"]
+    label = record.label
     if arm is None or arm.label != label:
         return [f"{label}: {'others come before it now' if label in planned else 'not asked for now'}"]
-    if record["condition_id"] == arm.condition.condition_id:
+    if record.condition_id == arm.condition.condition_id:
         return []
-    before, now = dict(record["values"]), {name: plain_value(value) for name, value in arm.condition.values().items()}
-    if arm.job is not None and "recipe" in record:
+    before, now = (
+        {name: plain_value(value) for name, value in record.values.items()},
+        {name: plain_value(value) for name, value in arm.condition.values().items()},
+    )
+    if arm.job is not None and record.recipe is not None:
         searched = ("learning_rate",) if arm.held_out else ()
-        for values, recipe in ((before, Recipe.from_dict(record["recipe"])), (now, arm.job.recipe)):
+        for values, recipe in ((before, Recipe.from_dict(record.recipe)), (now, arm.job.recipe)):
             values |= {f"tuning.{key}": value for key, value in recipe.to_dict().items() if key not in searched}
     return [f"{label}: {'; '.join(differences(before, now)) or 'other examples, prompt or model'}"]
 
