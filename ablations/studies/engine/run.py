@@ -3,6 +3,7 @@
 Knows neither kinds of studies nor how text is made; a kind says which trials there are.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -69,6 +70,7 @@ class Run:
         self.records = dict(self.store.trials(self.spec.name))
         self.damaged = self.store.damaged(self.spec.name)
         self._evaluators: dict[int, Evaluator] = {}
+        self._telling = asyncio.Lock()
         self._answered: dict[int, dict[tuple[str, int], tuple[ResultKeys, bool]]] = {}
 
     def finished(self) -> Mapping[int, TrialRecord]:
@@ -223,7 +225,8 @@ class Run:
         self.store.add_trial(self.spec.name, record)
         self.records[record.number] = record
         if self.optuna is not None:
-            self.optuna.add(record)
+            async with self._telling:  # in a thread: each takes some dozen statements, and the engine is fed meanwhile
+                await asyncio.to_thread(self.optuna.add, record)
         await self._log(result)
         return result
 
