@@ -14,7 +14,6 @@ from ablations.core.condition import plain_value
 from ablations.core.prompt import Value
 from ablations.core.records import Price, Query
 from ablations.storage.provenance import environment
-from ablations.studies.config.file import FIXED_MODES
 from ablations.studies.config.space import SearchSpace, typed_value
 from ablations.studies.spec import StudySpec
 from ablations.tracking.inputs import DataInput
@@ -80,7 +79,7 @@ class StudyCard:
             "queries_hash": identity["queries"],
             **{f"judge.{name}": value for name, value in identity["judge"].items() if name != "judge"},
         }
-        files = {SPACE_FILE: spec.file.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
+        files = {SPACE_FILE: spec.config.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
         inputs = [query_input(options, identity, spec.queries)]
         pools = [one.chooser.pool for one in spec.pools]
         if pools:
@@ -91,10 +90,10 @@ class StudyCard:
         for pool in pools:
             columns, profile = {"query": "string", "answer": "string"}, {"rows": len(pool.demonstrations)}
             inputs.append(DataInput(_file_name(pool.name), pool.identity, "demonstrations", columns, profile))
-        varies = spec.mode not in FIXED_MODES
+        varies = spec.config.kind.varies
         return cls(
-            experiment=spec.file.name,
-            about=str(spec.file.options.get("description", "")),
+            experiment=spec.config.file,
+            about=spec.config.study.description,
             mode=spec.mode,
             parameters=parameters,
             files=files,

@@ -87,7 +87,7 @@ class ConfirmedSession(Session):
         if stored is not None and not same_choice(stored, self._identity(spec)):
             self.console.print("it is made anew, because conditions or queries are not those of last time")
             self._forget(store, spec.name)
-        options = {**self.options, "name": spec.name, "seed": spec.seed, "trials": spec.trials, "design": "listed"}
+        options = {**self.options, **spec.config.effective()}
         await FollowUpSession(
             spec,
             options | {"confirms": self.spec.name},

@@ -7,7 +7,7 @@ nor how results are drawn.
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -103,7 +103,7 @@ class Study:
     def _known_design(self, indices: Collection[int]) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
         longest = max(indices, default=-1) + 1
-        return (self._spec if longest <= self._spec.trials else replace(self._spec, trials=longest)).design
+        return (self._spec if longest <= self._spec.trials else self._spec.with_trials(longest)).design
 
     @property
     def remaining(self) -> int:
@@ -237,7 +237,7 @@ class Study:
                 "--fresh to start this one anew (stored completions are reused)"
             )
         reference = None if point.reference is None else self._spec.to_condition(point.reference)
-        baseline = self._spec.file.baseline
+        baseline = self._spec.config.baseline
         return PlannedTrial(number, self._spec.to_condition(values), point, reference, index=index, baseline=baseline)
 
     async def _evaluate(self, trial: PlannedTrial, on_generated: Callable[[], None]) -> None:

@@ -156,7 +156,7 @@ class Session:
         identity = self._identity(spec)
         self._check_stored(store, identity)
         places, price = self.places, self.judge.budget.price
-        tracker = Tracker(places.tracking_uri, places.artifacts, spec.file.name, spec.name, price)
+        tracker = Tracker(places.tracking_uri, places.artifacts, spec.config.file, spec.name, price)
         if self.fresh:
             await tracker.connect()
             await self._start_parts()  # nothing is forgotten before everything is known to work
@@ -274,7 +274,7 @@ class Session:
         await log_closing(tracker, closing, recorded_in(store, spec.name, spec.queries))
         console.print(f"results: {path}")
         console.print(
-            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
+            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.config.file!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
         console.print(f"one page on it: python -m ablations report --study {spec.name}", markup=False)

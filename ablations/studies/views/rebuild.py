@@ -25,7 +25,6 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import LOSSES_FILE, PROMPT_FILE, SELECTION_FILE, Places, check_sqlite
 from ablations.studies.alignment.study import MODELS_MARK, log_models, study_names
 from ablations.studies.conditions.optuna_storage import carry_over, delete_optuna_study, known_studies
-from ablations.studies.config.file import FIXED_MODES
 from ablations.studies.engine.results import write_results
 from ablations.studies.icl_vs_ift.study import loss_curves, loss_frame, outcome_of
 from ablations.studies.manifest import CARD_NOTE
@@ -274,7 +273,7 @@ class _Rebuild:
     def _refill(self, kept: KeptStudy) -> list[str]:
         """Make the study's trials in Optuna anew, and return what there is to say of that."""
         new, old = self._storage, self._places.storage
-        if kept.card.mode in FIXED_MODES:
+        if kept.card.space is None:
             return []
         objection = why_not(kept)
         if new.path is None and kept.name in known_studies(new.url):
