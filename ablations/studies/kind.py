@@ -14,6 +14,7 @@ from ablations.core.condition import Condition
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import TrialRecord
 from ablations.models.base import Backend
+from ablations.studies.config.config import KindConfig
 from ablations.studies.config.space import SearchSpace
 from ablations.studies.engine.run import Run
 from ablations.studies.spec import StudySpec, check_same_study
@@ -131,7 +132,8 @@ P = TypeVar("P", bound=Plan)
 class StudyKind(ABC, Generic[P]):
     """What differs between kinds of studies."""
 
-    name: ClassVar[str]
+    modes: ClassVar[Mapping[str, type[KindConfig]]]
+    """What names the kind in a study file, and its own table there."""
 
     @abstractmethod
     async def run(self, plan: P, run: Run) -> None:

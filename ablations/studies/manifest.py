@@ -30,7 +30,7 @@ class StudyManifest:
     Attributes:
         experiment: the study file's name.
         about: what the study file says that it studies.
-        kind: of the study, as `registry` lists it.
+        mode: which kind of study it is of, as `registry` lists them.
         parameters: what was in force, by name.
         files: texts that belong to the study, by file name.
         queries: the evaluation set.
@@ -42,7 +42,7 @@ class StudyManifest:
 
     experiment: str
     about: str
-    kind: str
+    mode: str
     parameters: Mapping[str, object]
     files: Mapping[str, str]
     queries: tuple[Query, ...]
@@ -55,7 +55,6 @@ class StudyManifest:
     def of(
         cls,
         plan: Plan,
-        kind: str,
         options: Mapping[str, object],
         identity: JsonObject,
         price: Price | None,
@@ -64,7 +63,6 @@ class StudyManifest:
 
         Args:
             plan: of the study.
-            kind: its kind's name.
             options: every option as it took effect.
             identity: the plan's.
             price: of the judge's model, or None.
@@ -78,7 +76,7 @@ class StudyManifest:
             "queries_hash": identity["queries"],
             **{f"judge.{name}": value for name, value in identity["judge"].items() if name != "judge"},
         }
-        files = {SPACE_FILE: spec.file.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
+        files = {SPACE_FILE: spec.config.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
         inputs = [query_input(options, identity, spec.queries)]
         pools = [one.chooser.pool for one in spec.pools]
         if pools:
@@ -90,9 +88,9 @@ class StudyManifest:
             columns, profile = {"query": "string", "answer": "string"}, {"rows": len(pool.demonstrations)}
             inputs.append(DataInput(_file_name(pool.name), pool.identity, "demonstrations", columns, profile))
         return cls(
-            experiment=spec.file.name,
-            about=str(spec.file.options.get("description", "")),
-            kind=kind,
+            experiment=spec.config.file,
+            about=spec.config.study.description,
+            mode=spec.config.mode,
             parameters=parameters,
             files=files,
             queries=spec.queries,
@@ -107,7 +105,7 @@ class StudyManifest:
         return {
             "experiment": self.experiment,
             "about": self.about,
-            "kind": self.kind,
+            "mode": self.mode,
             "parameters": dict(self.parameters),
             "files": dict(self.files),
             "queries": [query.to_dict() for query in self.queries],
@@ -122,7 +120,7 @@ class StudyManifest:
         """Build the manifest from what `to_dict` returned."""
         price, space = fields["price"], fields["space"]
         return cls(
-            **{name: fields[name] for name in ("experiment", "about", "kind", "parameters", "files", "trials")},
+            **{name: fields[name] for name in ("experiment", "about", "mode", "parameters", "files", "trials")},
             queries=tuple(Query.from_dict(query) for query in fields["queries"]),
             inputs=tuple(DataInput.from_dict(one) for one in fields["inputs"]),
             price=None if price is None else Price(**price),

@@ -18,7 +18,7 @@ from ablations.core.errors import AblationError, PartFailedError, UsageError, Us
 from ablations.storage.claims import Claims
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, child_environment
-from ablations.studies.config.file import StudyFile
+from ablations.studies.config.config import KindConfig, StudyConfig
 from ablations.studies.manifest import CARD_NOTE, SPACE_FILE
 from ablations.tracking.tracker import Tracker
 
@@ -71,18 +71,18 @@ def run_models(arguments: Sequence[str], names: Mapping[str, str], console: Cons
 
 
 async def compare_models(
-    name: str, file: StudyFile, names: Mapping[str, str], places: Places, console: Console
+    config: StudyConfig[KindConfig], names: Mapping[str, str], places: Places, console: Console
 ) -> None:
     """Show the models side by side, and log the tables as a run beside theirs."""
-    models = list(names)
-    files = {SPACE_FILE: file.text}
+    models, name = list(names), config.name
+    files = {SPACE_FILE: config.text}
     store = Store(places.store)
     try:  # under a name of its own: one model alone may be studied under the plain one
         own = f"{name}{MODELS_MARK}{content_hash(models)}"
         async with Claims(store, own, places.shared) as claims, claims.desk():
             study_id = store.add_study(own, {"models": models})
-            store.add_note(own, CARD_NOTE, {"experiment": file.name, "files": files})
-            tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
+            store.add_note(own, CARD_NOTE, {"experiment": config.file, "files": files})
+            tracker = Tracker(places.tracking_uri, places.artifacts, config.file, name)
             await log_models(tracker, study_id, files, names, places, console)
     finally:
         store.close()

@@ -17,6 +17,7 @@ from ablations.datasets.queries import choose_subset
 from ablations.judges.base import COMPARED
 from ablations.models.embedding import Encoder
 from ablations.storage.workspace import follow_up_name
+from ablations.studies.conditions.config import ABLATION, ConditionsConfig
 from ablations.studies.config.space import Values
 from ablations.studies.kind import Results
 from ablations.studies.spec import StudySpec, check_same_study
@@ -111,17 +112,13 @@ class Confirmation:
 
     def follow_up(self, spec: StudySpec, best: Sequence[Values]) -> StudySpec:
         """Return the study that evaluates the baseline and these conditions again."""
-        return replace(
-            self.extended(spec),
-            name=follow_up_name(spec.name),
-            file=replace(spec.file, conditions=tuple(best) or ({},)),
-            mode="ablation",
-            sampler="qmc",
-            design_name="listed",
-            trials=len(best) + 1,
-            seed=fresh_seed(spec.seed),
-            confirms=spec.name,
+        listed = tuple(best) or ({},)
+        kind = ConditionsConfig(
+            design="listed", trials=len(best) + 1, levels=spec.walk.levels, bare=spec.walk.bare, conditions=listed
         )
+        study = replace(spec.config.study, mode=ABLATION, seed=fresh_seed(spec.seed))
+        config = replace(spec.config, name=follow_up_name(spec.name), study=study, kind=kind)
+        return replace(self.extended(spec), config=config, confirms=spec.name)
 
     def planned(self, spec: StudySpec) -> int:
         """How many conditions will be evaluated again, the baseline among them, as far as it is known beforehand."""

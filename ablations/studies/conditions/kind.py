@@ -5,8 +5,9 @@ Knows designs, samplers and races; the way of a trial is the runner's.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar
 
 from ablations.core.concurrency import together
 from ablations.core.condition import Condition, format_value
@@ -15,6 +16,7 @@ from ablations.core.jsonl import JsonObject
 from ablations.core.records import JudgedTurn, Role, TrialRecord, TrialState
 from ablations.core.statistics import best_first, query_means
 from ablations.models.base import Backend
+from ablations.studies.conditions.config import ABLATION, SEARCH, ConditionsConfig, SearchConfig
 from ablations.studies.conditions.confirmation import Confirmation, best_conditions, check_stored, same_choice
 from ablations.studies.conditions.findings import summarise
 from ablations.studies.conditions.pruning import query_blocks, stop
@@ -98,13 +100,13 @@ class ConditionsPlan(Plan):
     def design(self, records: Mapping[int, TrialRecord]) -> list[DesignPoint]:
         """Return the design, as long as the longest that any run of this study asked for."""
         longest = max((one.index for one in records.values() if one.index is not None), default=-1) + 1
-        return (self.spec if longest <= self.spec.trials else replace(self.spec, trials=longest)).design
+        return (self.spec if longest <= self.spec.trials else self.spec.with_trials(longest)).design
 
 
 class ConditionsKind(StudyKind[ConditionsPlan]):
     """Ablations and searches, listed conditions, many-shot and retrieval."""
 
-    name = "conditions"
+    modes: ClassVar = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
 
     async def run(self, plan: ConditionsPlan, run: Run) -> None:
         """Evaluate every trial that is not finished, `concurrency` of them at a time on the engine."""
@@ -166,7 +168,7 @@ class _Walk:
         spec = self._spec
         reference = None if point.reference is None else spec.to_condition(point.reference)
         return PlannedTrial(
-            number, spec.to_condition(point.values), point, reference, index=index, baseline=spec.file.baseline
+            number, spec.to_condition(point.values), point, reference, index=index, baseline=spec.config.baseline
         )
 
     async def work(self) -> None:
@@ -228,7 +230,7 @@ class _Walk:
 
     def _moved(self, record: TrialRecord) -> str:
         """Return what a trial sets otherwise than the baseline."""
-        baseline = self._spec.file.baseline
+        baseline = self._spec.config.baseline
         changed = [f"{name}={format_value(value)}" for name, value in record.point.items() if value != baseline[name]]
         return " ".join(changed) or "the baseline"
 

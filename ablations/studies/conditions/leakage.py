@@ -28,7 +28,7 @@ def check_start(spec: StudySpec, settings: PoolSettings, built_in: bool, vectors
     A prompt file that cannot be taken apart cannot be compared; its rules are all that is known of it.
     """
     shown, own = _start(spec), spec.fixed_parts is None
-    if settings.allow_overlap or not shown or not (spec.mode == "greedy-search" or not own):
+    if settings.allow_overlap or not shown or not (spec.config.kind.adds_shots or not own):
         return
     encoder = None if own and built_in else Encoder(settings.encoder, vectors)
     if found := find_overlaps(shown, spec.queries, encoder):

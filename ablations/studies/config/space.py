@@ -1,23 +1,26 @@
 """Search spaces: which parameters vary, over which values, and under which condition.
 
-Knows neither files (see `study_file`) nor how a study walks through the space, beyond Optuna's `Trial`.
+Knows neither files nor how a study walks through the space, beyond Optuna's `Trial`.
 """
 
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from ablations.core.condition import INTEGER_PARAMETERS, check_parameter_name, format_value
-from ablations.core.errors import ConditionError, SearchSpaceError
+from ablations.core.condition import INTEGER_PARAMETERS, PARAMETERS, format_value
+from ablations.core.errors import SearchSpaceError, nearest
 from ablations.core.prompt import Value
 
 Values = Mapping[str, Value]
 """Parameter values by name: the active ones of a space, or a full condition."""
+
+RENAMED: Mapping[str, str] = {"rules": "system_prompt", "headings": "template", "demonstrations": "shots"}
+"""Parameters that had other names once."""
 
 _OPERATORS = {
     ">=": operator.ge,
@@ -199,7 +202,7 @@ class Requirement:
     value: Value
 
     @classmethod
-    def parse(cls, text: str) -> "Requirement":
+    def parse(cls, text: object) -> "Requirement":
         """Read `"temperature > 0"`; raise `SearchSpaceError` for anything else."""
         match = _REQUIRES.match(text) if isinstance(text, str) else None
         if match is None:
@@ -251,10 +254,8 @@ class SearchSpace:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for parameter in self.parameters:
-            try:
-                check_parameter_name(parameter.name)
-            except ConditionError as error:
-                raise SearchSpaceError(str(error)) from error
+            if parameter.name not in PARAMETERS:
+                raise SearchSpaceError(f"unknown parameter {parameter.name!r}; {right_name(parameter.name)}")
             if parameter.name in seen:
                 raise SearchSpaceError(f"{parameter.name} is given twice; drop one of the two")
             if parameter.requires:
@@ -262,6 +263,9 @@ class SearchSpace:
             seen.add(parameter.name)
 
     def _check_requirement(self, name: str, requirement: Requirement, seen: set[str]) -> None:
+        if requirement.parameter not in PARAMETERS:
+            known = right_name(requirement.parameter)
+            raise SearchSpaceError(f"{name} requires {requirement}: {requirement.parameter!r} is no parameter; {known}")
         if requirement.parameter not in seen:
             raise SearchSpaceError(
                 f"{name} requires {requirement}, but {requirement.parameter} is not varied "
@@ -358,10 +362,22 @@ class SearchSpace:
         return len(self.grid())
 
 
-def typed_value(name: str, value: Any) -> Any:
-    """Return a TOML value as the type that the parameter has: whole numbers stay, others become floats."""
+def right_name(name: str, known: Iterable[str] = PARAMETERS) -> str:
+    """Return the help that goes with a name that no parameter has.
+
+    >>> right_name("rules")
+    'rules is called system_prompt now'
+    """
+    return f"{name} is called {RENAMED[name]} now" if name in RENAMED else nearest(name, known)
+
+
+def typed_value(name: str, value: object) -> Value:
+    """Return a TOML value as the type that the parameter has: whole numbers stay, others become floats.
+
+    Whether the parameter can have it is not checked here.
+    """
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, int) and not isinstance(value, bool) and name not in INTEGER_PARAMETERS:
         return float(value)
-    return value
+    return cast(Value, value)

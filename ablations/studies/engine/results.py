@@ -26,7 +26,7 @@ from ablations.storage.store import Store, StoredResult
 
 PAGE_NOTE, TABLE_NOTE, FILE_NOTE = "page", "table", "file"
 """The beginning of the notes that hold pages which are no trial's, further tables of a study, and texts."""
-_KIND = "ablations.kind"
+_MODE = "ablations.mode"
 """The entry of a results file's metadata that names the kind of its study."""
 
 
@@ -112,19 +112,19 @@ def judged_turns(
     return turns
 
 
-def write_results(frame: pl.DataFrame, path: Path, kind: str | None = None) -> None:
-    """Write a frame as Parquet, whole or not at all, with the kind of its study; raise `StorageError` where that fails.
+def write_results(frame: pl.DataFrame, path: Path, mode: str | None = None) -> None:
+    """Write a frame as Parquet, whole or not at all, with the mode of its study; raise `StorageError` where that fails.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "results.parquet"
-    >>> write_results(pl.DataFrame({"score": [1.0]}), path, "conditions")
-    >>> kind_of(path)
-    'conditions'
+    >>> write_results(pl.DataFrame({"score": [1.0]}), path, "ablation")
+    >>> mode_of(path)
+    'ablation'
     """
     part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(part, metadata=None if kind is None else {_KIND: kind})
+        frame.write_parquet(part, metadata=None if mode is None else {_MODE: mode})
         part.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         with suppress(OSError):
@@ -132,15 +132,15 @@ def write_results(frame: pl.DataFrame, path: Path, kind: str | None = None) -> N
         raise StorageError(f"the results {path} cannot be written: {error}; free the disk") from error
 
 
-def kind_of(path: Path) -> str:
-    """Return the kind of the study whose results a file holds; raise `StorageError` where it does not say."""
+def mode_of(path: Path) -> str:
+    """Return the mode of the study whose results a file holds; raise `StorageError` where it does not say."""
     try:
-        kind = pl.read_parquet_metadata(path).get(_KIND)
+        mode = pl.read_parquet_metadata(path).get(_MODE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StorageError(f"results {path} cannot be read: {error}; give a results.parquet of a study") from error
-    if kind is None:
+    if mode is None:
         raise StorageError(f"results {path} do not say of which kind their study is; run the study's command again")
-    return kind
+    return mode
 
 
 def noted_tables(notes: Mapping[str, JsonObject]) -> dict[str, pl.DataFrame]:

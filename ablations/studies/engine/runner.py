@@ -188,7 +188,7 @@ class _Session(Generic[P]):
         parts.judge.keep_replies(ledger.add)
         self._check_stored()
         price = parts.judge.budget.price
-        tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.file.name, spec.name, price)
+        tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.config.file, spec.name, price)
         await tracker.connect()
         if self._runner.fresh:
             await parts.start(parts.backend)  # nothing is forgotten before everything is known to work
@@ -202,7 +202,7 @@ class _Session(Generic[P]):
             optuna.check(records)
             optuna.complete(records)
         study_id = store.add_study(spec.name, self._identity)
-        manifest = StudyManifest.of(plan, self._runner.kind.name, self._runner.effective, self._identity, price)
+        manifest = StudyManifest.of(plan, self._runner.effective, self._identity, price)
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
         await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)
         account = study_id if self._parent is None else follow_up_account(self._parent.study_id)
@@ -287,7 +287,7 @@ class _Session(Generic[P]):
         spec, places, store = self._spec, self._parts.places, self._store
         path, notes = places.results(spec.name), store.notes(spec.name)
         frame = results_frame(store, spec.name, spec.queries)
-        write_results(frame, path, self._runner.kind.name)
+        write_results(frame, path, spec.config.mode)
         files = [path, *write_beside(path, notes)]
         parent = None if self._parent is None else self._parent.results.frame
         results = Results(spec.name, frame, store.trials(spec.name), notes, noted_tables(notes), parent)
@@ -307,7 +307,7 @@ class _Session(Generic[P]):
         say, places, spec = self._parts.reporter.say, self._parts.places, self._spec
         say(f"results: {path}")
         say(
-            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
+            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.config.file!r}, run {spec.name!r}; "
             "browse it with: make ui"
         )
         say(f"one page on it: python -m ablations report --study {spec.name}")

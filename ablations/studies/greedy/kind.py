@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 from ablations.core.condition import Condition, content_hash
 from ablations.core.prompt import Demonstration, PromptParts
@@ -20,6 +21,7 @@ from ablations.storage.workspace import PROMPT_FILE, SELECTION_FILE
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch
+from ablations.studies.greedy.config import GreedyConfig
 from ablations.studies.greedy.findings import summarise
 from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 from ablations.studies.greedy.plan import (
@@ -57,7 +59,7 @@ class GreedyPlan(Plan):
 class GreedyKind(StudyKind[GreedyPlan]):
     """The greedy search for demonstrations."""
 
-    name = "greedy-search"
+    modes: ClassVar = {"greedy-search": GreedyConfig}
 
     async def run(self, plan: GreedyPlan, run: Run) -> None:
         """Search, and keep what was found."""

@@ -4,9 +4,8 @@ Knows the spec; evaluates nothing.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablations.core.condition import Condition
 from ablations.core.errors import PromptError, UsageError
@@ -15,13 +14,13 @@ from ablations.core.records import Query
 from ablations.datasets.queries import choose_subset
 from ablations.prompts.render import render_demonstrations
 from ablations.prompts.urial_file import take_apart
+from ablations.studies.greedy.config import GreedyConfig
 from ablations.studies.greedy.racing import RaceSettings
 from ablations.studies.spec import StudySpec
 
 ALL_ROUNDS, NO_GAIN = "all rounds are done", "the gain's interval includes 0"
 NO_CANDIDATE, NO_SCORE = "no candidate is left", "no candidate has a score"
 """Why a search ends."""
-SEARCH_DEFAULTS: Mapping[str, Any] = {"rounds": 3, "stop": "rounds"}
 
 
 @dataclass
@@ -68,17 +67,18 @@ class SearchPlan:
         """Return the plan of a study file's `[search]`; raise `UsageError` where there is nothing to search."""
         if spec.prepared is None:
             raise UsageError("a greedy search needs a pool; give one with --pool")
-        asked, chooser = {**SEARCH_DEFAULTS, **spec.file.search}, spec.prepared.chooser
+        asked, chooser = spec.config.kind, spec.prepared.chooser
+        assert isinstance(asked, GreedyConfig)  # the kind that this is the plan of
         most = chooser.most("random")
         shown = {one.query for one in spec.baseline.prompt.shots}
-        drawn = chooser.sample(min(int(asked.get("candidates", most)), most))
+        drawn = chooser.sample(min(asked.candidates or most, most))
         headings = spec.baseline.prompt.template
         unreadable = tuple(one.id for one in drawn if not _comes_back(one, headings))
         found = tuple(one for one in drawn if one.query not in shown and one.id not in unreadable)
         if not found:
             raise UsageError("the start prompt shows every candidate already; give a larger pool with --pool")
         halves = Halves.split(spec.queries, spec.seed)
-        return cls(found, halves, int(asked["rounds"]), asked["stop"] == "no-gain", unreadable)
+        return cls(found, halves, asked.rounds, asked.stop == "no-gain", unreadable)
 
     @property
     def evaluations(self) -> int:

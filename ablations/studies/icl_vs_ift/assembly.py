@@ -3,7 +3,6 @@
 Knows every part and starts none.
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from rich.console import Console
 from ablations.cli.plan import show_tuning_plan
 from ablations.core.condition import format_value
 from ablations.core.errors import ModelError, StorageError, UsageError, nearest
+from ablations.core.prompt import Value
 from ablations.datasets.prepare import prepare_pool
 from ablations.datasets.queries import BUILT_IN
 from ablations.models.base import Backend
@@ -26,17 +26,15 @@ from ablations.models.vllm.adapters import AdaptedBackend, Adapter, adapter_sett
 from ablations.models.vllm.engine import VllmBackend
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.config.assembly import Assembly, Vectors, engine_backend
-from ablations.studies.config.file import StudyFile
-from ablations.studies.config.flags import engine_settings, pool_settings, tuning_options
+from ablations.studies.config.assembly import Assembly, Vectors, engine_backend, pool_settings
 from ablations.studies.engine.lengths import check_prompt_lengths
+from ablations.studies.icl_vs_ift.config import TUNED_WAYS, TuningConfig
 from ablations.studies.icl_vs_ift.costs import Done, expected_costs
-from ablations.studies.icl_vs_ift.options import TUNED_WAYS, TuningOptions
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
 from ablations.studies.icl_vs_ift.session import TuningSession
 from ablations.studies.spec import StudySpec
 from ablations.studies.views.reproduction import KeptTrial
-from analysis.demonstrations.ways import ALIGNED
+from analysis.demonstrations.ways import ALIGNED, ICL, IFT
 
 
 class LocalEngines:
@@ -126,66 +124,63 @@ def arm_backend(kept: KeptTrial, model: str, settings: Mapping[str, Any], places
     return AdaptedBackend(engine_backend(model, settings, log_file, console), adapter, alone=True)
 
 
-async def tuning_session(
-    flags: argparse.Namespace, file: StudyFile, study: Assembly, console: Console
-) -> TuningSession | None:
+async def tuning_session(study: Assembly, console: Console, fresh: bool, dry_run: bool) -> TuningSession | None:
     """Show the plan of a comparison, and return the session that runs it; None for a dry run.
 
     Raises:
         UserError: something the user gave cannot be.
     """
-    options, settings = study.options, {**file.engine, **engine_settings(flags.engine)}
-    if options["backend"] != "vllm":
-        raise UsageError("the study icl-vs-ift tunes the model, which a server does not let it do; drop --base-url")
-    decoding, notes = _decoding(flags, study)
-    tuning = tuning_options(flags, file, decoding)
-    spec = await _with_pools(flags, file, study, tuning)
+    config, settings = study.spec.config, study.spec.config.engine
+    assert isinstance(config.kind, TuningConfig)  # the kind that this is the session of
+    tuning, notes = _decoding(config.kind, study.places)
+    spec = await _with_pools(study, tuning, dry_run)
     log_file = study.places.engine_log(spec.name)
-    plain = engine_backend(options["model"], settings, log_file, console)
+    plain = engine_backend(str(config.study.model), settings, log_file, console)
     trusted = bool(settings.get("trust_remote_code", False))
-    model = resolve_model(options["model"], trust_remote_code=trusted, revision=settings.get("revision"), say=_silent)
-    encoder = None if options["queries"] in BUILT_IN else spec.pools[0].chooser.encoder
+    revision = None if settings.get("revision") is None else str(settings["revision"])
+    model = resolve_model(str(config.study.model), trust_remote_code=trusted, revision=revision, say=_silent)
+    encoder = None if config.study.queries in BUILT_IN else spec.pools[0].chooser.encoder
     plan = await plan_tuning(spec, tuning, model, plain, plain.tokens, trusted, encoder)
     plan = _answerable(replace(plan, notes=(*plan.notes, *notes)), settings, log_file, console)
-    if flags.dry_run:  # a run's session checks that
+    if dry_run:  # a run's session checks that
         own = [arm.condition for arm in plan.arms if arm.way != ALIGNED]
         await check_prompt_lengths(plain, own, spec.queries)
     shape, adapts = Shape.of(model, trusted), tuning.method == "lora" and plain.takes_adapters
     if tuning.method == "lora":
         shape.check_targets(tuning.recipe_for(1), model.name)
-    done = _done(spec, plan, study.places, flags)
+    done = _done(spec, plan, study.places, fresh, dry_run)
     costs = expected_costs(spec, plan, shape, Machine.measured, adapts, done)
-    show_tuning_plan(console, spec, plan, study.informed_judge, costs, flags.dry_run)
-    if flags.dry_run:
+    show_tuning_plan(console, spec, plan, study.informed_judge, costs, dry_run)
+    if dry_run:
         return None
     ranks = [arm.job.recipe.rank for arm in plan.jobs if arm.job is not None]
     room = adapter_settings(ranks, spec.concurrency) if adapts else None
     engines = LocalEngines(plain, room, settings, log_file, console)
     return TuningSession(
         spec,
-        options | {"name": spec.name, "tuning": tuning.method},  # sizes may grow, which a page's parameters cannot
+        spec.config.effective(),
         plain,
         study.judge,
         study.places,
         console,
-        flags.fresh,
+        fresh,
         plan=plan,
         engines=engines,
     )
 
 
-def _done(spec: StudySpec, plan: TuningPlan, places: Places, flags: argparse.Namespace) -> Done:
+def _done(spec: StudySpec, plan: TuningPlan, places: Places, fresh: bool, dry_run: bool) -> Done:
     """Return what is there already; a dry run asks no server and makes no file.
 
     Raises:
         StudyMismatchError: the study has finished arms that are not the plan's.
     """
     local = places.store.startswith("sqlite:///")
-    if (local and not Path(places.store.removeprefix("sqlite:///")).is_file()) or (flags.dry_run and not local):
+    if (local and not Path(places.store.removeprefix("sqlite:///")).is_file()) or (dry_run and not local):
         return Done()
     store = Store(places.store)
     try:
-        finished = {} if flags.fresh else store.trials(spec.name)
+        finished = {} if fresh else store.trials(spec.name)
         plan.check_finished(spec.name, finished)
         tried = {
             place: store.find_tuning(replace(arm.job, held_out=arm.held_out).key)
@@ -229,20 +224,20 @@ def _answerable(plan: TuningPlan, settings: Mapping[str, Any], log_file: Path, c
     return replace(plan, arms=tuple(replace(arm, number=n) for n, arm in enumerate(arms)), notes=tuple(notes))
 
 
-async def _with_pools(flags: argparse.Namespace, file: StudyFile, study: Assembly, tuning: TuningOptions) -> StudySpec:
+async def _with_pools(study: Assembly, tuning: TuningConfig, dry_run: bool) -> StudySpec:
     """Return the study with all of its pools; the first is prepared already."""
     if len(tuning.pools) == 1:
         return study.spec
-    options, spec = study.options, study.spec
-    settings = replace(pool_settings(flags, file, None), whole=True)
-    vectors = None if flags.dry_run else Vectors(study.places)
+    spec, asked = study.spec, study.spec.config.study
+    settings = replace(pool_settings(spec.config, None), whole=True)
+    vectors = None if dry_run else Vectors(study.places)
     try:
         more = [
             await prepare_pool(
                 replace(settings, name=name),
                 spec.queries,
-                options["queries"] in BUILT_IN,
-                options["seed"],
+                asked.queries in BUILT_IN,
+                asked.seed,
                 None,
                 vectors,
             )
@@ -254,20 +249,21 @@ async def _with_pools(flags: argparse.Namespace, file: StudyFile, study: Assembl
     return replace(spec, more_pools=tuple(more))
 
 
-def _decoding(flags: argparse.Namespace, study: Assembly) -> tuple[dict[str, Any], list[str]]:
-    """Return the decoding parameters that `--decoding-from` takes from earlier studies by way, and whence, in words."""
+def _decoding(tuning: TuningConfig, places: Places) -> tuple[TuningConfig, list[str]]:
+    """Return the table with the decoding that `--decoding-from` takes from other studies, and whence, in words."""
     from ablations.studies.icl_vs_ift.decoding_source import best_decoding
 
-    found: dict[str, Any] = {}
+    found: dict[str, Mapping[str, Value]] = {}
     notes = []
-    for given in flags.decoding_from:
+    for given in tuning.decoding_from:
         way, separator, named = given.partition("=")
         if separator and way not in TUNED_WAYS and not Path(given).exists():
             raise UsageError(f"--decoding-from {given!r}: {way!r} is no way; {nearest(way, TUNED_WAYS)}")
         ways = (way,) if separator and way in TUNED_WAYS else TUNED_WAYS
         source = named if len(ways) == 1 else given
-        values = best_decoding(source, study.places)
+        values = best_decoding(source, places)
         found |= dict.fromkeys(ways, values)
         shown = ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
         notes.append(f"{' and '.join(map(str.upper, ways))}: decoding of the best condition of {source}: {shown}")
-    return found, notes
+    decoding = {way: {**tuning.decoding.get(way, {}), **found.get(way, {})} for way in TUNED_WAYS}
+    return replace(tuning, icl=decoding[ICL], ift=decoding[IFT]), notes

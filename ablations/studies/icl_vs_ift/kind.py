@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import ClassVar
 
 import polars as pl
 
@@ -29,6 +30,7 @@ from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.results import training_outcome
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
+from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.findings import summarise
 from ablations.studies.icl_vs_ift.learning_rate import TRIED, RateFound, find_rate
 from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, TuningPlan, counted
@@ -89,7 +91,7 @@ class ComparisonPlan(Plan):
 class IclVsIftKind(StudyKind[ComparisonPlan]):
     """The same examples once in the prompt and once as training data."""
 
-    name = "icl-vs-ift"
+    modes: ClassVar = {"icl-vs-ift": TuningConfig}
 
     async def run(self, plan: ComparisonPlan, run: Run) -> None:
         """Train what the waiting arms need, then let every engine answer for its arms."""

@@ -26,7 +26,7 @@ from ablations.models.training.samples import Sample, make_samples
 from ablations.prompts.components import build_parts
 from ablations.prompts.templates import CHAT
 from ablations.studies.engine.lengths import longest_need
-from ablations.studies.icl_vs_ift.options import TuningOptions
+from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.spec import StudySpec, differences
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 
@@ -88,7 +88,7 @@ class TuningPlan:
         notes: what is left out, in sentences.
     """
 
-    options: TuningOptions
+    options: TuningConfig
     arms: tuple[Arm, ...]
     notes: tuple[str, ...]
 
@@ -149,7 +149,7 @@ class TuningPlan:
 
 async def plan_tuning(
     spec: StudySpec,
-    options: TuningOptions,
+    options: TuningConfig,
     model: ResolvedModel,
     backend: Backend,
     tokens: Tokens,
@@ -174,7 +174,7 @@ async def plan_tuning(
     """
     if spec.baseline.prompt.shots:
         raise UsageError(
-            f"{spec.file.path}: the baseline of this study is the zero-shot prompt, which the tuned model is asked "
+            f"{spec.config.path}: the baseline of this study is the zero-shot prompt, which the tuned model is asked "
             "with too; set shots = 0"
         )
     maker = _Maker(spec, options, model, tokens, trusted)
@@ -212,7 +212,7 @@ class _Maker:
     """Makes arms."""
 
     spec: StudySpec
-    options: TuningOptions
+    options: TuningConfig
     model: ResolvedModel
     tokens: Tokens
     trusted: bool
@@ -257,7 +257,7 @@ class _Maker:
 
     def in_context(self, chooser: Chooser, size: int, draw: int) -> Condition:
         """Return the condition that shows the examples of a draw."""
-        rules = str(self.spec.file.baseline.get("system_prompt", "full"))
+        rules = str(self.spec.config.baseline.get("system_prompt", "full"))
         headings = self.spec.baseline.prompt.template.name
         parts = build_parts(rules, headings, size, source="random", draw=draw, chooser=chooser)
         return self._asked(ICL, parts)

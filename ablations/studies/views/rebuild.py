@@ -185,9 +185,9 @@ class _Rebuild:
     async def _finish(self, found: StoredStudy, tracker: Tracker) -> None:
         path, results = self._places.results(found.name), found.results
         if not path.is_file():
-            write_results(results.frame, path, found.manifest.kind)
+            write_results(results.frame, path, found.manifest.mode)
         files = [path, *write_beside(path, results.notes)]
-        findings = find_kind(found.manifest.kind).summarise(results)
+        findings = find_kind(found.manifest.mode).summarise(results)
         confirms = None if self._store is None else self._store.studies().get(found.confirms or "")
         closing = Closing(found.name, found.manifest, results.frame, findings, found.judging, files, confirms)
         await log_findings(tracker, closing, found.recorded)

@@ -14,7 +14,6 @@ from ablations.core.errors import StorageError, nearest
 from ablations.judges.base import audit_key
 from ablations.storage.store import Store
 from ablations.storage.workspace import CONFIRMATION, Places
-from ablations.studies.config.file import FIXED_MODES
 from analysis.demonstrations.ways import ARM_WAY
 
 
@@ -87,7 +86,7 @@ def _facts(
     complete = trials.filter(pl.col("state") == "complete")
     judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
     coverage = float(results.get_column("score").is_not_null().to_numpy().mean())
-    walk = ("mode",) if identity.get("mode") in FIXED_MODES else ("mode", "design", "sampler")
+    walk = ("mode", "design", "sampler") if identity.get("parameters") else ("mode",)
     facts = {
         "model": ", ".join(models) or _named(identity.get("model")),
         "judge": _judge(identity.get("judge"), str(judges[0]) if len(judges) else "none"),

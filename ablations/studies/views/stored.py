@@ -17,7 +17,7 @@ from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
 from ablations.core.statistics import query_means
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, follow_up_account
-from ablations.studies.engine.results import PAGE_NOTE, kind_of, noted_tables, results_frame
+from ablations.studies.engine.results import PAGE_NOTE, mode_of, noted_tables, results_frame
 from ablations.studies.kind import Results
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest, query_input
 from ablations.studies.views.pages import Judging, Recorded, recorded_in
@@ -89,7 +89,7 @@ def stored_results(store: Store, name: str, queries: Sequence[Query], places: Pl
 def exported_study(name: str, places: Places) -> StoredStudy:
     """Return a study of which its results folder alone is left; raise `StorageError` where that holds no results."""
     path = places.results(name)
-    frame, kind = load_results(path), kind_of(path)
+    frame, mode = load_results(path), mode_of(path)
     queries = _queries(frame)
     judge = str(frame.get_column("judge").drop_nulls()[0])
     by_id = {query.id: query for query in queries}
@@ -105,7 +105,7 @@ def exported_study(name: str, places: Places) -> StoredStudy:
         manifest=StudyManifest(
             experiment=name,
             about="",
-            kind=kind,
+            mode=mode,
             parameters={"judge": judge, "queries_hash": identity["queries"]},
             files={},
             queries=queries,
