@@ -12,13 +12,16 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from ablations.core.records import JudgedTurn, Usage
 
 REPEATED_NGRAM = 4
 MIN_COVERAGE = 0.9
 """Below this share of scored completions a trial fails instead of winning or losing."""
+LEAST_PAIRS = 4
+"""Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
+_NO_SPREAD = 1e-9
 _FIT_ROUNDS = 50
 """Of the fit that fills gaps; each halves its error at least where nine scores of ten are there."""
 _Key = TypeVar("_Key", str, int)
@@ -192,3 +195,42 @@ def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
         good = np.where(known, values - hard, 0.0).sum(axis=0) / counts
         hard = np.where(known, values - good, 0.0).sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
     return np.where(known, values, hard + good)
+
+
+def blocks(queries: int, least: int, growth: float) -> list[int]:
+    """Return the sizes of the blocks in which queries are seen, all queries together.
+
+    Args:
+        queries: their number, at least 1.
+        least: size of the first block, at least 1.
+        growth: size of any other as a share of the queries before it, above 0.
+
+    >>> blocks(24, 2, 0.25)
+    [2, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5]
+    """
+    sizes = [min(least, queries)]
+    while (seen := sum(sizes)) < queries:
+        sizes.append(min(max(1, round(growth * seen)), queries - seen))
+    return sizes
+
+
+def clearly_negative(differences: Sequence[float], level: float, of: int | None = None) -> bool:
+    """Return whether the mean is below 0 by a one-sided Student-t test.
+
+    Args:
+        differences: one a query that both sides have a score on.
+        level: of this look, 0 to 1.
+        of: number of queries in all, where the question is not the mean over queries like these but over exactly
+            these: the standard error then has the factor sqrt(1 - n / of) of a sample without replacement (Cochran
+            1977, Sampling Techniques, section 2.6). None asks for queries like these.
+
+    Differences that are all alike stop nobody: they do not say how far the next one may lie from them.
+    """
+    n = len(differences)
+    if n < LEAST_PAIRS or (spread := stdev(differences)) < _NO_SPREAD:
+        return False
+    if of is not None:
+        if n >= of:
+            return fmean(differences) < 0
+        spread *= math.sqrt(1 - n / of)
+    return float(stdtr(n - 1, fmean(differences) / spread * math.sqrt(n))) < level

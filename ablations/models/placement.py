@@ -3,13 +3,16 @@
 Knows models and engines, not what they are asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from ablations.core.errors import redacted
 from ablations.core.jsonl import JsonObject
 from ablations.models.base import Backend
+from ablations.models.openai.client import ATTEMPTS, OpenAIBackend, probe_server
+from ablations.models.openai.pool import ServerPool
 from ablations.models.resolve import ResolvedModel, resolve_model
 from ablations.models.tokenizer import model_length
 from ablations.models.training.tuner import Tuner
@@ -114,6 +117,20 @@ def engine_backend(model: str, settings: Mapping[str, object], log_file: Path, s
     if settings:
         backend.check_values()
     return backend
+
+
+async def server_backend(model: str | None, base_urls: Sequence[str], say: Say) -> Backend:
+    """Return the backend of a server, or of several that share requests; `model` is None for the only one served.
+
+    Raises:
+        UsageError: a server cannot be reached, or does not serve the model.
+    """
+    # Among several, a request that fails once more soon goes to another one.
+    attempts, servers = ATTEMPTS if len(base_urls) == 1 else 2, list[Backend]()
+    for address in base_urls:
+        name, served = await probe_server(address, model)
+        servers.append(OpenAIBackend(name, address, served, attempts))
+    return servers[0] if len(servers) == 1 else ServerPool(servers, list(map(redacted, base_urls)), say)
 
 
 def other_engine(model: str, settings: Mapping[str, object], log_file: Path, say: Say) -> VllmBackend:

@@ -13,10 +13,12 @@ import polars as pl
 from ablations.core.condition import Condition
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import TrialRecord
+from ablations.judges.base import Judge
 from ablations.models.base import Backend
 from ablations.studies.config.config import KindConfig
 from ablations.studies.config.space import SearchSpace
 from ablations.studies.engine.run import Run
+from ablations.studies.planning.inputs import Inputs
 from ablations.studies.spec import StudySpec, check_same_study
 from analysis.report.page import About, Report
 
@@ -74,7 +76,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(ABC):
     """What a study is about to do. A kind derives from it what it needs beside the specification.
 
     Attributes:
@@ -92,6 +94,10 @@ class Plan:
     def space(self) -> SearchSpace | None:
         """The varied parameters where Optuna can show the trials, else None."""
         return None
+
+    @abstractmethod
+    def overview(self, judge: Judge) -> Report:
+        """Return what is shown before anything runs; sections that are not brief are shown by a dry run."""
 
     @property
     def effective(self) -> JsonObject:
@@ -118,12 +124,15 @@ class Plan:
 
     def check_follow_up(self, stored: JsonObject | None, backend: JsonObject, judge: Mapping[str, object]) -> None:
         """Raise `StudyMismatchError` where what is stored under the follow-up's name can neither go on nor give way."""
+        del stored, backend, judge
 
     def check_finished(self, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where the finished trials of the study are not this plan's."""
+        del records
 
     async def check(self, backend: Backend) -> None:
         """Raise `UserError` for what can be seen to fail before anything is loaded, beside `conditions`."""
+        del backend
 
 
 P = TypeVar("P", bound=Plan)
@@ -134,6 +143,14 @@ class StudyKind(ABC, Generic[P]):
 
     modes: ClassVar[Mapping[str, type[KindConfig]]]
     """What names the kind in a study file, and its own table there."""
+
+    @abstractmethod
+    async def plan(self, inputs: Inputs) -> P:
+        """Return what a study will do; nothing is written.
+
+        Raises:
+            UserError: something the user gave cannot be.
+        """
 
     @abstractmethod
     async def run(self, plan: P, run: Run) -> None:

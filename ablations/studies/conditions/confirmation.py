@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.core.condition import content_hash
-from ablations.core.errors import StudyMismatchError
+from ablations.core.errors import StudyMismatchError, UserError
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Query, Role
 from ablations.datasets.overlap import find_overlaps
+from ablations.datasets.pools import BUILT_IN
+from ablations.datasets.prepare import PoolSettings
 from ablations.datasets.queries import choose_subset
-from ablations.judges.base import COMPARED
-from ablations.models.embedding import Encoder
+from ablations.judges.base import COMPARED, Judge
+from ablations.models.embedding import Encoder, VectorMemory
 from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.config import ABLATION, ConditionsConfig
 from ablations.studies.config.space import Values
 from ablations.studies.kind import Results
+from ablations.studies.planning.leakage import start_shots
 from ablations.studies.spec import StudySpec, check_same_study
 from analysis.effects.paired import ranked_trials
 
@@ -179,3 +182,49 @@ def best_conditions(results: Results, count: int) -> list[Values]:
     baseline = {records[number].condition_id for number in ranked if records[number].role is Role.BASELINE}
     best = [records[number] for number in ranked if records[number].condition_id not in baseline]
     return [record.point for record in best[:count]] if baseline else []
+
+
+def plan_confirmation(
+    spec: StudySpec,
+    whole: Sequence[Query],
+    best: int,
+    held_back: int | None,
+    settings: PoolSettings,
+    built_in: bool,
+    chosen_by: set[str],
+    vectors: VectorMemory | None,
+) -> Confirmation:
+    """Return what is evaluated again when the study has ended.
+
+    Args:
+        spec: the study.
+        whole: the evaluation set that its queries are drawn from.
+        best: how many conditions.
+        held_back: how many queries that the study does not see; None for as many as it sees.
+        settings: of the pool.
+        built_in: whether the evaluation set is the project's own.
+        chosen_by: ids of queries that a greedy search chose a prompt by.
+        vectors: where embeddings are kept, or None.
+    """
+    shown = start_shots(spec)
+    known = built_in and settings.name in BUILT_IN and settings.greedy is None and spec.fixed_parts is None
+    encoder = None if known else Encoder(settings.encoder, vectors)
+    if spec.prepared is not None:
+        shown += (*spec.prepared.chooser.everything, *spec.prepared.chooser.greedy)
+
+    def unfit(queries: Sequence[Query]) -> set[str]:
+        chose = {query.id for query in queries} & chosen_by
+        return chose | (set() if settings.allow_overlap else shown_queries(queries, shown, encoder))
+
+    count = len(spec.queries) if held_back is None else held_back
+    return Confirmation(best, hold_back(whole, spec.queries, count, spec.seed, unfit))
+
+
+def check_held_back(judge: Judge, queries: Sequence[Query]) -> None:
+    """Raise the judge's own error where it cannot judge these queries, the held-back ones among them."""
+    try:
+        judge.check(queries)
+    except UserError as error:
+        raise type(error)(
+            f"with the held-back queries, {error}; or --held-back 0 confirms fresh seeds alone"
+        ) from error

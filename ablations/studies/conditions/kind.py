@@ -4,109 +4,34 @@ Knows designs, samplers and races; the way of a trial is the runner's.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import fmean
 from typing import ClassVar
 
 from ablations.core.concurrency import together
-from ablations.core.condition import Condition, format_value
-from ablations.core.errors import PromptError, StudyMismatchError
-from ablations.core.jsonl import JsonObject
+from ablations.core.condition import format_value
 from ablations.core.records import JudgedTurn, Role, TrialRecord, TrialState
 from ablations.core.statistics import best_first, query_means
-from ablations.models.base import Backend
 from ablations.studies.conditions.config import ABLATION, SEARCH, ConditionsConfig, SearchConfig
-from ablations.studies.conditions.confirmation import Confirmation, best_conditions, check_stored, same_choice
+from ablations.studies.conditions.confirmation import best_conditions
 from ablations.studies.conditions.findings import summarise
+from ablations.studies.conditions.plan import ConditionsPlan, plan_conditions
 from ablations.studies.conditions.pruning import query_blocks, stop
-from ablations.studies.config.space import SearchSpace
 from ablations.studies.engine.evaluator import pace
-from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, TrialResult
-from ablations.studies.kind import Findings, Plan, Results, StudyKind
-from ablations.studies.spec import check_same_study
-
-
-@dataclass(frozen=True)
-class ConditionsPlan(Plan):
-    """What a study of conditions will do.
-
-    Attributes:
-        confirmation: what is evaluated again when the study has ended, or None.
-    """
-
-    confirmation: Confirmation | None = None
-
-    @property
-    def trials(self) -> int:
-        """How many trials the study has when it is done."""
-        return self.spec.total_trials
-
-    @property
-    def space(self) -> SearchSpace:
-        """The varied parameters."""
-        return self.spec.space
-
-    @property
-    def effective(self) -> JsonObject:
-        """Of a confirmation: how many conditions are listed."""
-        return {} if self.spec.confirms is None else {"trials": self.spec.trials, "design": "listed"}
-
-    @property
-    def conditions(self) -> Sequence[Condition]:
-        """Conditions that show what all trials need of a backend."""
-        return self.spec.boundary_conditions
-
-    async def check(self, backend: Backend) -> None:
-        """Raise `PromptError` where a held-back query does not fit the context."""
-        if self.confirmation is None:
-            return
-        conditions = self.confirmation.extended(self.spec).boundary_conditions
-        try:
-            await check_prompt_lengths(backend, conditions, self.confirmation.held_back.queries)
-        except PromptError as error:
-            raise PromptError(f"held back, {error}; or --held-back 0 confirms fresh seeds alone") from error
-
-    def check_same(self, stored: JsonObject, current: JsonObject) -> None:
-        """Raise `StudyMismatchError` where the stored study was made from something else."""
-        if self.spec.confirms is None:
-            check_same_study(self.spec.name, stored, current)
-        else:
-            check_stored(self.spec.confirms, stored, current)
-
-    def gives_way(self, stored: JsonObject, current: JsonObject) -> bool:
-        """Whether the stored study confirms other conditions, or on other queries, and is run again."""
-        return self.spec.confirms is not None and not same_choice(stored, current)
-
-    def check_follow_up(self, stored: JsonObject | None, backend: JsonObject, judge: Mapping[str, object]) -> None:
-        """Raise `StudyMismatchError` where what is stored under the confirmation's name cannot give way to it."""
-        if self.confirmation is not None:
-            today = self.confirmation.follow_up(self.spec, []).identity(backend, judge)
-            check_stored(self.spec.name, stored, today)
-
-    def check_finished(self, records: Mapping[int, TrialRecord]) -> None:
-        """Raise `StudyMismatchError` where a finished trial of the design has other values than the design gives it."""
-        design = self.design(records)
-        for number, record in records.items():
-            if record.index is not None and dict(design[record.index].values) != dict(record.point):
-                raise StudyMismatchError(
-                    f"trial {number} of the study {self.spec.name!r} was planned with other values than today's design "
-                    "gives it, because this toolkit or the search space changed; use --name for a second study, or "
-                    "--fresh to start this one again (stored completions are reused)"
-                )
-
-    def design(self, records: Mapping[int, TrialRecord]) -> list[DesignPoint]:
-        """Return the design, as long as the longest that any run of this study asked for."""
-        longest = max((one.index for one in records.values() if one.index is not None), default=-1) + 1
-        return (self.spec if longest <= self.spec.trials else self.spec.with_trials(longest)).design
+from ablations.studies.kind import Findings, Results, StudyKind
+from ablations.studies.planning.inputs import Inputs
 
 
 class ConditionsKind(StudyKind[ConditionsPlan]):
     """Ablations and searches, listed conditions, many-shot and retrieval."""
 
     modes: ClassVar = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
+
+    async def plan(self, inputs: Inputs) -> ConditionsPlan:
+        """Return the conditions, and what is confirmed of them."""
+        return await plan_conditions(inputs)
 
     async def run(self, plan: ConditionsPlan, run: Run) -> None:
         """Evaluate every trial that is not finished, `concurrency` of them at a time on the engine."""

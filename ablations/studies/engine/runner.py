@@ -19,12 +19,12 @@ from ablations.models.base import Backend, refuse_unsupported, refuse_varied
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, follow_up_account, follow_up_name
 from ablations.studies.engine import optuna_view
-from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.optuna_view import OptunaView
 from ablations.studies.engine.results import noted_tables, results_frame, write_beside, write_results
 from ablations.studies.engine.run import Run
 from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest
+from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.reporter import Reporter
 from ablations.studies.views.pages import Closing, Judging, log_findings, recorded_in
 from ablations.tracking.tracker import Tracker

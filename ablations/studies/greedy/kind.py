@@ -17,6 +17,7 @@ from typing import ClassVar
 from ablations.core.condition import Condition, content_hash
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.core.records import JudgedTurn, Query, Role, TrialState
+from ablations.judges.base import Judge
 from ablations.storage.workspace import PROMPT_FILE, SELECTION_FILE
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
@@ -36,7 +37,21 @@ from ablations.studies.greedy.plan import (
 )
 from ablations.studies.greedy.racing import race
 from ablations.studies.kind import Findings, Plan, Results, StudyKind
+from ablations.studies.planning.inputs import Inputs
+from ablations.studies.planning.leakage import check_start, queries_that_chose, selection_notes
+from ablations.studies.planning.overview import (
+    Row,
+    compute_text,
+    judge_row,
+    judging_text,
+    model_row,
+    overview,
+    pool_text,
+    prompt_text,
+)
+from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import ChildPage
+from analysis.report.page import Report
 
 Scores = list[float | None]
 
@@ -55,11 +70,53 @@ class GreedyPlan(Plan):
         """The start prompt, and one as long as the search can make it."""
         return [self.spec.baseline, longest_condition(self.spec)]
 
+    def overview(self, judge: Judge) -> Report:
+        """Return what the search is about to do."""
+        spec, search = self.spec, self.search
+        answers = spec.baseline.decoding.max_tokens
+        trials = search.evaluations / len(spec.queries)  # as if every trial answered all queries
+        halves = search.halves
+        rows: list[Row] = [
+            model_row(spec),
+            judge_row(judge),
+            (
+                "mode",
+                f"greedy search, seed {spec.seed}; {search.rounds} rounds at most, ends when {search.ends}",
+            ),
+            ("prompt", f"starts with {prompt_text(spec)}"),
+            ("pool", pool_text(spec.prepared)),
+            ("candidates", f"{len(search.candidates)}; the hopeless ones stop early"),
+            ("queries", f"{len(halves.selection)} to choose by, {len(halves.held_back)} held back; turn 1"),
+            ("requests", f"at most {search.evaluations} completions and as many judgments without racing"),
+            ("tokens", f"at most {search.evaluations * answers:,} new tokens (max_tokens {answers})"),
+            ("judging", judging_text(spec, judge, trials, answers)),
+            ("compute", compute_text(spec, [longest_condition(spec)], trials, search.evaluations * answers)),
+        ]
+        unreadable = ", ".join(search.unreadable)
+        why = "a prompt file could not hold these candidates, so they do not race: "
+        return overview(spec, rows, [f"{why}{unreadable}"] if unreadable else [])
+
+
+async def plan_search(inputs: Inputs) -> GreedyPlan:
+    """Return the plan of a greedy search; raise `UserError` for what cannot be."""
+    settings = inputs.pool_settings()
+    prepared = await inputs.pool(settings)
+    chosen_by = queries_that_chose(inputs.config.study.prompt_file)
+    notes = selection_notes(chosen_by, inputs.queries)
+    prepared = replace(prepared, notes=(*prepared.notes, *notes))
+    spec = StudySpec(inputs.config, inputs.queries, inputs.fixed_parts(), prepared)
+    check_start(spec, settings, inputs.built_in, inputs.vectors)
+    return GreedyPlan(spec)
+
 
 class GreedyKind(StudyKind[GreedyPlan]):
     """The greedy search for demonstrations."""
 
     modes: ClassVar = {"greedy-search": GreedyConfig}
+
+    async def plan(self, inputs: Inputs) -> GreedyPlan:
+        """Return candidates, halves of the queries, rounds."""
+        return await plan_search(inputs)
 
     async def run(self, plan: GreedyPlan, run: Run) -> None:
         """Search, and keep what was found."""

@@ -9,33 +9,32 @@ same study run again looks up what it did and goes on.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import ClassVar
 
 import polars as pl
 
 from ablations.core.concurrency import together
-from ablations.core.condition import Condition
-from ablations.core.jsonl import JsonObject
-from ablations.core.records import Role, TrialRecord
+from ablations.core.records import Role
 from ablations.core.statistics import query_means
 from ablations.models.base import Backend
-from ablations.models.placement import Placement
 from ablations.models.training.jobs import Failure, Outcome
 from ablations.models.training.tuner import Tuned, Tuner, TuningProgress
 from ablations.models.vllm.adapters import Adapter
 from ablations.studies.engine.evaluator import pace
-from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.results import training_outcome
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
+from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.findings import summarise
+from ablations.studies.icl_vs_ift.inputs import plan_comparison
 from ablations.studies.icl_vs_ift.learning_rate import TRIED, RateFound, find_rate
-from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, TuningPlan, counted
-from ablations.studies.kind import Findings, Plan, Results, StudyKind
-from analysis.demonstrations.ways import ALIGNED, LOSS_SCHEMA, ZERO_SHOT
+from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, counted
+from ablations.studies.kind import Findings, Results, StudyKind
+from ablations.studies.planning.inputs import Inputs
+from analysis.demonstrations.ways import LOSS_SCHEMA, ZERO_SHOT
 
 RATES_NOTE, LOSSES = "learning-rates", "losses"
 """What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss; and the
@@ -46,52 +45,14 @@ Weights = Mapping[int, Tuned | Failure]
 """Weights by the number of their arm, or why there are none."""
 
 
-@dataclass(frozen=True)
-class ComparisonPlan(Plan):
-    """What a comparison of prompts with fine-tuning will do.
-
-    Attributes:
-        tuning: its arms.
-        placement: where engines and trainings run.
-    """
-
-    tuning: TuningPlan
-    placement: Placement
-
-    @property
-    def trials(self) -> int:
-        """How many arms there are."""
-        return len(self.tuning.arms)
-
-    @property
-    def conditions(self) -> Sequence[Condition]:
-        """What the study's own model is asked, tuned or not."""
-        return [arm.condition for arm in self.tuning.arms if arm.way != ALIGNED]
-
-    @property
-    def effective(self) -> JsonObject:
-        """The method alone: sizes may grow, which a page's parameters cannot."""
-        return {"tuning": self.tuning.options.method}
-
-    def identity(self, backend: JsonObject, judge: Mapping[str, object]) -> JsonObject:
-        """Return what may not change under the study's name: the method among it, not the sizes."""
-        return super().identity(backend, judge) | {"tuning": self.tuning.identity}
-
-    def check_finished(self, records: Mapping[int, TrialRecord]) -> None:
-        """Raise `StudyMismatchError` where finished arms are not this plan's, but for larger sizes."""
-        self.tuning.check_finished(self.spec.name, records)
-
-    async def check(self, backend: Backend) -> None:
-        """Raise `PromptError` where a prompt does not fit the aligned model."""
-        for arm in self.tuning.arms:
-            if arm.way == ALIGNED:
-                await check_prompt_lengths(self.placement.other(arm.model), [arm.condition], self.spec.queries)
-
-
 class IclVsIftKind(StudyKind[ComparisonPlan]):
     """The same examples once in the prompt and once as training data."""
 
     modes: ClassVar = {"icl-vs-ift": TuningConfig}
+
+    async def plan(self, inputs: Inputs) -> ComparisonPlan:
+        """Return the arms, and what training and answering them takes."""
+        return await plan_comparison(inputs)
 
     async def run(self, plan: ComparisonPlan, run: Run) -> None:
         """Train what the waiting arms need, then let every engine answer for its arms."""

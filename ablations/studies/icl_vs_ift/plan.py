@@ -25,8 +25,8 @@ from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import Sample, make_samples
 from ablations.prompts.components import build_parts
 from ablations.prompts.templates import CHAT
-from ablations.studies.engine.lengths import longest_need
 from ablations.studies.icl_vs_ift.config import TuningConfig
+from ablations.studies.planning.lengths import longest_need
 from ablations.studies.spec import StudySpec, differences
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 

@@ -15,7 +15,7 @@ from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
 from ablations.studies.conditions.study import Study
 from ablations.studies.config.file import read_study_file
 from ablations.studies.engine.results import judged_turns, results_frame
-from ablations.studies.engine.sequential import blocks, clearly_negative
+from ablations.core.statistics import blocks, clearly_negative
 from ablations.studies.spec import StudySpec
 from ablations.tracking.metrics import trial_metrics
 from analysis.effects.designs import read_design
