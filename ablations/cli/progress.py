@@ -78,7 +78,7 @@ def study_status(spec: StudySpec, study: Study, evaluation: EvaluationProgress) 
 
     def moved(trial: PlannedTrial) -> str:
         values = trial.point.values.items()
-        changed = [f"{name}={format_value(value)}" for name, value in values if value != spec.file.baseline[name]]
+        changed = [f"{name}={format_value(value)}" for name, value in values if value != spec.config.baseline[name]]
         return " ".join(changed) or "the baseline"
 
     def status() -> str:
