@@ -47,7 +47,7 @@ class Key:
         choices: every text that is possible; empty for any.
         default: the default in words, where the field's own is computed or empty.
         repeated: whether the flag is given once for each item of a list, rather than once with commas.
-        also: another flag that sets the key, of a table that its kind of study does not read.
+        also: a flag of another table's key, which in this kind of study gives the one item of the list.
     """
 
     help: str

@@ -20,13 +20,13 @@ from ablations.storage.claims import Claims
 from ablations.storage.store import Store
 from ablations.studies.conditions.optuna_storage import open_optuna_study
 from ablations.studies.conditions.study import Study
-from ablations.studies.config.file import read_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.engine.results import judged_turns, results_frame
 from ablations.studies.spec import StudySpec, check_same_study
 from ablations.tracking.client import open_client
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import changed, load
 
 SPACE = """
 [study.baseline]
@@ -56,17 +56,7 @@ choices = ["headings", "none", ["\\n\\n", "###"]]
 def spec(tmp_path: Path) -> StudySpec:
     path = tmp_path / "space.toml"
     path.write_text(SPACE)
-    return StudySpec(
-        name="test",
-        file=read_study_file(path),
-        mode="ablation",
-        sampler="qmc",
-        trials=16,
-        levels=3,
-        seed=0,
-        concurrency=3,
-        queries=make_queries(),
-    )
+    return StudySpec(load(path, name="test", trials=16, concurrency=3), make_queries())
 
 
 class World:
@@ -88,7 +78,7 @@ class World:
     async def _run(self, spec: StudySpec, backend: FakeBackend, judge: FakeJudge) -> Study:
         tracker = Tracker(self.tracking, self.folder / "artifacts", "experiment", spec.name)
         study_id = self.store.add_study(spec.name, {})
-        await tracker.start(study_id, "a test", {"model": "fake"}, {"search_space.toml": spec.file.text})
+        await tracker.start(study_id, "a test", {"model": "fake"}, {"search_space.toml": spec.config.text})
         try:
             evaluator = Evaluator(backend, judge, self.store, spec.seed)
             claims = Claims(self.store, spec.name)
@@ -127,7 +117,7 @@ def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: W
 
 def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: StudySpec) -> None:
     backend = FakeBackend()
-    world.run(replace(spec, concurrency=3), backend)
+    world.run(changed(spec, concurrency=3), backend)
     assert 4 < backend.most_in_flight <= 3 * 4
 
 
@@ -148,7 +138,7 @@ class WaitingJudge(FakeJudge):
 
 def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: World, spec: StudySpec) -> None:
     backend = FakeBackend()
-    study = world.run(replace(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
+    study = world.run(changed(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
     assert len(study.finished) == 16
 
 
@@ -177,7 +167,7 @@ def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World
 
     ahead: list[tuple[int, int]] = []
     backend = FakeBackend()
-    world.run(replace(spec, mode="search", sampler="random", trials=6, concurrency=1), backend, CountingJudge())
+    world.run(changed(spec, mode="search", sampler="random", trials=6, concurrency=1), backend, CountingJudge())
     assert len(ahead) == 6 * 4 * 2
     # Never more than one trial's completions wait for the judge, once the baseline is judged, which nobody chose.
     assert max(waiting for judged, waiting in ahead if judged >= 4 * 2) <= 4 * 2
@@ -239,7 +229,7 @@ def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World,
 
 
 def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=14), FakeBackend())
+    world.run(changed(spec, trials=14), FakeBackend())
     first = [trial.params for trial in world.optuna_trials()]
     more = FakeBackend()
     world.run(spec, more)
@@ -251,7 +241,7 @@ def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "grid", "brute"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, spec: StudySpec, sampler: str) -> None:
-    study = world.run(replace(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
+    study = world.run(changed(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
     trials = world.optuna_trials()
     assert len(trials) == 9
     assert trials[0].params["temperature"] == 0
@@ -260,7 +250,7 @@ def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, sp
 
 
 def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
-    search = replace(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
+    search = changed(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
     with pytest.raises(BackendError):
         world.run(search, FakeBackend(fail_after=45))
     world.run(search, FakeBackend())
@@ -268,7 +258,7 @@ def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
 
 
 def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: StudySpec) -> None:
-    study = world.run(replace(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
+    study = world.run(changed(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
     assert [finished.state for finished in study.finished] == ["failed", "failed"]
     assert summarise(judged_turns(world.store, "test", spec.queries)[0]).unscored == {"no rating": 2}
     assert study.best is None
@@ -277,16 +267,16 @@ def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec:
 
 def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
     with pytest.raises(UsageError, match="--mode search"):
-        replace(spec, sampler="tpe")
+        changed(spec, sampler="tpe")
 
 
 def test_changed_ingredients_are_refused_with_the_difference(spec: StudySpec) -> None:
     backend, judge = FakeBackend().identity.to_dict(), FakeJudge().identity
     before = spec.identity(backend, judge)
-    after = replace(spec, seed=1).identity(backend, {"judge": "other"})
+    after = changed(spec, seed=1).identity(backend, {"judge": "other"})
     with pytest.raises(StudyMismatchError, match=r"(?s)judge.judge: was 'fake', now 'other'.*seed: was 0, now 1"):
         check_same_study("test", before, after)
-    check_same_study("test", before, replace(spec, trials=20, concurrency=1).identity(backend, judge))
+    check_same_study("test", before, changed(spec, trials=20, concurrency=1).identity(backend, judge))
 
 
 def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
@@ -297,19 +287,19 @@ def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
 
 @pytest.mark.parametrize("lost", ["store.db", "optuna.db"])
 def test_a_lost_database_is_named_instead_of_mixing_trials(world: World, spec: StudySpec, lost: str) -> None:
-    world.run(replace(spec, trials=3), FakeBackend())
+    world.run(changed(spec, trials=3), FakeBackend())
     world.store.close()
     for path in world.folder.glob(f"{lost}*"):
         path.unlink()
     with pytest.raises(StudyMismatchError, match="--fresh"):
-        World(world.folder, world.empty_tracking).run(replace(spec, trials=3), FakeBackend())
+        World(world.folder, world.empty_tracking).run(changed(spec, trials=3), FakeBackend())
 
 
 def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=3), FakeBackend())
+    world.run(changed(spec, trials=3), FakeBackend())
     world.tracking = f"sqlite:///{world.folder / 'another.db'}"
     backend = FakeBackend()
-    world.run(replace(spec, trials=3), backend)
+    world.run(changed(spec, trials=3), backend)
     assert backend.requests == []
     assert sorted(run.data.tags.get("ablations.trial", "study") for run in world.runs()) == ["0", "1", "2", "study"]
 
@@ -317,19 +307,19 @@ def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -
 def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: StudySpec) -> None:
     world.run(spec, FakeBackend())
     backend = FakeBackend()
-    study = world.run(replace(spec, trials=4), backend)
+    study = world.run(changed(spec, trials=4), backend)
     assert (len(study.finished), backend.requests) == (16, [])
 
 
 def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: StudySpec) -> None:
     odd = tuple(replace(query, category="C++ (hard) & more") for query in spec.queries)
-    world.run(replace(spec, trials=2, queries=odd), FakeBackend())
+    world.run(changed(spec, trials=2, queries=odd), FakeBackend())
     run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
     assert "score_category/C__ _hard_ _ more" in run.data.metrics
 
 
 def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: StudySpec) -> None:
-    spec = replace(spec, trials=6)
+    spec = changed(spec, trials=6)
     world.run(spec, FakeBackend())
     before = results_frame(world.store, "test", spec.queries)
     with world.store.database._engine.begin() as connection:
