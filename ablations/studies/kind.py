@@ -86,6 +86,11 @@ class Plan(ABC):
     spec: StudySpec
 
     @property
+    def backend(self) -> Backend | None:
+        """The model that stands for the study, where that is not the one that its configuration names."""
+        return None
+
+    @property
     def trials(self) -> int | None:
         """How many trials the study has when it is done; None where that depends on what is found."""
         return None

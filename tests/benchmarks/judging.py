@@ -18,6 +18,9 @@ from statistics import median
 from typing import Any
 
 import openai
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
 
 from ablations.core.concurrency import together
 from ablations.core.condition import DecodingParams
@@ -28,16 +31,14 @@ from ablations.judges.llm.client import JudgeClient, Limits
 from ablations.judges.prices import Budget
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 from tests.support.bad_server import MODEL, bad_server, says
 from tests.support.fakes import FakeBackend
+from tests.support.specs import load
 
 CALLS, IN_FLIGHT, ROUNDS = 400, 32, 4
 GENERATION_SECONDS, JUDGING_SECONDS = (0.5, 1.5), 0.5
@@ -122,9 +123,8 @@ async def _overhead(url: str) -> dict[str, float]:
 async def _hidden(url: str, trials: int, limit: int, folder: Path) -> dict[str, float]:
     """Run a study and compare when it generated with when it judged."""
     generating, judging = Spans(), Spans()
-    file = read_study_file(find_study_file("decoding"))
     queries = load_queries("instructions")[:limit]
-    spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, 4, queries)
+    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries)
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url))
     backend: Backend = Watched(generating)
     judge.judge = _watched(judge.judge, judging)  # type: ignore[method-assign]

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
 
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.queries import choose_subset, load_queries
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
 from ablations.storage.tables import COMPLETIONS
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
-from ablations.studies.config.file import read_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge
+from tests.support.specs import load
 
 QUERIES, FEW_QUERIES = 8, 2
 SIZES, WITH_PAGES = (1_000, 10_000), 200
@@ -127,7 +127,7 @@ async def _study(folder: Path, trials: int, pages: type[Tracker], limit: int = Q
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
     space = folder / "space.toml"
     space.write_text(SPACE)
-    spec = StudySpec("bench", read_study_file(space), "ablation", "qmc", trials, 3, 0, 8, queries)
+    spec = StudySpec(load(space, name="bench", trials=trials, concurrency=8), queries)
     store = Store(f"sqlite:///{folder / 'store.db'}")
     tracker = pages(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
     await tracker.start("bench", "", {}, {})

@@ -16,8 +16,9 @@ from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
 from ablations.prompts.components import build_parts
 from ablations.prompts.render import render_prompt
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.spec import StudySpec
+from tests.support.specs import load
 
 IN_FLIGHT, TOKENS = 32, 16
 SETTINGS = {
@@ -33,8 +34,7 @@ Request = tuple[Prompt, DecodingParams, int]
 
 async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str, float]:
     """Return tokens per second of both ways and their ratio for each setting, and how many texts differ."""
-    file = read_study_file(find_study_file("decoding"))
-    backend = VllmBackend(resolve_model(model), dict(file.engine), folder / "vllm.log")
+    backend = VllmBackend(resolve_model(model), dict(load(find_study_file("decoding")).engine), folder / "vllm.log")
     if not backend._cpu_sampler:
         raise UsageError("the benchmark 'sampler' is about vLLM's CPU build, which is not installed; choose another")
     queries = choose_subset(load_queries("instructions"), IN_FLIGHT, seed=0)
@@ -46,7 +46,7 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
         name: [(render_prompt(query, one.prompt), one.effective, seed) for seed, query in enumerate(queries)]
         for name, one in conditions.items()
     }
-    spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, 4, queries[:limit])
+    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries[:limit])
     requests[f"study decoding, {trials} trials of {limit} queries"] = [
         (render_prompt(query, condition.prompt), condition.effective, seed)
         for condition in (spec.to_condition(point.values) for point in spec.design)

@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
+
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.registry import make_judge
 from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
+from tests.support.specs import load
 
 
 class Recording:
@@ -61,8 +63,9 @@ class Round:
 
 async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str, float]:
     """Return tokens per second of each way, ratios of their times, and MLflow's share of the study's time."""
-    file = read_study_file(find_study_file("decoding"))
-    backend = Recording(VllmBackend(resolve_model(model), dict(file.engine), folder / "vllm.log"))
+    backend = Recording(
+        VllmBackend(resolve_model(model), dict(load(find_study_file("decoding")).engine), folder / "vllm.log")
+    )
     judge = make_judge("reference")
     begun = time.perf_counter()
     await asyncio.gather(backend.start(), judge.start())
@@ -70,14 +73,14 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
     rounds: dict[str, list[Round]] = {way: [] for way in ROUNDS}
     try:
-        await _study(backend, judge, file, queries, trials, folder / "warm", AT_ONCE)
+        await _study(backend, judge, queries, trials, folder / "warm", AT_ONCE)
         requests = list(backend.requests)
         for number, way in enumerate(ROUNDS):
             at_once = 1 if way == "one by one" else AT_ONCE
             rounds[way].append(
                 await _one_call(backend, requests)
                 if way == "one call"
-                else await _study(backend, judge, file, queries, trials, folder / str(number), at_once)
+                else await _study(backend, judge, queries, trials, folder / str(number), at_once)
             )
     finally:
         await backend.close()
@@ -86,7 +89,7 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
     for way, made in rounds.items():
         figures[f"{way}, tokens/s"] = sum(one.tokens for one in made) / sum(one.seconds for one in made)
     own = [request for request in requests if request[1] == requests[0][1]][: len(requests) // trials]
-    fresh = await asyncio.to_thread(_fresh_process, model, dict(file.engine), own, folder / "fresh.log")
+    fresh = await asyncio.to_thread(_fresh_process, model, engine, own, folder / "fresh.log")
     return figures | {
         "requests": len(requests),
         "one call's time / study's": seconds["one call"] / seconds["study"],
@@ -99,10 +102,10 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
 
 
 async def _study(
-    backend: Any, judge: Any, file: Any, queries: tuple[Query, ...], trials: int, folder: Path, at_once: int
+    backend: Any, judge: Any, queries: tuple[Query, ...], trials: int, folder: Path, at_once: int
 ) -> Round:
     folder.mkdir()
-    spec = StudySpec("bench", file, "ablation", "qmc", trials, 3, 0, at_once, queries)
+    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=at_once), queries)
     store = Store(f"sqlite:///{folder / 'store.db'}")
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
     await tracker.start("bench", "", {}, {})

@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 from ablations.datasets.queries import choose_subset, load_queries
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
 from tests.support.servers import Postgres
+from tests.support.specs import load
 from tests.support.workers import Shared, Work, begin, end
 
 TRIALS, QUERIES, SECONDS = 32, 8, 0.5
@@ -22,7 +23,7 @@ WORKERS = (1, 2, 4)
 async def measure(folder: Path) -> dict[str, float]:
     """Return the seconds with each number of workers, and how many times faster than one they are."""
     queries = choose_subset(load_queries("instructions"), QUERIES, seed=0)
-    file = read_study_file(find_study_file("decoding"))
+    config = load(find_study_file("decoding"), name="s", trials=TRIALS, concurrency=2)
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="pg") as own:  # a socket's path must be short
         server = Postgres(Path(own))
@@ -33,7 +34,7 @@ async def measure(folder: Path) -> dict[str, float]:
             open_client(tracking)
             shared = Shared(at, server.database(), server.database(), tracking)
             shared.paid.touch()
-            spec = StudySpec("s", file, "ablation", "qmc", TRIALS, 3, 0, 2, queries)
+            spec = StudySpec(config, queries)
             if any(end(begin(shared, spec, Work(workers, SECONDS)))):
                 raise RuntimeError(f"a worker failed; read {at}/worker-*.txt")
             figures[f"{workers} workers, s"] = shared.seconds

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+from ablations.cli.plan import show_plan
 from rich.console import Console
 
 from ablations.cli.closing import show_confirmation, show_findings
-from ablations.cli.plan import show_plan
 from ablations.studies.conditions.findings import find
 from tests.analysis.test_statistics import found, make_results
 from tests.studies.conditions.test_confirmation_findings import findings
-from tests.studies.test_spec import BASELINE, make_spec
 from tests.support.fakes import FakeJudge
+from tests.support.specs import BASELINE, make_spec
 
 
 def shown(width: int = 160) -> tuple[Console, io.StringIO]:

@@ -79,10 +79,19 @@ BAD = {
     "models and a model": (["--study", "alignment", "--models", "a,b", "--model", "a"], "drop one of the flags"),
     "a model twice": (["--study", "alignment", "--models", "a,a"], "names a model twice"),
     "missing pool": (["--study", "components", "--pool", "pool.jsonl"], "the pool 'pool.jsonl' is neither"),
-    "rounds of no search": (["--study", "decoding", "--rounds", "2"], "--rounds and --candidates belong"),
-    "no candidate": (["--study", "greedy-search", "--candidates", "0"], "--candidates 0 leaves nothing to search"),
+    "rounds of no search": (
+        ["--study", "decoding", "--rounds", "2"],
+        "--rounds: of no use to an ablation",
+    ),
+    "no candidate": (
+        ["--study", "greedy-search", "--candidates", "0"],
+        "--candidates 0 is out of range",
+    ),
     "missing greedy prompt": (["--study", "many-shot", "--greedy", "nowhere.txt"], "nowhere.txt does not exist"),
-    "several models of a study of one": (["--study", "decoding", "--models", "a,b"], "--models is for a study of"),
+    "several models of a study of one": (
+        ["--study", "decoding", "--models", "a,b"],
+        "--models: of no use to an ablation",
+    ),
     "models without a name": (["--study", "alignment", "--models", "a,,b"], "has an empty name"),
     "unknown backend": (["--study", "decoding", "--backend", "vlm"], "did you mean vllm?"),
     "server without address": (["--study", "decoding", "--backend", "openai"], "--base-url"),
@@ -98,19 +107,25 @@ BAD = {
     "missing judge prompts": ([*LLM, "--judge", "rubric", "--judge-prompts", "nowhere"], "nowhere cannot be read"),
     "missing prices": ([*LLM, "--judge", "rubric", "--judge-prices", "nowhere"], "nowhere cannot be read"),
     "a limit without a price": ([*LLM, "--judge", "rubric", "--max-cost", "1"], "--judge-prices"),
-    "no money": ([*LLM, "--judge", "rubric", "--max-cost", "0"], "--max-cost 0 is out of range"),
-    "no share": (["--study", "decoding", "--min-coverage", "1.5"], "--min-coverage 1.5 is no share"),
+    "no money": ([*LLM, "--judge", "rubric", "--max-cost", "0"], "--max-cost 0 is out of range; give a number above 0"),
+    "no share": (
+        ["--study", "decoding", "--min-coverage", "1.5"],
+        "--min-coverage 1.5 is out of range",
+    ),
     "no address of a judge": ([*LLM, "--judge", "rubric", "--judge-base-url", "::"], "--judge-base-url"),
-    "fewer than no conditions": (["--study", "decoding", "--confirm", "-1"], "--confirm -1 is no number of conditions"),
+    "fewer than no conditions": (
+        ["--study", "decoding", "--confirm", "-1"],
+        "--confirm -1 is out of range",
+    ),
     "fewer than no queries": (
         ["--study", "decoding", "--confirm", "1", "--held-back", "-2"],
-        "--held-back -2 is no number of queries",
+        "--held-back -2 is out of range; give 0 or more",
     ),
     "queries held back for nothing": (["--study", "decoding", "--held-back", "4"], "add --confirm K, or drop it"),
     "confirmation of a greedy search": (["--study", "greedy-search", "--confirm", "2"], "its own held-back half"),
     "confirmation of several models": (
         ["--study", "alignment", "--models", "gemma-3-270m,smollm2-135m-instruct", "--confirm", "2"],
-        "--confirm is for the study of one model, and 2 are compared here",
+        "--confirm: of no use to a comparison of models, which takes --models",
     ),
     "a name too long for its confirmation": (
         ["--study", "decoding", "--confirm", "2", "--name", "x" * 90],
@@ -282,13 +297,13 @@ def test_a_prompt_file_is_taken_apart_into_parts_that_a_study_takes(
     tmp_path: Path, command: Callable[..., Called]
 ) -> None:
     (tmp_path / "urial.txt").write_text(PROMPT_FILE)
-    outputs = ("--rules", "rules.txt", "--pool", "pool.jsonl", "--write-back", "again.txt")
+    outputs = ("--system-prompt", "rules.txt", "--pool", "pool.jsonl", "--write-back", "again.txt")
     done = command("import", "urial", "urial.txt", *outputs)
     assert done.code == 0
     told = json.loads(done.out)
     assert (told["demonstrations"], told["identical_when_written_back"], told["note"]) == (1, True, None)
     assert (tmp_path / "again.txt").read_text() == PROMPT_FILE
-    space = '[study.baseline]\ntemperature = 0.0\nrules = "rules.txt"\ndemonstrations = 1\n'
+    space = '[study.baseline]\ntemperature = 0.0\nsystem_prompt = "rules.txt"\nshots = 1\n'
     (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
     planned = command("run", "--search-space", "mine.toml", "--pool", "pool.jsonl", "--limit", "4", "--dry-run")
     assert planned.code == 0, planned.err
@@ -316,7 +331,7 @@ def test_the_baselines_prompt_of_every_study_can_be_shown(command: Callable[...,
 
 def test_a_prompt_is_shown_with_the_studys_pool_or_another(tmp_path: Path, command: Callable[..., Called]) -> None:
     (tmp_path / "pool.jsonl").write_text('{"query": "Is this mine?", "answer": "Yes."}\n')
-    space = '[study.baseline]\ntemperature = 0.0\ndemonstrations = 1\n[pool]\nname = "pool.jsonl"\n'
+    space = '[study.baseline]\ntemperature = 0.0\nshots = 1\n[pool]\nname = "pool.jsonl"\n'
     (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
     assert "Is this mine?" in command("prompt", "--search-space", "mine.toml", "--query", "Why?").out
     other = command("prompt", "--search-space", "mine.toml", "--query", "Why?", "--pool", "examples")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.cli import commands
+from ablations.cli import inspect
 from ablations.cli.main import main
 from ablations.core.errors import StorageError, TrackingError, UsageError
 from ablations.core.records import Completion, Prompt, Query
@@ -22,6 +22,7 @@ from ablations.tracking.tracker import Tracker
 from tests.studies.views.test_rebuild import places_of, run, spec_of
 from tests.support.fakes import FakeBackend
 from tests.support.servers import free_port
+from tests.support.specs import changed
 from tests.test_layout import SOURCES
 
 SCRIPT = "<script>alert(1)</script>"
@@ -48,7 +49,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Query(id=bad, category=f"{bad}\n# {SCRIPT}", turns=texts, references=(SCRIPT, None)) for bad in HOSTILE
     )
     queries += (Query(id="category with a NUL", category=NUL, turns=texts, references=(SCRIPT, None)),)
-    run(replace(spec_of(folder, queries=queries), trials=4), folder / "mlruns", HostileBackend())
+    run(changed(spec_of(folder, queries=queries), trials=4), folder / "mlruns", HostileBackend())
     report_study("s", places_of(folder / "mlruns"), None)
     return folder
 
@@ -94,7 +95,7 @@ def test_a_name_that_is_no_study_names_no_file(name: str, tmp_path: Path) -> Non
         with pytest.raises(StorageError, match="is no study's name"):
             place(name)
     with pytest.raises(UsageError, match="has other characters than letters"):
-        replace(spec_of(tmp_path), name=name)
+        changed(spec_of(tmp_path), name=name)
     assert [path.name for path in tmp_path.iterdir()] == ["space.toml"]
 
 
@@ -179,7 +180,7 @@ def test_the_pages_are_served_to_this_machine_alone(
     tmp_path: Path, empty_tracking: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     served: list[tuple[object, ...]] = []
-    monkeypatch.setattr(commands, "serve_ui", lambda *given: served.append(given) or 0)
+    monkeypatch.setattr(inspect, "serve_ui", lambda *given: served.append(given) or 0)
     (tmp_path / "mlflow.db").write_bytes(empty_tracking.read_bytes())
     assert main(["ui", "--mlruns", str(tmp_path), "--port", str(free_port())]) == 0
     ((_, _, host, _),) = served

@@ -16,10 +16,9 @@ from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.storage.workspace import Places
 from ablations.studies.engine.runner import Session
-from ablations.studies.spec import StudySpec
-from tests.studies.test_spec import BASELINE, TEMPERATURE, make_spec
 from tests.support.bad_server import MODEL, Answer, BadServer, Handler, bad_server, fails, says
 from tests.support.fakes import FakeBackend, make_queries
+from tests.support.specs import BASELINE, TEMPERATURE, make_spec
 
 KEY = "sk-marked-0123456789abcdef"
 LIMITS = Limits(call_seconds=1.0, total_seconds=3.0, attempts=2, breaker_failures=4, breaker_seconds=0.2)
@@ -58,9 +57,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_session(server: BadServer, folder: Path, text: io.StringIO) -> Session:
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=server.url, limits=LIMITS))
-    spec: StudySpec = replace(
-        make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(2), trials=3, concurrency=2
-    )
+    spec = replace(make_spec(folder, BASELINE + TEMPERATURE, trials=3), queries=make_queries(2))
     places = Places.choose(str(folder / "mlruns"), None, None, None)
     return Session(spec, {}, FakeBackend(), judge, places, Console(file=text, width=160))
 

@@ -18,6 +18,7 @@ from ablations.studies.conditions.confirmation import Confirmation, HeldBack
 from tests.studies.views.test_rebuild import run, spec_of
 from tests.support.fakes import make_queries
 from tests.support.servers import Postgres, mlflow_server
+from tests.support.specs import changed
 from tests.support.workers import DEAD, Shared, Work, begin, end, wait_for
 
 
@@ -104,7 +105,7 @@ def test_workers_of_a_search_draw_differently_and_one_of_them_confirms_its_best_
 def test_books_that_a_killed_worker_left_open_are_closed_by_another_and_the_next_run_closes_them_again(
     shared: Shared, tmp_path: Path
 ) -> None:
-    spec = replace(spec_of(tmp_path, queries=make_queries(2)), trials=4)
+    spec = changed(spec_of(tmp_path, queries=make_queries(2)), trials=4)
     processes = begin(shared, spec, Work(2, 0.02, closing_seconds=30.0))
     closing = tmp_path / "closing"
     wait_for(closing.exists)
@@ -119,10 +120,10 @@ def test_books_that_a_killed_worker_left_open_are_closed_by_another_and_the_next
 
 @pytest.mark.slow
 def test_a_worker_that_joins_with_more_trials_makes_them(shared: Shared, tmp_path: Path) -> None:
-    spec = replace(spec_of(tmp_path, queries=make_queries(2), concurrency=1), trials=4)
+    spec = changed(spec_of(tmp_path, queries=make_queries(2), concurrency=1), trials=4)
     first = begin(shared, spec, Work(1, 0.3))
     wait_for(lambda: len(shared.requests) > 2)
-    more = replace(spec, trials=8)
+    more = changed(spec, trials=8)
     assert end(first + begin(shared, more, Work(1, 0.02), "late")) == [0, 0]
     assert shared.table("late-0").get_column("trial").n_unique() == more.total_trials
     assert set(Counter(request for _, request in shared.requests).values()) == {1}

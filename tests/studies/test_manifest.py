@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.studies.conditions.test_study import SPACE
 
 from ablations.core.records import Price
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
 from ablations.studies.manifest import StudyCard
-from tests.studies.conditions.test_study import SPACE
-from tests.studies.test_spec import make_spec
 from tests.support.fakes import FakeBackend, FakeJudge
+from tests.support.specs import changed, make_spec
 
 
 def card_of(folder: Path) -> StudyCard:
-    spec = replace(make_spec(folder, SPACE), trials=8)
+    spec = changed(make_spec(folder, SPACE), trials=8)
     identity = spec.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
     return StudyCard.of(spec, {"queries": "/somewhere/else/mine.jsonl", "trials": 8}, identity, Price(1.0, 2.0))
 

@@ -1,5 +1,6 @@
 """Claims about study specs: what is refused before anything runs, and what a study's identity holds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,21 +9,21 @@ import pytest
 from ablations.core.errors import SearchSpaceError, StudyMismatchError, UsageError
 from ablations.core.prompt import PromptParts
 from ablations.prompts.templates import URIAL
-from ablations.studies.config.file import read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.spec import StudySpec, check_same_study
+from tests.conftest import ROOT
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import BASELINE, PENALTY, TEMPERATURE, load, make_spec
 
-TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
-PENALTY = "[parameters.repetition_penalty]\nchoices = [1.0, 1.2]\n"
-HEADINGS = '[parameters.template]\nchoices = ["urial", "urial-v5"]\n'
+TEMPLATE = '[parameters.template]\nchoices = ["urial", "urial-v5"]\n'
 STOP = '[parameters.stop]\nchoices = ["headings", "fence"]\n'
-BASELINE = "[study.baseline]\ntemperature = 0.0\nrepetition_penalty = 1.0\n"
+IDENTITIES = json.loads((ROOT / "tests" / "fixtures" / "identities.json").read_text())
 
 
-def make_spec(folder: Path, text: str) -> StudySpec:
-    path = folder / "space.toml"
-    path.write_text(text)
-    return StudySpec("s", read_study_file(path), "ablation", "qmc", 8, 3, 0, 2, make_queries())
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_what_may_not_change_under_a_shipped_studys_name_stays_as_it_is(name: str) -> None:
+    spec = StudySpec(load(find_study_file(name)), make_queries())
+    assert spec.identity(FakeBackend().identity.to_dict(), FakeJudge().identity) == IDENTITIES[name]
 
 
 def test_another_order_of_the_tables_is_another_study(tmp_path: Path) -> None:
@@ -33,13 +34,13 @@ def test_another_order_of_the_tables_is_another_study(tmp_path: Path) -> None:
         check_same_study("s", one, other)
 
 
-def test_a_stop_that_contradicts_the_headings_is_refused_with_the_file(tmp_path: Path) -> None:
-    text = BASELINE + 'template = "urial"\nstop = "headings"\n' + HEADINGS + STOP
+def test_a_stop_that_contradicts_the_template_is_refused_with_the_file(tmp_path: Path) -> None:
+    text = BASELINE + 'template = "urial"\nstop = "headings"\n' + TEMPLATE + STOP
     with pytest.raises(SearchSpaceError, match=r"space\.toml: .*fence.*urial-v5"):
         make_spec(tmp_path, text)
 
 
-def test_a_prompt_file_and_a_study_that_varies_its_headings_are_refused(tmp_path: Path) -> None:
-    spec = make_spec(tmp_path, BASELINE + 'template = "urial"\n' + HEADINGS)
-    with pytest.raises(UsageError, match="--prompt-file replaces headings, which this study varies"):
+def test_a_prompt_file_and_a_study_that_varies_its_template_are_refused(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, BASELINE + 'template = "urial"\n' + TEMPLATE)
+    with pytest.raises(UsageError, match="--prompt-file replaces template, which this study varies"):
         replace(spec, fixed_parts=PromptParts("", URIAL))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ablations.studies.icl_vs_ift.session import TuningSession
+from ablations.studies.icl_vs_ift.study import TuningStudy
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams, content_hash
@@ -22,13 +24,11 @@ from ablations.models.training.tuner import Tuned, TuningProgress
 from ablations.models.vllm.adapters import Adapter
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.config.file import read_study_file
-from ablations.studies.icl_vs_ift.options import TuningOptions
+from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
-from ablations.studies.icl_vs_ift.session import TuningSession
-from ablations.studies.icl_vs_ift.study import TuningStudy
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import load
 
 EMPTY_TRACKING: list[Path] = []
 """A database of MLflow's without a run; making one takes seconds."""
@@ -159,14 +159,14 @@ def spec_of(folder: Path, pool: str, **changes: Any) -> StudySpec:
     settings = PoolSettings(name=pool, whole=True)
     prepared = asyncio.run(prepare_pool(settings, queries, True, 0, None, None))
     given = {"queries": queries, "prepared": prepared} | changes
-    return StudySpec("s", read_study_file(path), "icl-vs-ift", "qmc", 8, 3, 0, 2, **given)
+    return StudySpec(load(path, name="s", concurrency=2), **given)
 
 
 def plan_of(spec: StudySpec, tiny: ResolvedModel, context_length: int | None = None, **options: Any) -> TuningPlan:
     given = {"sizes": (1, 2), "aligned": "aligned"} | options
     named = replace(tiny, name="base")
     backend = Named("base", context_length)
-    return asyncio.run(plan_tuning(spec, TuningOptions(**given), named, backend, Tokens(tiny), False))
+    return asyncio.run(plan_tuning(spec, TuningConfig(**given), named, backend, Tokens(tiny), False))
 
 
 class FakeSession(TuningSession):

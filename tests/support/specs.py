@@ -1,14 +1,19 @@
-"""Study files and specifications for tests."""
+"""Studies by the text of their files, and the same studies with other values of keys."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
-from ablations.studies.config.file import read_study_file
+from ablations.studies.config.config import KindConfig, Override, StudyConfig, load_config
+from ablations.studies.config.keys import table_fields
+from ablations.studies.config.tables import StudyTable
+from ablations.studies.registry import configs
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import make_queries
 
 TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
 PENALTY = "[parameters.repetition_penalty]\nchoices = [1.0, 1.2]\n"
 BASELINE = "[study.baseline]\ntemperature = 0.0\nrepetition_penalty = 1.0\n"
+
 SPACE = """
 [study.baseline]
 temperature = 0.0
@@ -33,7 +38,31 @@ choices = ["headings", "none", ["\\n\\n", "###"]]
 """
 
 
-def make_spec(folder: Path, text: str) -> StudySpec:
+def load(path: Path, **keys: object) -> StudyConfig[KindConfig]:
+    """Return the configuration of a study file with other values of keys of `[study]`, or another `name`."""
+    overrides = [Override(key if key == "name" else f"study.{key}", value, "") for key, value in keys.items()]
+    return load_config(path, overrides, configs())
+
+
+def make_spec(folder: Path, text: str, **keys: object) -> StudySpec:
+    """Return the study `s` of four queries that a file in the folder describes: 8 trials, two of them in flight."""
     path = folder / "space.toml"
     path.write_text(text)
-    return StudySpec("s", read_study_file(path), "ablation", "qmc", 8, 3, 0, 2, make_queries())
+    return StudySpec(load(path, **{"name": "s", "trials": 8, "concurrency": 2} | keys), make_queries())
+
+
+def changed(spec: StudySpec, **values: object) -> StudySpec:
+    """Return a study with other attributes, other keys of `[study]` and of its kind's table, checked again."""
+    of_spec = {field.name for field in fields(StudySpec)}
+    own = {name: value for name, value in values.items() if name in of_spec}
+    keys = {name: value for name, value in values.items() if name not in of_spec}
+    config = spec.config
+    if "name" in keys:
+        config = replace(config, name=str(keys.pop("name")))
+    study = {name: keys.pop(name) for name in list(keys) if name in table_fields(StudyTable)}
+    config = replace(config, study=replace(config.study, **study))  # type: ignore[arg-type]
+    kind = configs()[config.mode]
+    own_keys = {name: getattr(config.kind, name) for name in table_fields(kind) if hasattr(config.kind, name)}
+    config = replace(config, kind=kind(**(own_keys | keys)))
+    config.kind.check(config)
+    return replace(spec, config=config, **own)  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ class World:
     ) -> str:
         """Run a study of conditions; return what the user saw."""
         plan = ConditionsPlan(spec, confirmation)
-        return self.run_plan(plan, find_kind("conditions"), backend, judge, fresh)
+        return self.run_plan(plan, find_kind("ablation"), backend, judge, fresh)
 
     def run_plan(
         self,
@@ -85,7 +85,7 @@ class World:
     ) -> str:
         text = io.StringIO()
         reporter = ConsoleReporter(Console(file=text, width=200))
-        parts = Parts(backend or FakeBackend(), judge or FakeJudge(), self.places, reporter)
+        parts = Parts(backend or FakeBackend(), judge or FakeJudge(), self.places, reporter, self.folder / "engine.log")
         asyncio.run(Runner(kind, plan, parts, {"queries": "given"}, fresh).run())
         return text.getvalue()
 

@@ -1,7 +1,7 @@
-"""Several models side by side: each asked zero-shot, with demonstrations in context and, where it has a chat template,
-as an aligned model; one study, so that its differences are paired over queries.
+"""Several models side by side, as one study, so that its differences are paired over queries.
 
-One engine is loaded at a time. Knows models by name; the way of a trial is the runner's.
+Each is asked zero-shot, with demonstrations in context and, where it has a chat template, as an aligned model. One
+engine is loaded at a time. Knows models by name; the way of a trial is the runner's.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from ablations.judges.base import Judge
 from ablations.models.base import Backend
 from ablations.prompts.templates import CHAT
 from ablations.studies.alignment.config import AlignmentConfig
-from ablations.studies.alignment.findings import summarise
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
@@ -60,6 +59,11 @@ class AlignmentPlan(Plan):
 
     models: tuple[AskedModel, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> Backend:
+        """The first model."""
+        return self.models[0].backend
 
     @property
     def trials(self) -> int:
@@ -145,6 +149,8 @@ class AlignmentKind(StudyKind[AlignmentPlan]):
 
     def summarise(self, results: Results) -> Findings:
         """Return how far the models and their ways are apart."""
+        from ablations.studies.alignment.findings import summarise  # figures and forests take seconds to import
+
         return summarise(results)
 
 

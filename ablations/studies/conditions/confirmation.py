@@ -24,7 +24,6 @@ from ablations.studies.config.space import Values
 from ablations.studies.kind import Results
 from ablations.studies.planning.leakage import start_shots
 from ablations.studies.spec import StudySpec, check_same_study
-from analysis.effects.paired import ranked_trials
 
 
 @dataclass(frozen=True)
@@ -178,6 +177,8 @@ def best_conditions(results: Results, count: int) -> list[Values]:
 
     The baseline is none of them, and without it there is none, because then there is nothing to compare with.
     """
+    from analysis.effects.paired import ranked_trials  # takes a second to import
+
     records, ranked = results.records, ranked_trials(results.frame)
     baseline = {records[number].condition_id for number in ranked if records[number].role is Role.BASELINE}
     best = [records[number] for number in ranked if records[number].condition_id not in baseline]

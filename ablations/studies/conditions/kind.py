@@ -14,7 +14,6 @@ from ablations.core.records import JudgedTurn, Role, TrialRecord, TrialState
 from ablations.core.statistics import best_first, query_means
 from ablations.studies.conditions.config import ABLATION, SEARCH, ConditionsConfig, SearchConfig
 from ablations.studies.conditions.confirmation import best_conditions
-from ablations.studies.conditions.findings import summarise
 from ablations.studies.conditions.plan import ConditionsPlan, plan_conditions
 from ablations.studies.conditions.pruning import query_blocks, stop
 from ablations.studies.engine.evaluator import pace
@@ -42,6 +41,8 @@ class ConditionsKind(StudyKind[ConditionsPlan]):
 
     def summarise(self, results: Results) -> Findings:
         """Return what the study found, or what the confirmation says of it."""
+        from ablations.studies.conditions.findings import summarise  # figures and forests take seconds to import
+
         return summarise(results)
 
     def follow_up(self, plan: ConditionsPlan, results: Results) -> ConditionsPlan | None:

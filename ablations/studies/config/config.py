@@ -188,8 +188,8 @@ class _Loader:
 
     def load(self) -> StudyConfig[KindConfig]:
         document, kind = self._document, self._kind
-        space = self._space()
         study, pool, judge = self._table(StudyTable), self._table(PoolTable), self._table(JudgeTable)
+        space = self._space()
         own = self._table(kind)
         self._refuse_tables_of_others()
         server = self._given.get("server")
@@ -223,6 +223,8 @@ class _Loader:
 
     def _put_over(self, override: Override) -> None:
         key = self._key_of(override)
+        if override.flag and any(one.key.also == override.flag for one in table_fields(self._kind).values()):
+            override = replace(override, value=(override.value,))
         if (before := self._given.get(key)) is not None:
             raise UsageError(f"{before.flag} and {override.flag} both set {key}; drop one of the flags")
         self._given[key] = override
@@ -258,12 +260,9 @@ class _Loader:
 
     def _space(self) -> SearchSpace:
         space, kind = read_space(self._document), self._kind
-        where = "--mode" if "study.mode" in self._given else "mode ="
         if kind.varies and not space.parameters:
-            raise SearchSpaceError(
-                f"the space has no parameter, and {where} {self._mode} varies some; add a table such as "
-                "[parameters.temperature]" + ("" if where == "mode =" else ", or drop the flag")
-            )
+            drop = f", or drop --mode {self._mode}" if "study.mode" in self._given else ""
+            raise SearchSpaceError(f"the space has no parameter; add a table such as [parameters.temperature]{drop}")
         if not kind.varies and space.parameters:
             raise SearchSpaceError(f"{kind.noun} varies the demonstrations alone; drop [parameters.…]")
         return space

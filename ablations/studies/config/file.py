@@ -19,7 +19,7 @@ from ablations.core.condition import (
     format_value,
     neutral_value,
 )
-from ablations.core.errors import ConditionError, SearchSpaceError, nearest
+from ablations.core.errors import ConditionError, SearchSpaceError, UsageError, nearest
 from ablations.core.prompt import Value
 from ablations.prompts.components import check_component
 from ablations.studies.config.keys import Key
@@ -156,6 +156,18 @@ def check_inside(where: str, name: str, value: Value, space: SearchSpace) -> Non
             f"{where} = {format_value(value)} lies outside parameters.{name} "
             f"({space[name].domain.describe()}); choose a value inside, or widen the parameter"
         )
+
+
+def read_setting(pair: str) -> tuple[str, object]:
+    """Read `KEY=VALUE` of `--engine` with TOML's values; what is none is a text."""
+    key, separator, text = pair.partition("=")
+    if not separator or not key.isidentifier():
+        raise UsageError(f"--engine {pair!r} is not KEY=VALUE; write for example --engine dtype=bfloat16")
+    typed = text.lower() if text.lower() in ("true", "false") else text
+    try:
+        return key, tomllib.loads(f"value = {typed}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, text
 
 
 def _parameter(name: str, table: TomlTable) -> Parameter:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ablations.core.errors import UsageError, nearest
 from ablations.studies.config.space import typed_value
@@ -47,7 +47,7 @@ class Key:
         choices: every text that is possible; empty for any.
         default: the default in words, where the field's own is computed or empty.
         repeated: whether the flag is given once for each item of a list, rather than once with commas.
-        also: another flag that sets the key, of a table that its kind of study does not read.
+        also: a flag of another table's key, which in this kind of study gives the one item of the list.
     """
 
     help: str
@@ -146,6 +146,9 @@ class Table:
                 raise UsageError(f"{self.table}.{name} = {shown(value)} {error}") from error
 
 
+T = TypeVar("T", bound=Table)
+
+
 def table_fields(table: type[Table]) -> Mapping[str, Field]:
     """Return the keys of a table by name, in their order."""
     hints = get_type_hints(table, include_extras=True)
@@ -161,6 +164,17 @@ def table_fields(table: type[Table]) -> Mapping[str, Field]:
         default = field.default if field.default_factory is MISSING else field.default_factory()
         found[field.name] = Field(field.name, dict if get_origin(plain) is Mapping else plain, many, key, default)
     return found
+
+
+def read_flags(table: type[T], given: Mapping[str, object]) -> T:
+    """Return a table with what flags say, by key; raise `UsageError` with the flag for a value that does not fit."""
+    for name, field in table_fields(table).items():
+        if name in given:
+            try:
+                field.fit(given[name])
+            except Misfit as error:
+                raise UsageError(f"{field.key.flag} {shown(given[name])} {error}") from error
+    return table(**given)
 
 
 def shown(value: object) -> str:

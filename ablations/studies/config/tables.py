@@ -25,9 +25,7 @@ class StudyTable(Table):
 
     table: ClassVar[str] = "study"
 
-    mode: Annotated[
-        str, Key("the kind of study", "--mode", "MODE", more="the tables below say which keys each of them has")
-    ] = ""
+    mode: Annotated[str, Key("the kind of study", "--mode", "MODE")] = ""
     description: Annotated[str, Key("one sentence, shown by `--list` and in MLflow")] = ""
     seed: Annotated[int, Key("of the design, the query subset and all requests", "--seed", "N", least=0)] = 0
     concurrency: Annotated[int, Key("trials in flight on the one engine", "--concurrency", "N", least=1)] = 4

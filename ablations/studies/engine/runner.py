@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from ablations.core.condition import Condition
@@ -42,12 +43,14 @@ class Parts:
         judge: not started.
         places: where results go.
         reporter: where the user looks.
+        log_file: where everything goes that engines print.
     """
 
     backend: Backend
     judge: Judge
     places: Places
     reporter: Reporter
+    log_file: Path
     _started: set[int] = field(default_factory=set, init=False)
     _opened: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
 
@@ -65,7 +68,9 @@ class Parts:
                 self._started.add(id(self.judge))
             if id(backend) not in self._started:
                 begun = time.monotonic()
-                self.reporter.say(f"starting the {backend.name} backend, which may take minutes")
+                self.reporter.say(
+                    f"starting the {backend.name} backend, which may take minutes; its log is {self.log_file}"
+                )
                 await backend.start()
                 self._started.add(id(backend))
                 self.reporter.say(f"engine ready after {time.monotonic() - begun:.0f} s")

@@ -23,7 +23,6 @@ from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch
 from ablations.studies.greedy.config import GreedyConfig
-from ablations.studies.greedy.findings import summarise
 from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 from ablations.studies.greedy.plan import (
     ALL_ROUNDS,
@@ -130,6 +129,8 @@ class GreedyKind(StudyKind[GreedyPlan]):
 
     def summarise(self, results: Results) -> Findings:
         """Return what the search found."""
+        from ablations.studies.greedy.findings import summarise  # figures and forests take seconds to import
+
         return summarise(results)
 
 

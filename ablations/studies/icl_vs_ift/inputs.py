@@ -30,7 +30,6 @@ from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.spec import StudySpec
 from ablations.studies.views.sources import open_results
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT
-from analysis.effects.paired import best_trial
 
 
 async def plan_comparison(inputs: Inputs) -> ComparisonPlan:
@@ -156,6 +155,8 @@ def best_decoding(named: str, places: Places) -> dict[str, Value]:
     Raises:
         StorageError: there is no such study, or no complete condition in it.
     """
+    from analysis.effects.paired import best_trial  # takes a second to import
+
     results = open_results(named, places.folder)
     best = best_trial(results)
     if best is None:

@@ -28,7 +28,6 @@ from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TuningConfig
-from ablations.studies.icl_vs_ift.findings import summarise
 from ablations.studies.icl_vs_ift.inputs import plan_comparison
 from ablations.studies.icl_vs_ift.learning_rate import TRIED, RateFound, find_rate
 from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, counted
@@ -63,6 +62,8 @@ class IclVsIftKind(StudyKind[ComparisonPlan]):
 
     def summarise(self, results: Results) -> Findings:
         """Return what the comparison found."""
+        from ablations.studies.icl_vs_ift.findings import summarise  # figures and forests take seconds to import
+
         return summarise(results)
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ablations.studies.alignment.study import compare_models, run_models, study_names
 from rich.console import Console
 
 from ablations.cli.main import main
 from ablations.core.errors import PartFailedError, UsageError, UserError
 from ablations.storage.workspace import Places
-from ablations.studies.alignment.study import compare_models, run_models, study_names
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.results import write_results
 from ablations.tracking.client import open_client
 from tests.analysis.test_statistics import make_results
+from tests.support.specs import load
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -114,8 +115,7 @@ def test_models_are_compared_shown_and_logged_beside_their_studies(tmp_path: Pat
     write_results(pl.concat([zero, shown], how="vertical_relaxed"), places.results(names["base"]))
     write_results(chat, places.results(names["org/aligned"]))
     text = io.StringIO()
-    file = read_study_file(find_study_file("alignment"))
-    asyncio.run(compare_models("alignment", file, names, places, Console(file=text, width=200)))
+    asyncio.run(compare_models(load(find_study_file("alignment")), names, places, Console(file=text, width=200)))
     printed = text.getvalue()
     assert "base, in context minus base, zero-shot, turn 1: +1.00 [+1.00, +1.00]" in printed
     assert "org/aligned, aligned (chat template) minus base, in context, average: +2.00" in printed

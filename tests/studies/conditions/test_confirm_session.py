@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import polars as pl
 import pytest
+from ablations.studies.conditions.confirm_session import ConfirmedSession
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams
@@ -21,14 +22,13 @@ from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.conditions.confirm_session import ConfirmedSession
 from ablations.studies.conditions.confirmation import Confirmation, HeldBack, follow_up_account
 from ablations.studies.engine.runner import Session
 from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
-from tests.studies.test_spec import make_spec
 from tests.support.bad_server import MODEL, bad_server
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import changed, make_spec
 
 TRIALS = 5
 SEEN, HELD_BACK = make_queries(7)[:4], make_queries(7)[4:]
@@ -105,7 +105,7 @@ def world(tmp_path: Path, empty: Path) -> World:
 def sampled_spec(folder: Path) -> StudySpec:
     """A study that varies the temperature of sampled answers."""
     space = "[study.baseline]\ntemperature = 0.5\n[parameters.temperature]\nlow = 0.1\nhigh = 1.0\nstep = 0.1\n"
-    return replace(make_spec(folder, space), queries=SEEN, trials=TRIALS)
+    return changed(make_spec(folder, space), queries=SEEN, trials=TRIALS)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_completions_are_fresh_on_the_same_queries(done: tuple[World, str, FakeB
 
 
 def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world: World, tmp_path: Path) -> None:
-    spec = replace(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
+    spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
     text, backend = world.run(spec)
     assert len(backend.requests) == (4 * 4 + 3 * 3) * 2
     assert "2 of 2 conditions, like the baseline, answer the same queries as before whatever the seed" in text
@@ -162,7 +162,7 @@ def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world
 def test_a_greedy_study_without_held_back_queries_confirms_nothing_and_starts_no_engine(
     world: World, tmp_path: Path
 ) -> None:
-    spec = replace(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
+    spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
     given = (spec, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO()))
     asyncio.run(Session(*given).run())
     text, _ = world.run(spec, held_back=(), backend=NeverStarted())
@@ -228,12 +228,10 @@ class Hot(FakeJudge):
 
 def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: World, tmp_path: Path) -> None:
     space = "[parameters.max_tokens]\nchoices = [4, 5, 6, 9]\n[study.baseline]\ntemperature = 0.0\nmax_tokens = 4\n"
-    spec = replace(
-        make_spec(tmp_path, '[study]\ndesign = "factorial"\n' + space), queries=SEEN, design_name="factorial"
-    )
-    world.run(replace(spec, trials=4), best=1, judge=Hot())
+    spec = replace(make_spec(tmp_path, '[study]\ndesign = "factorial"\n' + space), queries=SEEN)
+    world.run(changed(spec, trials=4), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 6}
-    text, _ = world.run(replace(spec, trials=5), best=1, judge=Hot())
+    text, _ = world.run(changed(spec, trials=5), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 9}
     assert "made anew" in text
 
@@ -241,31 +239,31 @@ def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: World, 
 def test_changed_ingredients_are_refused_before_the_engine_starts(confirmed: World, spec: StudySpec) -> None:
     world = confirmed
     with pytest.raises(StudyMismatchError, match="seed: was 0, now 7"):
-        world.run(replace(spec, seed=7), backend=NeverStarted())
+        world.run(changed(spec, seed=7), backend=NeverStarted())
     store = world.store()
     store.forget_study("s")
     store.close()
     with pytest.raises(
         StudyMismatchError, match=r"the study 's\.confirmation' exists.*(?s:.)*min_coverage: was 0.9, now 0.5"
     ):
-        world.run(replace(spec, min_coverage=0.5), backend=NeverStarted())
+        world.run(changed(spec, min_coverage=0.5), backend=NeverStarted())
 
 
 def test_a_fresh_study_has_a_fresh_confirmation_even_where_it_is_not_confirmed(
     confirmed: World, spec: StudySpec
 ) -> None:
     world = confirmed
-    given = (replace(spec, min_coverage=0.5), {}, FakeBackend(), FakeJudge(), world.places)
+    given = (changed(spec, min_coverage=0.5), {}, FakeBackend(), FakeJudge(), world.places)
     asyncio.run(Session(*given, Console(file=io.StringIO()), True).run())
     store = world.store()
     assert store.find_study("s.confirmation") is None
     store.close()
-    text, _ = world.run(replace(spec, min_coverage=0.5), backend=NeverStarted())
+    text, _ = world.run(changed(spec, min_coverage=0.5), backend=NeverStarted())
     assert "onfirmed: " in text
 
 
 def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: World, spec: StudySpec) -> None:
-    own = replace(spec, name="s.confirmation", trials=2)
+    own = changed(spec, name="s.confirmation", trials=2)
     asyncio.run(Session(own, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO())).run())
     frame = world.frame("s.confirmation")
     for fresh in (False, True):
@@ -347,7 +345,7 @@ def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_o
             store.close()
             return found  # type: ignore[return-value]
 
-        spec, held_back = replace(spec, trials=3, queries=SEEN[:2]), HELD_BACK[:2]
+        spec, held_back = changed(spec, trials=3, queries=SEEN[:2]), HELD_BACK[:2]
         plain = (spec, {}, FakeBackend(), judge(None), world.places, Console(file=io.StringIO()))
         asyncio.run(Session(*plain).run())
         study, nothing = paid()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ablations.studies.conditions.study import Finished
 
 from ablations.core.errors import StudyMismatchError, UsageError
 from ablations.core.prompt import Demonstration
@@ -24,14 +25,13 @@ from ablations.studies.conditions.confirmation import (
     same_choice,
     shown_queries,
 )
-from ablations.studies.conditions.study import Finished
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import request_seed
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.spec import StudySpec
-from tests.studies.test_spec import BASELINE as START
-from tests.studies.test_spec import PENALTY, TEMPERATURE, make_spec
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import BASELINE as START
+from tests.support.specs import PENALTY, TEMPERATURE, changed, load, make_spec
 
 WHOLE = load_queries("instructions")
 
@@ -109,7 +109,7 @@ def test_the_follow_up_evaluates_the_baseline_and_the_conditions_once_on_all_que
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid", "brute", "qmc"])
 def test_every_kind_of_study_has_a_follow_up(tmp_path: Path, sampler: str) -> None:
-    spec = replace(make_spec(tmp_path, START + TEMPERATURE), mode="search", sampler=sampler)
+    spec = changed(make_spec(tmp_path, START + TEMPERATURE), mode="search", sampler=sampler)
     follow_up = held().follow_up(spec, [{"temperature": 1.0}])
     assert [point.role for point in follow_up.design] == ["baseline", "listed"]
 
@@ -132,10 +132,8 @@ def test_demonstrations_chosen_for_each_query_are_chosen_for_held_back_ones_too(
     base = make_spec(tmp_path, START + TEMPERATURE)
     path = tmp_path / "space.toml"
     path.write_text(space)
-    from ablations.studies.config.file import read_study_file
-
     prepared = Prepared(Nearest(pool, queries[:2]), (), False, ())
-    spec = replace(base, file=read_study_file(path), queries=queries[:2], prepared=prepared)
+    spec = replace(base, config=load(path, name="s"), queries=queries[:2], prepared=prepared)
     follow_up = held(*queries[2:]).follow_up(spec, [{"temperature": 0.5}])
     shown = {query.id: follow_up.baseline.prompt.shown_to(query.id) for query in follow_up.queries}
     assert all(len(own) == 1 for own in shown.values())
@@ -143,7 +141,7 @@ def test_demonstrations_chosen_for_each_query_are_chosen_for_held_back_ones_too(
 
 
 def test_a_name_that_leaves_no_room_for_the_follow_ups_is_refused(tmp_path: Path) -> None:
-    spec = replace(make_spec(tmp_path, START + TEMPERATURE), name="x" * 95)
+    spec = changed(make_spec(tmp_path, START + TEMPERATURE), name="x" * 95)
     with pytest.raises(UsageError, match="is longer than 100 characters; shorten --name"):
         held().follow_up(spec, [])
 
@@ -178,7 +176,7 @@ def test_answers_to_compare_with_of_more_queries_are_part_of_the_choice(tmp_path
 
 
 def test_a_study_that_has_the_follow_ups_name_is_not_touched(tmp_path: Path) -> None:
-    own = identity(replace(make_spec(tmp_path, START + TEMPERATURE), name=follow_up_name("s")))
+    own = identity(changed(make_spec(tmp_path, START + TEMPERATURE), name=follow_up_name("s")))
     for current in (own, None):
         with pytest.raises(StudyMismatchError, match=r"another study of that name exists; give this one another name"):
             check_stored("s", own, current)

@@ -9,10 +9,12 @@ import pytest
 from ablations.core.condition import DECODING_PARAMETERS, PROMPT_PARAMETERS, Condition, DecodingParams
 from ablations.core.records import Role
 from ablations.prompts.components import build_parts
+from ablations.studies.conditions.config import ConditionsConfig
 from ablations.studies.conditions.design import DesignPlan, make_design
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace, Values
 from ablations.studies.engine.trial import DesignPoint
+from tests.support.specs import load
 
 SAMPLERS = ("qmc", "random", "grid", "brute")
 BEYOND_ALL = 10_000
@@ -59,11 +61,11 @@ def make_plan(*parameters: Parameter, baseline: Values = GREEDY, **changes: Any)
 
 
 def shipped_plan(name: str) -> DesignPlan:
-    study = read_study_file(find_study_file(name))
-    sampler = study.options["sampler"]
-    return dataclasses.replace(
-        make_plan(baseline=study.baseline, sampler=sampler, trials=study.options["trials"]), space=study.space
-    )
+    config = load(find_study_file(name))
+    kind = config.kind
+    assert isinstance(kind, ConditionsConfig)
+    plan = make_plan(baseline=config.baseline, sampler=kind.sampler, trials=kind.trials)
+    return dataclasses.replace(plan, space=config.space)
 
 
 PLANS = {

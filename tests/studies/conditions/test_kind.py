@@ -17,13 +17,13 @@ from ablations.studies.engine.results import judged_turns
 from ablations.studies.spec import StudySpec, check_same_study
 from ablations.tracking.client import open_client
 from tests.support.fakes import FakeBackend, FakeJudge
-from tests.support.specs import SPACE, make_spec
+from tests.support.specs import SPACE, changed, make_spec
 from tests.support.world import World
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> StudySpec:
-    return replace(make_spec(tmp_path, SPACE), name="test", trials=16, concurrency=3)
+    return make_spec(tmp_path, SPACE, name="test", trials=16, concurrency=3)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: W
 
 def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: StudySpec) -> None:
     backend = FakeBackend()
-    world.run(replace(spec, concurrency=3), backend)
+    world.run(changed(spec, concurrency=3), backend)
     assert 4 < backend.most_in_flight <= 3 * 4
 
 
@@ -68,7 +68,7 @@ class WaitingJudge(FakeJudge):
 
 def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: World, spec: StudySpec) -> None:
     backend = FakeBackend()
-    world.run(replace(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
+    world.run(changed(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
     assert len(world.records("test")) == 16
 
 
@@ -97,7 +97,7 @@ def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World
 
     ahead: list[tuple[int, int]] = []
     backend = FakeBackend()
-    world.run(replace(spec, mode="search", sampler="random", trials=6, concurrency=1), backend, CountingJudge())
+    world.run(changed(spec, mode="search", sampler="random", trials=6, concurrency=1), backend, CountingJudge())
     assert len(ahead) == 6 * 4 * 2
     # Never more than one trial's completions wait for the judge, once the baseline is judged, which nobody chose.
     assert max(waiting for judged, waiting in ahead if judged >= 4 * 2) <= 4 * 2
@@ -153,7 +153,7 @@ def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World,
 
 
 def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=14), FakeBackend())
+    world.run(changed(spec, trials=14), FakeBackend())
     first = [trial.params for trial in world.optuna_trials("test")]
     more = FakeBackend()
     world.run(spec, more)
@@ -165,7 +165,7 @@ def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "grid", "brute"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, spec: StudySpec, sampler: str) -> None:
-    world.run(replace(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
+    world.run(changed(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
     trials = world.optuna_trials("test")
     assert len(trials) == 9
     assert trials[0].params["temperature"] == 0
@@ -173,7 +173,7 @@ def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, sp
 
 
 def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
-    search = replace(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
+    search = changed(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
     with pytest.raises(BackendError):
         world.run(search, FakeBackend(fail_after=45))
     world.run(search, FakeBackend())
@@ -181,7 +181,7 @@ def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
 
 
 def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
+    world.run(changed(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
     assert states(world) == ["failed", "failed"]
     assert summarise(judged_turns(world.store, "test", spec.queries)[0]).unscored == {"no rating": 2}
     assert {trial.state.name for trial in world.optuna_trials("test")} == {"FAIL"}
@@ -189,16 +189,16 @@ def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec:
 
 def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
     with pytest.raises(UsageError, match="--mode search"):
-        replace(spec, sampler="tpe")
+        changed(spec, sampler="tpe")
 
 
 def test_changed_ingredients_are_refused_with_the_difference(spec: StudySpec) -> None:
     backend, judge = FakeBackend().identity.to_dict(), FakeJudge().identity
     before = spec.identity(backend, judge)
-    after = replace(spec, seed=1).identity(backend, {"judge": "other"})
+    after = changed(spec, seed=1).identity(backend, {"judge": "other"})
     with pytest.raises(StudyMismatchError, match=r"(?s)judge.judge: was 'fake', now 'other'.*seed: was 0, now 1"):
         check_same_study("test", before, after)
-    check_same_study("test", before, replace(spec, trials=20, concurrency=1).identity(backend, judge))
+    check_same_study("test", before, changed(spec, trials=20, concurrency=1).identity(backend, judge))
 
 
 def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
@@ -208,29 +208,29 @@ def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
 
 
 def test_a_lost_store_is_named_instead_of_mixing_trials(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=3), FakeBackend())
+    world.run(changed(spec, trials=3), FakeBackend())
     for path in world.folder.glob("store.db*"):
         path.unlink()
     with pytest.raises(StudyMismatchError, match="--fresh"):
-        world.run(replace(spec, trials=3), FakeBackend())
+        world.run(changed(spec, trials=3), FakeBackend())
 
 
 def test_a_lost_optuna_database_is_filled_again_from_the_store(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=5), FakeBackend())
+    world.run(changed(spec, trials=5), FakeBackend())
     before = [(one.params, one.values, one.user_attrs) for one in world.optuna_trials("test")]
     for path in world.folder.glob("optuna.db*"):
         path.unlink()
     backend = FakeBackend()
-    world.run(replace(spec, trials=5), backend)
+    world.run(changed(spec, trials=5), backend)
     assert backend.requests == []
     assert [(one.params, one.values, one.user_attrs) for one in world.optuna_trials("test")] == before
 
 
 def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -> None:
-    world.run(replace(spec, trials=3), FakeBackend())
+    world.run(changed(spec, trials=3), FakeBackend())
     world.places = replace(world.places, tracking_uri=f"sqlite:///{world.folder / 'another.db'}")
     backend = FakeBackend()
-    world.run(replace(spec, trials=3), backend)
+    world.run(changed(spec, trials=3), backend)
     assert backend.requests == []
     assert sorted(run.data.tags.get("ablations.trial", "study") for run in world.runs()) == ["0", "1", "2", "study"]
 
@@ -238,19 +238,19 @@ def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -
 def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: StudySpec) -> None:
     world.run(spec, FakeBackend())
     backend = FakeBackend()
-    world.run(replace(spec, trials=4), backend)
+    world.run(changed(spec, trials=4), backend)
     assert (len(world.records("test")), backend.requests) == (16, [])
 
 
 def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: StudySpec) -> None:
     odd = tuple(replace(query, category="C++ (hard) & more") for query in spec.queries)
-    world.run(replace(spec, trials=2, queries=odd), FakeBackend())
+    world.run(changed(spec, trials=2, queries=odd), FakeBackend())
     run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
     assert "score_category/C__ _hard_ _ more" in run.data.metrics
 
 
 def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: StudySpec) -> None:
-    spec = replace(spec, trials=6)
+    spec = changed(spec, trials=6)
     world.run(spec, FakeBackend())
     before, records = world.frame("test"), world.records("test")
     with world.store.database._engine.begin() as connection:

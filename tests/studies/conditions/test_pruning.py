@@ -1,29 +1,27 @@
 """Claims about which trials of a search stop early: the test alone, and a search that uses it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
+from ablations.studies.conditions.study import Study
+from tests.studies.conditions.test_study import SPACE, World
 
-from ablations.core.statistics import summarise
+from ablations.core.statistics import blocks, clearly_negative, summarise
 from ablations.studies.conditions.findings import find
 from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
-from ablations.studies.conditions.study import Study
-from ablations.studies.config.file import read_study_file
 from ablations.studies.engine.results import judged_turns, results_frame
-from ablations.core.statistics import blocks, clearly_negative
 from ablations.studies.spec import StudySpec
 from ablations.tracking.metrics import trial_metrics
 from analysis.effects.designs import read_design
 from analysis.effects.paired import lead_of_best, rivals
 from analysis.figures import race_figures
 from analysis.frames import trial_table
-from tests.studies.conditions.test_study import SPACE, World
 from tests.support.fakes import ColdJudge, TelltaleBackend, make_queries
+from tests.support.specs import changed, load
 
 
 def raced(own: np.ndarray, best: np.ndarray, order: Sequence[int]) -> int:
@@ -90,7 +88,7 @@ def searching(folder: Path, **changes: Any) -> StudySpec:
     path = folder / "space.toml"
     path.write_text(SPACE)
     settings = {"mode": "search", "sampler": "tpe", "trials": 16, "concurrency": 2} | changes
-    return StudySpec(name="test", file=read_study_file(path), levels=3, seed=1, queries=make_queries(20), **settings)
+    return StudySpec(load(path, name="test", levels=3, seed=1, **settings), make_queries(20))
 
 
 @pytest.fixture
@@ -158,7 +156,7 @@ def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Search
 
 def test_without_racing_and_in_an_ablation_every_trial_sees_every_query(world: World) -> None:
     for changes in ({"racing": False}, {"mode": "ablation", "sampler": "qmc"}):
-        spec = replace(searching(world.folder, trials=8, **changes), name="-".join(map(str, changes)))
+        spec = changed(searching(world.folder, trials=8, **changes), name="-".join(map(str, changes)))
         study = world.run(spec, TelltaleBackend(), ColdJudge())
         assert {done.state for done in study.finished} == {"complete"}
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ablations.studies.config.assembly import Assembly, fitted
+from ablations.studies.config.assembly import assembled as assembled_study
 from rich.console import Console
 
-from ablations.cli.main import build_parser
+from ablations.cli.parser import RunArguments, parse
 from ablations.core.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
 from ablations.datasets.queries import load_queries
 from ablations.prompts.components import built_in_demonstrations
-from ablations.studies.config.assembly import Assembly, fitted
-from ablations.studies.config.assembly import assembled as assembled_study
-from ablations.studies.config.flags import study_file
+from ablations.studies.config.config import load_config
+from ablations.studies.greedy.config import GreedyConfig
+from ablations.studies.registry import CONFIGS
 from tests.support.fakes import FakeBackend, make_queries
 
 SPACE = """
@@ -50,10 +52,12 @@ def assembled(tmp_path: Path) -> Any:
         path = tmp_path / "space.toml"
         path.write_text(space)
         given = ["run", "--search-space", str(path), "--mlruns", str(tmp_path / "mlruns"), "--limit", "4", *arguments]
-        flags = build_parser().parse_args(given)
+        asked = parse(given)
+        assert isinstance(asked, RunArguments)
+        config = load_config(path, asked.overrides, CONFIGS)
 
         async def put_together() -> Assembly:
-            async with assembled_study(flags, study_file(flags), Console(file=io.StringIO())) as study:
+            async with assembled_study(config, asked.places, Console(file=io.StringIO())) as study:
                 return study
 
         return asyncio.run(put_together())
@@ -137,19 +141,22 @@ def test_a_greedy_search_starts_with_a_prompt_file_taken_apart_and_asks_first_tu
     assert parts.system_prompt == "Be kind.\n"
     assert [one.query for one in parts.shots] == ["Where do swifts sleep?", "Who was first?"]
     assert all(len(query.turns) == 1 for query in study.spec.queries)
-    assert dict(study.spec.file.search) == {"rounds": 1, "candidates": 5}
+    assert study.spec.config.kind == GreedyConfig(rounds=1, candidates=5)
 
 
 def test_options_of_a_greedy_search_mean_nothing_elsewhere(assembled: Any) -> None:
-    with pytest.raises(UsageError, match="--rounds and --candidates belong to a greedy search"):
+    with pytest.raises(UsageError, match=r"--rounds: of no use to an ablation, .* it belongs to a greedy search"):
         assembled("--rounds", "1")
-    with pytest.raises(UsageError, match="--no-racing belongs to a search: an ablation evaluates every condition"):
+    with pytest.raises(
+        UsageError,
+        match=r"--no-racing: of no use to an ablation, .*every condition to the end",
+    ):
         assembled("--no-racing")
     assert not assembled("--no-racing", "--mode", "search", "--sampler", "tpe", "--design", "one-factor").spec.prunes
 
 
 def test_a_greedy_search_that_varies_parameters_is_refused(assembled: Any) -> None:
-    with pytest.raises(UsageError, match="a greedy search varies the demonstrations alone"):
+    with pytest.raises(SearchSpaceError, match="a greedy search varies the demonstrations alone"):
         assembled(space=SPACE.replace("[study]", '[study]\nmode = "greedy-search"').replace('design = "factorial"', ""))
 
 
@@ -264,7 +271,7 @@ def test_rules_that_make_prompts_longer_are_counted_and_a_range_keeps_its_step(a
     space = SPACE.replace("choices = [0, 1, 4, 9]", "low = 0\nhigh = 20\nstep = 5").replace(
         "[parameters.shots]", '[parameters.system_prompt]\nchoices = ["none", "full"]\n[parameters.shots]'
     )
-    space = space.replace("temperature = 0.0", 'temperature = 0.0\nmax_tokens = 8\nrules = "none"')
+    space = space.replace("temperature = 0.0", 'temperature = 0.0\nmax_tokens = 8\nsystem_prompt = "none"')
     without = words(assembled(space=space.replace('"none", "full"', '"none", "short"')), 900)
     spec = words(assembled(space=space), 900)
     assert without.space["shots"].domain.values() == (0, 5)
@@ -312,7 +319,7 @@ def test_queries_that_the_pool_shows_are_not_held_back_unless_overlap_is_allowed
     pool = tmp_path / "pool.jsonl"
     rows = [{"query": unseen[0].turns[0], "answer": "Yes."}, {"query": "Is this mine?", "answer": "Yes."}]
     pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    space = PLAIN.replace("temperature = 0.0\n[", "temperature = 0.0\ndemonstrations = 2\n[")
+    space = PLAIN.replace("temperature = 0.0\n[", "temperature = 0.0\nshots = 2\n[")
     given = ("--pool", str(pool), "--confirm", "1")
     study = assembled(*given, space=space)
     assert unseen[0].id not in {query.id for query in study.confirmation.held_back.queries}

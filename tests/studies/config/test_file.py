@@ -7,8 +7,11 @@ import pytest
 from ablations.core.condition import DECODING_PARAMETERS, Condition, DecodingParams
 from ablations.core.errors import SearchSpaceError
 from ablations.prompts.components import build_parts
-from ablations.studies.config.file import SAMPLERS, SEARCH_SPACES, StudyFile, find_study_file, read_study_file
+from ablations.studies.conditions.config import ConditionsConfig
+from ablations.studies.config.config import KindConfig, StudyConfig
+from ablations.studies.config.file import SEARCH_SPACES, find_study_file
 from ablations.studies.config.space import Choices, Range
+from tests.support.specs import load
 
 SHIPPED = sorted(SEARCH_SPACES.glob("*.toml"))
 BASELINE = "[study.baseline]\ntemperature = 0.0\ntop_p = 1.0\n"
@@ -16,20 +19,21 @@ TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
 TOP_P = '[parameters.top_p]\nlow = 0.5\nhigh = 1.0\nrequires = "temperature > 0"\n'
 
 
-def read(tmp_path: Path, text: str) -> StudyFile:
+def read(tmp_path: Path, text: str) -> StudyConfig[KindConfig]:
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
-    return read_study_file(path)
+    return load(path)
 
 
-def test_a_file_becomes_space_baseline_engine_and_options(tmp_path: Path) -> None:
+def test_a_file_becomes_space_baseline_engine_and_tables(tmp_path: Path) -> None:
     study = read(tmp_path, f"[study]\ntrials = 7\n{BASELINE}{TEMPERATURE}{TOP_P}[engine]\nmax_model_len = 512\n")
     assert study.name == "mine"
     assert study.space.names == ("temperature", "top_p")
     assert study.space["temperature"].domain == Range(0.0, 1.0, 0.5)
     assert str(study.space["top_p"].requires) == "temperature > 0"
     assert (study.baseline, study.engine) == ({"temperature": 0.0, "top_p": 1.0}, {"max_model_len": 512})
-    assert study.options == {"trials": 7}
+    assert isinstance(study.kind, ConditionsConfig)
+    assert (study.kind.trials, study.kind.levels, study.mode) == (7, 3, "ablation")
     assert study.text == study.path.read_text()
 
 
@@ -101,9 +105,9 @@ MISTAKES = {
         BASELINE + "[parameters.max_tokens]\nchoices = [16, 32.5]\n",
         "parameters.max_tokens: max_tokens = 32.5 is not a whole number; give a whole number",
     ),
-    "choice of an unknown format": (
+    "choice of an unknown template": (
         BASELINE + '[parameters.template]\nchoices = ["urial", "urial-v7"]\n',
-        "parameters.template: template = 'urial-v7' is not a known format; did you mean urial-v6?",
+        "parameters.template: template = 'urial-v7' is not a known template; did you mean urial-v6?",
     ),
     "range through the gap above temperature 0": (
         BASELINE + "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\n",
@@ -126,7 +130,7 @@ MISTAKES = {
         "study.baseline.top_k = -5 is out of range",
     ),
     "baseline of the wrong type": (
-        f"[study.baseline]\ntemperature = 0.0\nrules = true\n{TEMPERATURE}",
+        f"[study.baseline]\ntemperature = 0.0\nsystem_prompt = true\n{TEMPERATURE}",
         "study.baseline.system_prompt = True is not a name; give a text",
     ),
     "requires what is varied later": (
@@ -163,7 +167,7 @@ def test_a_grid_over_a_continuous_range_is_refused(tmp_path: Path, sampler: str)
 
 
 def test_malformed_toml_is_named_by_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(SearchSpaceError, match=r"mine\.toml is not valid TOML: .*line 2.*mend that line"):
+    with pytest.raises(SearchSpaceError, match=r"mine\.toml is not valid TOML: .*line 2.*correct that line"):
         read(tmp_path, "[study]\ntrials = \n")
 
 
@@ -171,12 +175,12 @@ def test_a_file_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes("[study]\ndescription = 'für'\n".encode("latin-1"))
     with pytest.raises(SearchSpaceError, match=r"latin\.toml cannot be read.*give a TOML file"):
-        read_study_file(path)
+        load(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SearchSpaceError, match=r"absent\.toml cannot be read.*give a TOML file"):
-        read_study_file(tmp_path / "absent.toml")
+        load(tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize(
@@ -191,14 +195,13 @@ def test_an_unknown_study_is_named_with_the_known_ones(name: str, help_text: str
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_study_loads_by_its_name_and_says_what_it_asks(path: Path) -> None:
-    study = read_study_file(find_study_file(path.stem))
-    assert study.options["description"].endswith(("?", "combination"))
-    assert study.options.get("sampler", SAMPLERS[0]) in SAMPLERS
+    study = load(find_study_file(path.stem))
+    assert study.study.description.endswith(("?", "combination"))
     assert study.space.contains(study.baseline)
 
 
 def test_the_decoding_grid_has_the_105_conditions_that_its_comment_promises() -> None:
-    study = read_study_file(find_study_file("decoding_grid"))
+    study = load(find_study_file("decoding_grid"))
     assert "105 conditions" in study.text
     ids = set()
     for values in study.space.grid():

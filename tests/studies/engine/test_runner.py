@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ from ablations.judges.registry import make_judge
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.engine.runner import Session
-from tests.studies.test_spec import BASELINE, TEMPERATURE, make_spec
 from tests.support.bad_server import MODEL, BadServer, bad_server
 from tests.support.fakes import FakeBackend, make_queries
+from tests.support.specs import BASELINE, TEMPERATURE, changed, make_spec
 
 TRIALS, QUERIES, TURNS = 3, 4, 2
 
@@ -29,7 +28,7 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
     prices.write_text(f'["{MODEL}"]\nprompt = 1000.0\ncompletion = 1000.0\n')
     one_by_one = Limits(in_flight=1)  # so that no call is under way when the money ends
     settings = JudgeSettings(MODEL, server.url, None, prices, max_cost, one_by_one, reply_tokens=64)
-    spec = replace(make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS)
+    spec = changed(make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS)
     places = Places.choose(str(folder / "mlruns"), None, None, None)
     text = io.StringIO()
     console = Console(file=text, width=200)

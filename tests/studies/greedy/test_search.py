@@ -11,10 +11,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ablations.studies.greedy.search import Gain
+from ablations.studies.greedy.session import SearchSession
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams
-from ablations.core.errors import BackendError, StudyMismatchError, UsageError
+from ablations.core.errors import BackendError, StudyMismatchError, UserError
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.pools import Pool
@@ -24,7 +26,6 @@ from ablations.judges.base import REFUSED_REQUEST
 from ablations.prompts.components import built_in_demonstrations
 from ablations.prompts.urial_file import read_urial
 from ablations.storage.workspace import Places
-from ablations.studies.config.file import read_study_file
 from ablations.studies.greedy.plan import (
     ALL_ROUNDS,
     NO_CANDIDATE,
@@ -35,11 +36,10 @@ from ablations.studies.greedy.plan import (
     race_settings,
     with_first,
 )
-from ablations.studies.greedy.search import Gain
-from ablations.studies.greedy.session import SearchSession
 from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import changed, load
 
 FILE = """
 [study]
@@ -90,8 +90,7 @@ def make_spec(
     path.write_text(FILE.format(rounds=rounds, stop=stop) + search)
     prepared = Prepared(Chooser(pool_of(*words)), (), False, ())
     turns = make_queries(queries, turns=1)
-    file = read_study_file(path)
-    return StudySpec("greedy", file, "greedy-search", "qmc", 1, 3, 0, 2, turns, prepared=prepared)
+    return StudySpec(load(path, concurrency=2), turns, prepared=prepared)
 
 
 class World:
@@ -220,7 +219,7 @@ def test_hopeless_candidates_stop_early_unless_racing_is_off(tmp_path: Path, emp
     words = [f"plain {number}" for number in range(20)]
     spec = make_spec(tmp_path, *words, "better", rounds=1, queries=24)
     raced = World(tmp_path / "raced", empty_tracking).run(spec)
-    full = World(tmp_path / "full", empty_tracking).run(replace(spec, racing=False))
+    full = World(tmp_path / "full", empty_tracking).run(changed(spec, racing=False))
     assert raced["prompt"] == full["prompt"]
     candidates = {
         name: done["frame"].filter(pl.col("role") == "candidate")
@@ -296,7 +295,7 @@ def test_a_search_with_and_without_racing_are_two_studies(world: World, tmp_path
     spec = make_spec(tmp_path, *WORDS)
     world.run(spec)
     with pytest.raises(StudyMismatchError, match=r"search\.racing: was True, now False"):
-        world.run(replace(spec, racing=False))
+        world.run(changed(spec, racing=False))
 
 
 class RefusedJudge(WorthJudge):
@@ -309,7 +308,7 @@ class RefusedJudge(WorthJudge):
 
 
 def test_a_finished_search_asks_no_judge_again(world: World, tmp_path: Path) -> None:
-    spec = replace(make_spec(tmp_path, *WORDS), min_coverage=0.5)
+    spec = changed(make_spec(tmp_path, *WORDS), min_coverage=0.5)
     first = world.run(spec, judge=RefusedJudge())
     again = world.run(spec, NeverStarted(), WorthJudge())
     assert (again["judged"], again["prompt"]) == (0, first["prompt"])
@@ -333,18 +332,16 @@ class UnscoredJudge(WorthJudge):
 def test_headings_that_no_prompt_file_can_hold_are_refused(tmp_path: Path, headings: str) -> None:
     text = FILE.format(rounds=1, stop="rounds").replace("shots = 1", f'template = "{headings}"')
     (tmp_path / "greedy.toml").write_text(text)
-    with pytest.raises(UsageError, match=f"template = '{headings}' have no form of it; choose one of urial, "):
-        StudySpec(
-            "greedy", read_study_file(tmp_path / "greedy.toml"), "greedy-search", "qmc", 1, 3, 0, 2, make_queries()
-        )
+    with pytest.raises(UserError, match=f"template = '{headings}' has no form of it; choose one of urial, "):
+        load(tmp_path / "greedy.toml")
 
 
 @pytest.mark.parametrize("headings", ["urial", "urial-v5", "urial-v6", "user-assistant"])
 def test_the_chosen_prompt_can_be_read_back_whatever_its_headings(world: World, tmp_path: Path, headings: str) -> None:
     spec = make_spec(tmp_path, "good", rounds=1)
     path = tmp_path / "greedy.toml"
-    path.write_text(path.read_text().replace("shots = 1", f'shots = 1\nheadings = "{headings}"'))
-    done = world.run(replace(spec, file=read_study_file(path)))
+    path.write_text(path.read_text().replace("shots = 1", f'shots = 1\ntemplate = "{headings}"'))
+    done = world.run(replace(spec, config=load(path)))
     assert len(done["prompt"].shots) == 2
     assert done["prompt"].shots[0].query == "Ask for a good example?"
 

@@ -3,35 +3,42 @@
 from pathlib import Path
 
 import pytest
+from ablations.studies.icl_vs_ift.decoding_source import best_decoding
 
 from ablations.cli.main import main
+from ablations.cli.parser import RunArguments, parse
 from ablations.core.errors import StorageError
 from ablations.storage.workspace import Places
-from ablations.studies.config.file import find_study_file, read_study_file
-from ablations.studies.config.flags import tuning_options
-from ablations.studies.icl_vs_ift.decoding_source import best_decoding
+from ablations.studies.config.config import load_config
+from ablations.studies.config.file import find_study_file
+from ablations.studies.icl_vs_ift.config import TuningConfig
+from ablations.studies.registry import CONFIGS
 from tests.conftest import ROOT
+from tests.support.specs import load
 
 FIXTURES = ROOT / "tests" / "fixtures" / "mlruns"
 STUDY = ["--study", "icl-vs-ift"]
 BAD = {
-    "sizes of another study": (["--study", "decoding", "--sizes", "3,8"], "--sizes: for the study icl-vs-ift alone"),
-    "a rate of another study": (["--study", "decoding", "--tune-learning-rate"], "--tune-learning-rate: for the study"),
+    "sizes of another study": (["--study", "decoding", "--sizes", "3,8"], "--sizes: of no use to an ablation"),
+    "a rate of another study": (
+        ["--study", "decoding", "--tune-learning-rate"],
+        "it belongs to a comparison with",
+    ),
     "sizes that are no numbers": ([*STUDY, "--sizes", "3,eight"], "'3,eight' is no list of whole numbers"),
     "sizes that are none": ([*STUDY, "--sizes", "3,,8"], "has an empty name"),
     "a size twice": ([*STUDY, "--sizes", "3,3"], "name a size twice"),
-    "no draw": ([*STUDY, "--draws", "0"], "tuning.draws (--draws) = 0 is out of range"),
+    "no draw": ([*STUDY, "--draws", "0"], "--draws 0 is out of range; give 1 or more"),
     "another way of tuning": ([*STUDY, "--tuning", "lorra"], "did you mean lora?"),
     "a pool twice": ([*STUDY, "--pools", "examples,examples"], "name each pool once"),
     "a missing pool": ([*STUDY, "--pools", "nowhere.jsonl"], "'nowhere.jsonl' is neither a built-in pool nor a file"),
     "trials": (
         [*STUDY, "--trials", "5"],
-        "of no use to a comparison with fine-tuning, which takes --sizes and --draws",
+        "of no use to a comparison with fine-tuning, which takes --tuning, --sizes, --draws",
     ),
-    "a confirmation": ([*STUDY, "--confirm", "2"], "this one picks no best one"),
+    "a confirmation": ([*STUDY, "--confirm", "2"], "it picks no best one"),
     "a prompt file": ([*STUDY, "--prompt-file", "urial.txt"], "would stand in one way's prompt alone"),
     "a server": ([*STUDY, "--base-url", "http://127.0.0.1:9/v1"], "which a server does not let it do"),
-    "pools twice": ([*STUDY, "--pool", "examples", "--pools", "examples"], "--pool and --pools both name pools"),
+    "pools twice": ([*STUDY, "--pool", "examples", "--pools", "examples"], "--pool and --pools both set tuning.pools"),
     "an aligned model that is none": (
         [*STUDY, "--aligned", "nosuch"],
         "tuning.aligned (--aligned): unknown model 'nosuch'",
@@ -72,31 +79,35 @@ def test_an_empty_pool_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureF
 )
 def test_a_study_files_table_is_checked(table: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
-    path.write_text(f'[study]\nmode = "icl-vs-ift"\n[study.baseline]\ndemonstrations = 0\n[tuning]\n{table}\n')
+    path.write_text(f'[study]\nmode = "icl-vs-ift"\n[study.baseline]\nshots = 0\n[tuning]\n{table}\n')
     with pytest.raises(ValueError, match=message):
-        read_study_file(path)
+        load(path)
 
 
 def test_a_rate_that_is_not_looked_for_can_be_said(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
-    text = '[study]\nmode = "icl-vs-ift"\n[study.baseline]\ndemonstrations = 0\n[tuning]\ntune_learning_rate = false\n'
+    text = '[study]\nmode = "icl-vs-ift"\n[study.baseline]\nshots = 0\n[tuning]\ntune_learning_rate = false\n'
     path.write_text(text)
-    assert read_study_file(path).tuning == {"tune_learning_rate": False}
+    assert load(path).kind == TuningConfig()
     path.write_text(f"{text}[pool]\nmax_tokens_total = 100\n")
     assert main(["run", "--search-space", str(path), "--dry-run"]) == 2
 
 
-def test_flags_go_over_the_file_and_the_file_over_the_defaults() -> None:
-    from ablations.cli.main import build_parser
+def tuning_of(*flags: str) -> TuningConfig:
+    asked = parse(["run", *flags])
+    assert isinstance(asked, RunArguments)
+    kind = load_config(find_study_file("icl-vs-ift"), asked.overrides, CONFIGS).kind
+    assert isinstance(kind, TuningConfig)
+    return kind
 
-    file = read_study_file(find_study_file("icl-vs-ift"))
-    plain = tuning_options(build_parser().parse_args(["run"]), file, {})
+
+def test_flags_go_over_the_file_and_the_file_over_the_defaults() -> None:
+    plain = tuning_of()
     assert (plain.sizes, plain.draws, plain.method, plain.aligned) == ((3, 8, 24), 1, "lora", "smollm2-135m-instruct")
-    asked = ["run", "--sizes", "30,10", "--draws", "2", "--tuning", "full", "--pools", "a, b", "--aligned", "none"]
-    flagged = tuning_options(build_parser().parse_args(asked), file, {"ift": {"temperature": 0.5}})
+    flagged = tuning_of("--sizes", "30,10", "--draws", "2", "--tuning", "full", "--pools", "a, b", "--aligned", "none")
     assert (flagged.sizes, flagged.draws, flagged.method, flagged.aligned) == ((10, 30), 2, "full", None)
     assert flagged.pools == ("a", "b")
-    assert flagged.decoding == {"ift": {"temperature": 0.5}}
+    assert tuning_of("--pool", "good").pools == ("good",)
 
 
 def test_an_earlier_study_hands_on_the_decoding_of_its_best_condition() -> None:

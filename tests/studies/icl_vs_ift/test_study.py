@@ -1,11 +1,11 @@
 """Claims about a comparison as it runs: one engine at a time, nothing made twice, and no failure passed over."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from ablations.studies.icl_vs_ift.study import _steps
 
 from ablations.core.errors import BackendError, StudyMismatchError
 from ablations.core.records import Completion
@@ -13,11 +13,11 @@ from ablations.core.schema import RESULT_SCHEMA
 from ablations.models.resolve import ResolvedModel
 from ablations.storage.store import Store
 from ablations.storage.workspace import LOSSES_FILE, Places
-from ablations.studies.icl_vs_ift.study import _steps
 from ablations.tracking.client import open_client
 from analysis.demonstrations.ways import ARM_SCHEMA
 from tests.studies.icl_vs_ift.test_plan import write_pool
 from tests.support.arms import FakeEngines, Named, plan_of, run, spec_of
+from tests.support.specs import changed
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_a_study_of_more_draws_finds_what_an_earlier_one_asked_and_trained(
 ) -> None:
     spec, engines = spec_of(tmp_path, pool), FakeEngines()
     run(spec, plan_of(spec, tiny, aligned=None), tmp_path / "mlruns")
-    more = replace(spec, name="more")
+    more = changed(spec, name="more")
     _, session = run(more, plan_of(more, tiny, aligned=None, draws=2), tmp_path / "mlruns", engines)
     assert len(session.tuner.trained) == 2
     assert engines.adapting is not None

@@ -19,6 +19,7 @@ from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import Tracker
 from tests.studies.views.test_rebuild import TRIALS, finished, pages, places_of, run, spec_of  # noqa: F401
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import changed
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
@@ -233,7 +234,7 @@ def test_every_metric_of_a_study_is_in_the_readme(tmp_path: Path, empty_tracking
         async def judge(self, query: Any, completions: Any) -> Judgment:
             return replace(await super().judge(query, completions), details={"win": 1.0})
 
-    spec = replace(spec_of(tmp_path), trials=12, min_coverage=0.5)
+    spec = changed(spec_of(tmp_path), trials=12, min_coverage=0.5)
     run(spec, folder, FakeBackend(), DetailedJudge(unscored=["q3"]))
     logged = {name for page in pages(folder) for name in page["metrics"]}
     assert {"score", "judge/win", "unscored/no rating", "importance/temperature"} <= logged

@@ -5,13 +5,13 @@ import io
 import shutil
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from rich.console import Console
+from tests.studies.conditions.test_study import SPACE
 
 import ablations.studies.views.rebuild
 from ablations.cli.main import main
@@ -24,9 +24,8 @@ from ablations.studies.spec import StudySpec
 from ablations.studies.views.rebuild import rebuild
 from ablations.tracking.cleanup import moved_experiments
 from ablations.tracking.client import open_client
-from tests.studies.conditions.test_study import SPACE
-from tests.studies.test_spec import BASELINE, make_spec
 from tests.support.fakes import ColdJudge, FakeBackend, FakeJudge, TelltaleBackend, make_queries
+from tests.support.specs import BASELINE, changed, make_spec
 
 TRIALS = 8
 LISTS = '[parameters.stop]\nchoices = ["headings", ["\\n\\n", "###"]]\n'
@@ -44,7 +43,7 @@ def places_of(folder: Path) -> Places:
 
 
 def spec_of(folder: Path, **changes: Any) -> StudySpec:
-    return replace(make_spec(folder, SPACE), trials=TRIALS, **changes)
+    return changed(make_spec(folder, SPACE), trials=TRIALS, **changes)
 
 
 def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
@@ -222,7 +221,7 @@ def test_trials_that_a_search_stopped_are_pruned_again(tmp_path: Path, empty_tra
 
 def test_one_study_alone_is_rebuilt_and_the_others_stay(moved: Path, tmp_path: Path) -> None:
     rebuilt(moved)  # so that the artifacts lie in this folder
-    run(replace(spec_of(tmp_path), name="other", trials=2), moved)
+    run(changed(spec_of(tmp_path), name="other", trials=2), moved)
     before = pages(moved)
     client = open_client(places_of(moved).tracking_uri)
     (experiment,) = [one for one in client.search_experiments() if one.name == "space"]
@@ -338,7 +337,7 @@ def test_stop_lists_and_conditional_parameters_come_back_typed(tmp_path: Path, e
     folder = tmp_path / "mlruns"
     folder.mkdir()
     shutil.copy(empty_tracking, folder / "mlflow.db")
-    spec = replace(make_spec(tmp_path, BASELINE + 'stop = "headings"\n' + LISTS), trials=4)
+    spec = changed(make_spec(tmp_path, BASELINE + 'stop = "headings"\n' + LISTS), trials=4)
     run(spec, folder)
     before = optuna_trials(folder, "s")
     (folder / "optuna.db").unlink()

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ablations.studies.alignment.study import compare_models, study_names
+from ablations.studies.greedy.search import FOUND_NOTE, Found
 from rich.console import Console
 
 from ablations.cli.main import main
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.alignment.study import compare_models, study_names
-from ablations.studies.config.file import find_study_file, read_study_file
+from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.results import write_results
-from ablations.studies.greedy.search import FOUND_NOTE, Found
 from tests.studies.alignment.test_alignment import arm
 from tests.studies.greedy.test_search import WORDS, NeverStarted, World, make_spec
 from tests.studies.views.test_pages import documented
 from tests.studies.views.test_rebuild import finished, pages, places_of, rebuilt  # noqa: F401
+from tests.support.specs import load
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,7 @@ def test_models_are_compared_again(tmp_path: Path, empty_tracking: Path) -> None
     write_results(pl.concat([zero, shown], how="vertical_relaxed"), places.results(names["base"]))
     chat = arm("chat", 0, 0.0).with_columns(score=pl.col("score") + 3)
     write_results(chat, places.results(names["org/aligned"]))
-    file = read_study_file(find_study_file("alignment"))
-    asyncio.run(compare_models("alignment", file, names, places, Console(file=io.StringIO())))
+    asyncio.run(compare_models(load(find_study_file("alignment")), names, places, Console(file=io.StringIO())))
     moved = Path(shutil.copytree(folder, tmp_path / "moved"))
     said = rebuilt(moved)
     assert "alignment: compared in MLflow" in said

@@ -25,6 +25,7 @@ from ablations.studies.views.reproduction import KeptTrial, Reproduction, reprod
 from ablations.tracking.client import open_client, trial_of_run
 from tests.studies.views.test_rebuild import places_of, run, spec_of
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import changed
 
 TRIALS, TRIAL = 6, 5
 
@@ -46,7 +47,7 @@ class Done(NamedTuple):
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """A finished study, and one of its trials."""
     folder = tmp_path_factory.mktemp("reproduced")
-    run(replace(spec_of(folder), trials=TRIALS), folder)
+    run(changed(spec_of(folder), trials=TRIALS), folder)
     store = Store(places_of(folder).store)
     kept = KeptTrial.read(store, "s", TRIAL)
     store.close()
@@ -89,7 +90,7 @@ def test_the_same_engine_gives_the_same_answers_and_scores(done: Done) -> None:
 def test_requests_are_those_that_were_sent(done: Done) -> None:
     backend, fresh = FakeBackend(), FakeBackend()
     again(done.kept, backend)
-    run(replace(spec_of(done.folder), trials=TRIALS), done.folder / "second", fresh)
+    run(changed(spec_of(done.folder), trials=TRIALS), done.folder / "second", fresh)
     assert set(backend.requests) <= set(fresh.requests)
 
 

@@ -1,0 +1,400 @@
+"""Arguments of the command line: flags -> one typed value for each command.
+
+Knows how things are called, not how they are done. The flags of a study come from the keys of its tables.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from ablations.core.errors import UsageError
+from ablations.storage.workspace import Places
+from ablations.studies.config.config import Override
+from ablations.studies.config.file import read_setting
+from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, WALK, Field, read_flags, table_fields
+from ablations.studies.config.tables import JudgeTable
+from ablations.studies.registry import configs, flagged
+
+_EXAMPLES = """\
+examples:
+  python ablations/run.py --study decoding                      the embedded default
+  python ablations/run.py --study decoding --dry-run            what it would do
+  python ablations/run.py --study decoding --name llama \\
+      --model meta-llama/Llama-3.1-8B --queries question.jsonl  your model, your queries
+  python ablations/run.py --study decoding --model ./my-70b \\
+      --engine tensor_parallel_size=4 --engine quantization=fp8 any engine argument of vLLM
+  python ablations/run.py --study decoding --backend openai --base-url http://localhost:8000/v1
+  python ablations/run.py --study decoding --mode search --sampler tpe --trials 60 --confirm 3
+
+exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command resumes; 130 interrupted, likewise
+"""
+_RENAMED = {"--rules": "--system-prompt"}
+"""Flags that had other names once."""
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Of `run`.
+
+    Attributes:
+        study, search_space: which file; one of them, unless studies are listed.
+        overrides: what flags put over it.
+        places: where results go.
+        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+        dry_run: whether the plan is all that is shown.
+        quiet: whether errors alone are printed.
+        list: whether the studies are listed.
+        given: all arguments, for the processes of several models.
+    """
+
+    study: str | None
+    search_space: Path | None
+    overrides: tuple[Override, ...]
+    places: Places
+    fresh: bool
+    dry_run: bool
+    quiet: bool
+    list: bool
+    given: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromptArguments:
+    """Of `prompt`."""
+
+    study: str
+    search_space: Path | None
+    query: str
+    prompt_file: Path | None
+    pool: str | None
+    turn_1_answer: str | None
+    turn_2_query: str | None
+
+
+@dataclass(frozen=True)
+class ImportArguments:
+    """Of `import`."""
+
+    file: Path
+    system_prompt: Path | None
+    pool: Path | None
+    write_back: Path | None
+
+
+@dataclass(frozen=True)
+class AuditArguments:
+    """Of `audit-judge`; `judge` is a judge's name and `settings` are how it is asked."""
+
+    judge: str | None
+    settings: JudgeTable
+    queries: str | None
+    reference_answers: Path | None
+    limit: int | None
+    pairs: Path | None
+    places: Places
+
+
+@dataclass(frozen=True)
+class WinRateArguments:
+    """Of `winrate`."""
+
+    annotations: Path
+    instruction_difficulty: Path | None
+    gamed: Path | None
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Of `report`."""
+
+    study: str
+    out: Path | None
+    places: Places
+
+
+@dataclass(frozen=True)
+class ReproduceArguments:
+    """Of `reproduce`."""
+
+    run_id: str
+    limit: int | None
+    model: str | None
+    base_url: str | None
+    places: Places
+
+
+@dataclass(frozen=True)
+class RebuildArguments:
+    """Of `rebuild`."""
+
+    name: str | None
+    places: Places
+
+
+@dataclass(frozen=True)
+class UiArguments:
+    """Of `ui`."""
+
+    port: int
+    places: Places
+
+
+@dataclass(frozen=True)
+class SchemaArguments:
+    """Of `schema`; `readme` is a page whose tables are drawn again."""
+
+    study: str | None
+    readme: Path | None
+
+
+Arguments = (
+    RunArguments
+    | PromptArguments
+    | ImportArguments
+    | AuditArguments
+    | WinRateArguments
+    | ReportArguments
+    | ReproduceArguments
+    | RebuildArguments
+    | UiArguments
+    | SchemaArguments
+)
+A = TypeVar("A", bound=Arguments)
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """Return what the command line asks for; raise `UsageError` for what it cannot."""
+    found = _build_parser().parse_args(arguments)
+    if found.asked is RunArguments:
+        return _take(RunArguments, found, overrides=tuple(_overrides(found)), given=tuple(arguments))
+    if found.asked is AuditArguments:
+        given = {name: _given(found, "judge", one) for name, one in table_fields(JudgeTable).items()}
+        settings = read_flags(JudgeTable, {name: value for name, value in given.items() if value is not None})
+        return _take(AuditArguments, found, settings=settings, judge=getattr(found, "study.judge"))
+    made: Arguments = _take(found.asked, found)
+    return made
+
+
+def _take(asked: type[A], found: argparse.Namespace, **more: Any) -> A:
+    if "places" in (names := {field.name for field in fields(asked)}):
+        more["places"] = Places.choose(found.mlruns, found.store, found.storage, found.tracking_uri)
+    given: dict[str, Any] = {name: getattr(found, name) for name in names - more.keys()}
+    return asked(**given, **more)
+
+
+def _overrides(found: argparse.Namespace) -> Iterator[Override]:
+    """Yield what flags put over a study file."""
+    for name, flag in (("name", "--name"), ("server", "--base-url")):
+        if (value := getattr(found, name)) is not None:
+            yield Override(name, value, flag)
+    for table, field in flagged():
+        if field.name == "models" and found.one_of_models:
+            continue
+        if (value := _given(found, table, field)) is not None:
+            yield Override(f"{table}.{field.name}", value, field.key.flag)
+    for pair in found.engine:
+        key, value = read_setting(pair)
+        yield Override(f"engine.{key}", value, "--engine")
+
+
+def _given(found: argparse.Namespace, table: str, field: Field) -> object:
+    """Return a flag's value as its key holds it, or None where it is not given."""
+    value = getattr(found, f"{table}.{field.name}", None)
+    if not field.many or field.key.repeated or value is None:
+        return value
+    names = [name.strip() for name in str(value).split(",")]
+    flag, example = field.key.flag, "3,8,24" if field.type is int else "one,another"
+    if not all(names):
+        raise UsageError(f"{flag} {value!r} has an empty name; write for example {flag} {example}")
+    try:
+        return tuple(map(field.type, names))
+    except ValueError as error:
+        raise UsageError(f"{flag} {value!r} is no list of whole numbers; write for example {flag} {example}") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one message, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        for before, now in _RENAMED.items():
+            if before in message.split():
+                raise UsageError(f"{before} is called {now} now")
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(prog="python -m ablations", description="Ablations of decoding parameters and prompt components.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for add in (_add_run, _add_prompt, _add_audit, _add_winrate, _add_import, _add_report, _add_reproduce, _add_ui):
+        add(commands)
+    _add_rebuild(commands)
+    _add_schema(commands)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        prog="python ablations/run.py",
+        help="run a study",
+        description="Which decoding parameters make this model follow instructions, by how much, and how sure are we?",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.set_defaults(asked=RunArguments)
+    what = run.add_argument_group("what to study")
+    what.add_argument("--study", metavar="NAME", help="a file of search_spaces/, without .toml")
+    what.add_argument("--search-space", type=Path, metavar="PATH", help="a study file of your own")
+    what.add_argument("--name", help="the study's name in all records (default: the file's name)")
+    what.add_argument("--list", action="store_true", help="list the studies and stop")
+    groups = {title: run.add_argument_group(title) for title in (MODEL, DATA, SHOTS, JUDGE, WALK)}
+    for table, field in flagged():
+        title = field.key.group
+        group = groups.get(title) or groups.setdefault(title, run.add_argument_group(title))
+        _add_flag(group, table, field)
+    model, walk = groups[MODEL], groups[WALK]
+    model.add_argument("--one-of-models", action="store_true", help=argparse.SUPPRESS)  # said to each model's process
+    model.add_argument(
+        "--base-url",
+        dest="server",
+        action="append",
+        metavar="URL",
+        help="the server's address; implies --backend openai; several times for servers that share the requests",
+    )
+    model.add_argument(
+        "--engine", action="append", default=[], metavar="KEY=VALUE", help="an engine argument of vLLM; may be repeated"
+    )
+    walk.add_argument("--fresh", action="store_true", help="start the study again; stored completions are reused")
+    walk.add_argument("--dry-run", action="store_true", help="print the plan, run and write nothing")
+    walk.add_argument("--quiet", action="store_true", help="print errors only")
+    _add_places(run)
+
+
+def _add_flag(parser: Any, table: str, field: Field) -> None:
+    """Add the flag of a key."""
+    key, dest = field.key, f"{table}.{field.name}"
+    default = key.default or ("" if field.type is bool or field.default in (None, "", ()) else field.default)
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
+    said = f"{key.help} (default: {shown})" if shown else key.help
+    said = said.replace("`", "").replace("%", "%%") + (f": {', '.join(configs())}" if key.flag == "--mode" else "")
+    if field.type is bool:
+        value = not key.flag.startswith("--no-")
+        parser.add_argument(key.flag, dest=dest, action="store_const", const=value, help=said)
+    elif key.repeated:
+        parser.add_argument(key.flag, dest=dest, action="append", metavar=key.metavar, help=said)
+    else:
+        kind = str if field.many else field.type
+        parser.add_argument(key.flag, dest=dest, type=kind, metavar=key.metavar, help=said)
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser("audit-judge", help="how often a judge prefers good answers to planted controls")
+    audit.set_defaults(asked=AuditArguments)
+    group = audit.add_argument_group(JUDGE)
+    for table, field in flagged():
+        if field.key.group == JUDGE:
+            _add_flag(group, table, field)
+    audit.add_argument("--queries", metavar="NAME|PATH", help="queries whose reference answers are the good ones")
+    audit.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")
+    audit.add_argument("--limit", type=int, metavar="N", help="a seeded subset of the queries")
+    audit.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="two answers and a human's or a published preference, for agreement"
+    )
+    _add_places(audit)
+
+
+def _add_winrate(commands: Any) -> None:
+    winrate = commands.add_parser("winrate", help="win rates from AlpacaEval's or Han's annotations file, as JSON")
+    winrate.set_defaults(asked=WinRateArguments)
+    winrate.add_argument("annotations", type=Path, metavar="ANNOTATIONS.json")
+    winrate.add_argument(
+        "--instruction-difficulty", type=Path, metavar="CSV", help="AlpacaEval's instruction difficulties"
+    )
+    winrate.add_argument("--gamed", type=Path, metavar="CSV", help="AlpacaEval's annotations of gamed baselines")
+
+
+def _add_import(commands: Any) -> None:
+    taken = commands.add_parser(
+        "import",
+        help="take a prompt file apart into system prompt and demonstrations",
+        description="Take a prompt file apart, check that it comes back byte for byte, and print what is in it.",
+    )
+    taken.set_defaults(asked=ImportArguments)
+    taken.add_argument("format", choices=("urial",), help="the file's manner")
+    taken.add_argument("file", type=Path, metavar="FILE")
+    taken.add_argument("--system-prompt", type=Path, metavar="OUT", help="write the system prompt to this file")
+    taken.add_argument("--pool", type=Path, metavar="OUT", help="write the demonstrations to this JSONL file")
+    taken.add_argument("--write-back", type=Path, metavar="OUT", help="write the whole prompt, put together again")
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser("report", help="one page on a study, as HTML that works offline and as Markdown")
+    report.set_defaults(asked=ReportArguments)
+    report.add_argument("--study", required=True, metavar="NAME", help="the study's name in the records")
+    report.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: the study's results folder)")
+    _add_places(report)
+
+
+def _add_reproduce(commands: Any) -> None:
+    again = commands.add_parser(
+        "reproduce",
+        help="make a trial's requests again and say what differs",
+        description="Make the requests of a finished trial again as they were sent, and compare answers, scores, "
+        "what was sent and environment. Nothing is written. The exit code is 1 where an answer or a score differs. A "
+        "judge that costs money is not asked again.",
+    )
+    again.set_defaults(asked=ReproduceArguments)
+    again.add_argument("run_id", metavar="RUN_ID", help="of a trial, from its page in MLflow")
+    again.add_argument("--limit", type=int, metavar="N", help="its first N queries alone")
+    again.add_argument("--model", metavar="ALIAS|DIR|HUB_ID", help="where the model lies now (default: as then)")
+    again.add_argument("--base-url", metavar="URL", help="the server's address now, for a trial of a server")
+    _add_places(again)
+
+
+def _add_ui(commands: Any) -> None:
+    ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
+    ui.set_defaults(asked=UiArguments)
+    ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
+    _add_places(ui)
+
+
+def _add_rebuild(commands: Any) -> None:
+    again = commands.add_parser(
+        "rebuild",
+        help="rebuild MLflow's pages and Optuna's database, also of a folder of results that was moved",
+        description="Rebuild MLflow's and Optuna's views from store.db and results.parquet. What stood there before "
+        "is renamed, never deleted; a failure changes nothing.",
+    )
+    again.set_defaults(asked=RebuildArguments)
+    again.add_argument("--name", help="one study alone (default: all of the folder)")
+    _add_places(again)
+
+
+def _add_schema(commands: Any) -> None:
+    schema = commands.add_parser("schema", help="print the JSON Schema of a study file")
+    schema.set_defaults(asked=SchemaArguments)
+    schema.add_argument("--study", metavar="NAME", help="of the kind of this study alone (default: of every kind)")
+    schema.add_argument("--readme", type=Path, metavar="FILE", help="draw a page's tables again instead")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    places = parser.add_argument_group("where results are kept")
+    places.add_argument("--mlruns", metavar="DIR", help="folder of all results (default: mlruns in the project)")
+    places.add_argument("--storage", metavar="URL", help="Optuna's database")
+    places.add_argument("--store", metavar="URL", help="database of completions and judgments")
+    places.add_argument("--tracking-uri", metavar="URL", help="MLflow's address")
+
+
+def _add_prompt(commands: Any) -> None:
+    prompt = commands.add_parser("prompt", help="print the exact prompt of a query, and nothing else")
+    prompt.set_defaults(asked=PromptArguments)
+    prompt.add_argument("--study", default="decoding", metavar="NAME")
+    prompt.add_argument("--search-space", type=Path, metavar="PATH")
+    prompt.add_argument("--query", required=True, metavar="TEXT")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE")
+    prompt.add_argument("--pool", metavar="NAME|PATH|HUB_ID", help="demonstrations in place of the study's own")
+    prompt.add_argument("--turn-1-answer", metavar="TEXT", help="the model's answer to the first turn")
+    prompt.add_argument("--turn-2-query", metavar="TEXT", help="asks for the second turn's prompt")

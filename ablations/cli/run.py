@@ -1,0 +1,69 @@
+"""`run`: what a study's command does, and the list of the studies there are.
+
+Knows no kind by its name, and does the work of none.
+"""
+
+import asyncio
+from pathlib import Path
+
+from rich.table import Table
+
+from ablations.cli.parser import RunArguments
+from ablations.cli.progress import ConsoleReporter, make_console
+from ablations.core.errors import AblationError, UsageError
+from ablations.studies.config.config import KindConfig, StudyConfig, load_config
+from ablations.studies.config.file import SEARCH_SPACES, find_study_file
+from ablations.studies.engine.runner import Parts, Runner
+from ablations.studies.planning.inputs import open_inputs
+from ablations.studies.registry import configs, find_kind
+
+Config = StudyConfig[KindConfig]
+
+
+def run(asked: RunArguments) -> int:
+    """Run a study, or list the studies."""
+    if asked.list:
+        table = Table("study", "what it answers", box=None)
+        for path in sorted(SEARCH_SPACES.glob("*.toml")):
+            table.add_row(path.stem, _description(path))
+        make_console(asked.quiet).print(table)
+        return 0
+    config = load_config(study_path(asked.study, asked.search_space), asked.overrides, configs())
+    asyncio.run(_run(asked, config))
+    return 0
+
+
+def study_path(study: str | None, search_space: Path | None) -> Path:
+    """Return the study file that the flags name."""
+    if search_space is not None:
+        return search_space
+    if study is None:
+        raise UsageError("say what to study: --study NAME (see --list) or --search-space PATH")
+    return find_study_file(study)
+
+
+async def _run(asked: RunArguments, config: Config) -> None:
+    reporter, kind = ConsoleReporter(make_console(asked.quiet)), find_kind(config.mode)
+    async with open_inputs(config, asked.places, reporter, asked.dry_run, asked.fresh) as inputs:
+        plan = await kind.plan(inputs)
+        reporter.show(plan.overview(inputs.judge), brief=not asked.dry_run)
+        if asked.dry_run:
+            _check_engine(config)
+            return
+        parts = Parts(plan.backend or await inputs.backend(), inputs.judge, asked.places, reporter, inputs.log_file)
+        await Runner(kind, plan, parts, config.effective(), asked.fresh).run()
+
+
+def _check_engine(config: Config) -> None:
+    """Raise `UsageError` for settings that vLLM's engine does not know; a run finds them when it makes the engine."""
+    if any(key.startswith("engine.") for key in config.flags):
+        from ablations.models.vllm.settings import check_settings
+
+        check_settings(config.engine)
+
+
+def _description(path: Path) -> str:
+    try:
+        return load_config(path, (), configs()).study.description
+    except AblationError as error:
+        return f"cannot be read: {error}"
