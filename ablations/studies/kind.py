@@ -127,9 +127,16 @@ class Plan(ABC):
         del stored, current
         return False
 
-    def check_follow_up(self, stored: JsonObject | None, backend: JsonObject, judge: Mapping[str, object]) -> None:
+    @property
+    def follows_up(self) -> bool:
+        """Whether a study follows that confirms this one's findings."""
+        return False
+
+    def check_follow_up(
+        self, stored: JsonObject, backend: JsonObject, judge: Mapping[str, object], fresh: bool
+    ) -> None:
         """Raise `StudyMismatchError` where what is stored under the follow-up's name can neither go on nor give way."""
-        del stored, backend, judge
+        del stored, backend, judge, fresh
 
     def check_finished(self, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where the finished trials of the study are not this plan's."""

@@ -99,11 +99,18 @@ class ConditionsPlan(Plan):
         """Whether the stored study confirms other conditions, or on other queries, and is run again."""
         return self.spec.confirms is not None and not same_choice(stored, current)
 
-    def check_follow_up(self, stored: JsonObject | None, backend: JsonObject, judge: Mapping[str, object]) -> None:
+    @property
+    def follows_up(self) -> bool:
+        """Whether the best conditions are confirmed."""
+        return self.confirmation is not None
+
+    def check_follow_up(
+        self, stored: JsonObject, backend: JsonObject, judge: Mapping[str, object], fresh: bool
+    ) -> None:
         """Raise `StudyMismatchError` where what is stored under the confirmation's name cannot give way to it."""
         if self.confirmation is not None:
             today = self.confirmation.follow_up(self.spec, []).identity(backend, judge)
-            check_stored(self.spec.name, stored, today)
+            check_stored(self.spec.name, stored, None if fresh else today)
 
     def check_finished(self, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where a finished trial of the design has other values than the design gives it."""

@@ -138,18 +138,28 @@ class Runner(Generic[P]):
             places.prepare()
             async with AsyncExitStack() as locked:
                 alone = locked.enter_context(places.lock(name))
+                if self.plan.follows_up:
+                    locked.enter_context(places.lock(follow_up_name(name)))
                 store = Store(places.store)
                 locked.callback(store.close)
                 locked.push_async_exit(opened.pop_all())  # the parts first, then the store and the lock
                 done = await _Session(self, store, alone).run()
-                follow_up = self.kind.follow_up(self.plan, done.results)
-                if follow_up is not None:
-                    await self._follow_up(follow_up, done, store, locked)
+                if self.plan.follows_up:
+                    await self._follow_up(done, store, alone)
 
-    async def _follow_up(self, plan: P, done: "_Done", store: Store, locked: AsyncExitStack) -> None:
-        alone = locked.enter_context(self.parts.places.lock(plan.spec.name))
-        spec = plan.spec
+    async def _follow_up(self, done: "_Done", store: Store, alone: Callable[[], None]) -> None:
+        """Confirm what the study found, on the same engines."""
+        plan, say = self.kind.follow_up(self.plan, done.results), self.parts.reporter.say
+        if plan is None:
+            say("Nothing to confirm: the baseline or every other condition lacks enough scores.")
+            return
+        spec, seen = plan.spec, len(self.plan.spec.queries)
         self.parts.judge.check(spec.queries)
+        say(
+            f"Confirmation: {(plan.trials or 1) - 1} conditions and the baseline again, on {seen} queries with fresh "
+            f"seeds and {len(spec.queries) - seen} held back",
+            important=True,
+        )
         effective = {
             **self.effective,
             **plan.effective,
@@ -237,10 +247,10 @@ class _Session(Generic[P]):
             self._plan.check_same(stored, self._identity)
             if not self._plan.gives_way(stored, self._identity):
                 self._plan.check_finished(self._store.trials(self._spec.name))
-        if not self._runner.fresh:
-            again = self._store.find_study(follow_up_name(self._spec.name))
+        again = self._store.find_study(follow_up_name(self._spec.name))
+        if again is not None:
             backend, judge = self._parts.backend.identity.to_dict(), self._parts.judge.identity
-            self._plan.check_follow_up(again, backend, judge)
+            self._plan.check_follow_up(again, backend, judge, self._runner.fresh)
 
     def _changed(self) -> bool:
         """Whether the stored study is another choice of what this one evaluates, and gives way to it."""
