@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ablations.cli.closing import show_reproduction
 from ablations.cli.plan import show_plan, show_studies
 from ablations.cli.progress import make_console
+from ablations.cli.render import show
 from ablations.core.condition import PROMPT_PARAMETERS
 from ablations.core.errors import AblationError, PartFailedError, StorageError, UsageError, redacted
 from ablations.core.records import Query
@@ -313,6 +313,7 @@ def reproduce(flags: argparse.Namespace) -> int:
 
 
 async def _reproduce(flags: argparse.Namespace, study: str, number: int, places: Places) -> int:
+    from ablations.studies.views.checks import reproduction_report
     from ablations.studies.views.reproduction import KeptTrial, reproduce
 
     console = make_console(quiet=False)
@@ -328,7 +329,7 @@ async def _reproduce(flags: argparse.Namespace, study: str, number: int, places:
             await judge.start()
         await backend.start()
         found = await reproduce(kept, backend, judge, flags.limit)
-    show_reproduction(console, kept, found)
+    show(console, reproduction_report(kept, found))
     return 1 if found.differing else 0
 
 

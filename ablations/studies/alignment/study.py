@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from rich.console import Console
 
-from ablations.cli.closing import show_alignment
 from ablations.core.condition import content_hash
 from ablations.core.errors import AblationError, PartFailedError, UsageError, UserError
 from ablations.storage.claims import Claims
@@ -20,7 +19,9 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import Places, child_environment
 from ablations.studies.config.file import StudyFile
 from ablations.studies.manifest import CARD_NOTE, SPACE_FILE
+from ablations.studies.views.pages import study_note
 from ablations.tracking.tracker import Tracker
+from analysis.alignment import ARM_MODEL, ARM_WAY, CHAT, IN_CONTEXT, ZERO_SHOT
 
 MODELS_MARK = ".models-"
 """In the name under which the store keeps a comparison, between its own name and a hash of the models."""
@@ -83,13 +84,14 @@ async def compare_models(
             study_id = store.add_study(own, {"models": models})
             store.add_note(own, CARD_NOTE, {"experiment": file.name, "files": files})
             tracker = Tracker(places.tracking_uri, places.artifacts, file.name, name)
-            await log_models(tracker, study_id, files, names, places, console)
+            await log_models(tracker, name, study_id, files, names, places, console)
     finally:
         store.close()
 
 
 async def log_models(
     tracker: Tracker,
+    name: str,
     study_id: str,
     files: Mapping[str, str],
     names: Mapping[str, str],
@@ -101,28 +103,29 @@ async def log_models(
     Raises:
         StorageError: a model's results cannot be read.
     """
-    from analysis.alignment import alignment_gaps, alignment_table, missing_arms
+    from ablations.cli.render import show
+    from ablations.studies.alignment.findings import summarise
+    from ablations.studies.kind import Results
     from analysis.frames import load_results
-    from analysis.plots import draw_alignment, new_figure
+    from analysis.report.page import About
 
-    frames = {model: load_results(places.results(own)) for model, own in names.items()}
-    table, gaps = alignment_table(frames), alignment_gaps(frames)
-    headline = show_alignment(console, table, gaps, missing_arms(frames))
-    with new_figure(height=1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))) as (figure, axes):
-        draw_alignment(table, axes)
+    results = side_by_side({model: load_results(places.results(own)) for model, own in names.items()})
+    findings = summarise(Results(name, results))
+    report = findings.report(About(name))
+    show(console, report)
     await tracker.start(study_id, ABOUT, {"models": ", ".join(names)}, files)
-    metrics = {
-        f"gap/{row['better']} minus {row['worse']}/{row['group']}": row["difference"]
-        for row in gaps.iter_rows(named=True)
-    }
-    tables = {"models": table.to_dict(as_series=False), "gaps": gaps.to_dict(as_series=False)}
-    queries = max(frame.get_column("query_id").n_unique() for frame in frames.values())
-    lines = [
-        f"- **Models**: {', '.join(f'`{model}`' for model in names)}",
-        f"- **Queries**: {queries}, the same for all",
-        f"- **Studies**: {', '.join(f'`{own}`' for own in names.values())}, each with a run of its own here",
-        "- **Results of record**: `results/STUDY/results.parquet` of the results folder",
-    ]
-    note = f"{headline}\n\n" + "\n".join(lines)
-    await tracker.log_findings(metrics, note, tables, {"models": figure}, {})
+    tables = {title: frame.to_dict(as_series=False) for title, frame in findings.tables().items()}
+    await tracker.log_findings(findings.metrics(), study_note(report), tables, report.figures, {})
     await tracker.finish("FINISHED")
+
+
+def side_by_side(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return the results of several models as those of one study, whose arms are models and ways of asking them."""
+    chat, shown = pl.col("param.template") == "chat", pl.col("param.shots") > 0
+    way = pl.when(chat).then(pl.lit(CHAT)).when(shown).then(pl.lit(IN_CONTEXT)).otherwise(pl.lit(ZERO_SHOT))
+    marked, begin = [], 0
+    for model, frame in frames.items():
+        columns = {ARM_MODEL: pl.lit(model), ARM_WAY: way, "trial": pl.col("trial") + begin}
+        marked.append(frame.with_columns(**columns))
+        begin = int(marked[-1].get_column("trial").max()) + 1  # type: ignore[arg-type]
+    return pl.concat(marked, how="diagonal_relaxed")

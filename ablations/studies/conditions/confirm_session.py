@@ -12,7 +12,6 @@ from typing import Any
 
 import polars as pl
 
-from ablations.cli.closing import show_confirmation
 from ablations.core.errors import PromptError
 from ablations.core.records import Usage
 from ablations.storage.store import Store
@@ -28,6 +27,7 @@ from ablations.studies.conditions.study import Finished
 from ablations.studies.engine.evaluator import Evaluator, Progress
 from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.runner import Session
+from ablations.studies.kind import Findings, Results
 from ablations.tracking.tracker import Tracker
 
 
@@ -65,7 +65,7 @@ class ConfirmedSession(Session):
         await super()._evaluate(study, done, tracker)
         self._finished = study.finished
 
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Findings, list[Path]]:
         self._frame = frame
         return await super()._find(frame, store)
 
@@ -128,9 +128,7 @@ class FollowUpSession(Session):
         del store, study_id  # the study's own session has counted it
         return Usage()
 
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
-        from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Findings, list[Path]]:
+        from ablations.studies.conditions.findings import summarise
 
-        findings = await asyncio.to_thread(ConfirmationFindings.of, self.selected, frame)
-        show_confirmation(self.console, findings)
-        return findings, []
+        return await asyncio.to_thread(summarise, Results(self.spec.name, frame, parent=self.selected)), []

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from rich.console import Console
 
-from ablations.cli.closing import show_audit, show_findings, show_judging
 from ablations.cli.progress import progress_display, study_status
+from ablations.cli.render import show
 from ablations.core.condition import Condition
 from ablations.core.errors import PartFailedError, StorageError, redacted
 from ablations.core.records import PaidReply, Usage
@@ -31,9 +31,10 @@ from ablations.studies.conditions.study import WATCH_SECONDS, Study
 from ablations.studies.engine.evaluator import Evaluator, Progress
 from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.results import results_frame, write_results
+from ablations.studies.kind import Findings, Results
 from ablations.studies.manifest import CARD_NOTE, StudyCard
 from ablations.studies.spec import StudySpec, check_same_study
-from ablations.studies.views.pages import AUDITS, Closing, Judging, log_audit, log_closing, recorded_in
+from ablations.studies.views.pages import FinishedStudy, Judging, about_study, log_study, recorded_in
 from ablations.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -268,10 +269,12 @@ class Session:
         findings, files = await self._find(frame, store)
         tracker.check()
         judging = Judging.of(store, account, self.judge.identity, self.judge.budget.price)
-        show_judging(console, self.judge.name, judging.usage, judging.cost, judging.audit)
+        about = about_study(spec.name, frame, store.find_study(spec.name) or {}, judging, card)
+        report = findings.report(about)
+        show(console, report)
         confirms = store.studies().get(spec.confirms or "")
-        closing = Closing(spec.name, card, frame, findings, judging, [path, *files], confirms)
-        await log_closing(tracker, closing, recorded_in(store, spec.name, spec.queries))
+        finished = FinishedStudy(spec.name, findings, report, judging, [path, *files], confirms)
+        await log_study(tracker, finished, recorded_in(store, spec.name, spec.queries))
         console.print(f"results: {path}")
         console.print(
             f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.file.name!r}, run {spec.name!r}; "
@@ -279,14 +282,12 @@ class Session:
         )
         console.print(f"one page on it: python -m ablations report --study {spec.name}", markup=False)
 
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
-        """Compute and show what was found; return it with the files that belong to it."""
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Findings, list[Path]]:
+        """Return what was found with the files that belong to it."""
         # Imported late: figures and forests take seconds that a refused command should not cost.
-        from ablations.studies.conditions.findings import find
+        from ablations.studies.conditions.findings import summarise
 
-        findings = await asyncio.to_thread(find, frame)
-        show_findings(self.console, findings)
-        return findings, []
+        return await asyncio.to_thread(summarise, Results(self.spec.name, frame)), []
 
 
 class _Ledger:
@@ -315,6 +316,7 @@ async def run_audit(
 ) -> None:
     """Audit a judge, show and log what was found, and keep the verdict for later studies."""
     from ablations.judges.audit.audit import audit
+    from ablations.studies.views.checks import AUDITS, audit_report, log_audit
 
     async with AsyncExitStack() as given_back:
         store = Store(places.store)
@@ -339,5 +341,5 @@ async def run_audit(
             "table": found.table(),
         }
         store.add_audit(audit_key(judge.identity), kept)
-        show_audit(console, name, found, cost)
+        show(console, audit_report(name, found, cost))
         await log_audit(tracker, kept)

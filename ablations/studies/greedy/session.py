@@ -7,11 +7,9 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from ablations.cli.closing import show_search
 from ablations.cli.progress import progress_display, search_status
 from ablations.core.condition import Condition
 from ablations.core.errors import StorageError
@@ -22,6 +20,7 @@ from ablations.studies.engine.evaluator import Evaluator, Progress
 from ablations.studies.engine.runner import Session
 from ablations.studies.greedy.plan import longest_condition
 from ablations.studies.greedy.search import FOUND_NOTE, Found, GreedySearch
+from ablations.studies.kind import Findings, Results
 from ablations.tracking.tracker import Tracker
 
 
@@ -50,13 +49,12 @@ class SearchSession(Session):
         self._say_pace(done, time.monotonic() - begun, tracker.seconds - tracked)
         self._selection = [query.id for query in study.plan.halves.selection]
 
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
-        from ablations.studies.greedy.findings import SearchFindings
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Findings, list[Path]]:
+        from ablations.studies.greedy.findings import summarise
 
         assert self._found is not None  # `_evaluate` has come to its end
         store.add_note(self.spec.name, FOUND_NOTE, self._found.to_dict())
-        findings = SearchFindings.of(self._found, frame)
-        show_search(self.console, findings)
+        findings = summarise(Results(self.spec.name, frame, store.notes(self.spec.name)))
         results = self.places.results(self.spec.name)
         files = {
             results.with_name(PROMPT_FILE): self._found.prompt_text,

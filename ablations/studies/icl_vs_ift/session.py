@@ -23,7 +23,8 @@ from ablations.studies.engine.lengths import check_prompt_lengths
 from ablations.studies.engine.results import write_results
 from ablations.studies.engine.runner import Session
 from ablations.studies.icl_vs_ift.plan import TuningPlan
-from ablations.studies.icl_vs_ift.study import RATES_NOTE, Engines, TuningStudy, loss_frame
+from ablations.studies.icl_vs_ift.study import Engines, TuningStudy, loss_frame
+from ablations.studies.kind import Findings, Results
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 from analysis.demonstrations.ways import ALIGNED
@@ -126,19 +127,10 @@ class TuningSession(Session):
                     )
         return weights
 
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
-        from ablations.cli.closing_tuning import show_tuning
-        from ablations.studies.icl_vs_ift.findings import TuningFindings
+    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Findings, list[Path]]:
+        from ablations.studies.icl_vs_ift.findings import summarise
 
         losses, path = loss_frame(store, self.spec.name), self.places.results(self.spec.name).with_name(LOSSES_FILE)
         write_results(losses, path)
-        findings = TuningFindings.of(frame, losses)
-        show_tuning(self.console, findings)
-        for what, tried in store.notes(self.spec.name).get(RATES_NOTE, {}).items():
-            best = min((loss for _, loss in tried if loss is not None), default=None)
-            shown = ", ".join(
-                f"{rate:g}: {'failed' if loss is None else f'{loss:.3f}'}{' (chosen)' if loss == best else ''}"
-                for rate, loss in tried
-            )
-            self._say(f"Learning rates of {what}, with the loss on held-out answers: {shown or 'all failed'}")
-        return findings, [path]
+        results = Results(self.spec.name, frame, store.notes(self.spec.name), tables={"losses": losses})
+        return summarise(results), [path]

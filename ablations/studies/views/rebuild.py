@@ -11,7 +11,6 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -28,13 +27,15 @@ from ablations.studies.conditions.optuna_storage import carry_over, delete_optun
 from ablations.studies.config.file import FIXED_MODES
 from ablations.studies.engine.results import write_results
 from ablations.studies.icl_vs_ift.study import loss_curves, loss_frame, outcome_of
+from ablations.studies.kind import Results
 from ablations.studies.manifest import CARD_NOTE
+from ablations.studies.views.checks import AUDITS, log_audit
 from ablations.studies.views.optuna_view import remake_trials, why_not
-from ablations.studies.views.pages import AUDITS, Closing, log_audit, log_closing
+from ablations.studies.views.pages import FinishedStudy, about_study, log_study
 from ablations.studies.views.stored import KeptStudy, exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
 from ablations.tracking.tracker import Tracker
-from analysis.demonstrations.ways import ARM_WAY, LOSS_SCHEMA
+from analysis.demonstrations.ways import LOSS_SCHEMA
 
 _NO_ROUNDS = (
     "The rounds of this search are not kept, since an older version ran it. Its command run again looks up all that it "
@@ -210,7 +211,7 @@ class _Rebuild:
     async def _compare(self, found: _Comparison) -> None:
         tracker = Tracker(self._tracking.url, self._artifacts, found.experiment, found.name)
         quiet = Console(file=io.StringIO())
-        await log_models(tracker, found.study_id, found.files, found.names, self._places, quiet)
+        await log_models(tracker, found.name, found.study_id, found.files, found.names, self._places, quiet)
 
     async def _register(self, kept: KeptStudy) -> None:
         """Log a study as it logs itself when it runs."""
@@ -240,29 +241,28 @@ class _Rebuild:
             await tracker.finish(status, ended)
 
     async def _close(self, kept: KeptStudy, tracker: Tracker) -> None:
-        from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
-        from ablations.studies.conditions.findings import find
-        from ablations.studies.greedy.findings import SearchFindings
-        from ablations.studies.icl_vs_ift.findings import TuningFindings
+        from ablations.studies.views.report import summarise_of
         from ablations.studies.views.sources import open_results
 
         path = self._places.results(kept.name)
         if not path.is_file():
             write_results(kept.frame, path)
-        findings: Any
-        if kept.found is not None:
-            findings = SearchFindings.of(kept.found, kept.frame)
-        elif ARM_WAY in kept.frame.columns:
-            findings = TuningFindings.of(kept.frame, self._losses(kept))
-        elif kept.confirms is not None:
-            findings = ConfirmationFindings.of(open_results(kept.confirms, self._places.folder), kept.frame)
-        else:
-            findings = find(kept.frame)
+        store, name = self._store, kept.name
+        results = Results(
+            name,
+            kept.frame,
+            {} if store is None else store.notes(name),
+            None if kept.confirms is None else open_results(kept.confirms, self._places.folder),
+            tables={"losses": self._losses(kept)},
+        )
+        findings = summarise_of(kept.card.mode)(results)
+        identity = {} if store is None else store.find_study(name) or {}
+        report = findings.report(about_study(name, kept.frame, identity, kept.judging, kept.card))
         files: list[Path] = [path, *(path.with_name(name) for name in (PROMPT_FILE, SELECTION_FILE, LOSSES_FILE))]
         existing = [file for file in files if file.is_file()]
         confirms = None if self._store is None else self._store.studies().get(kept.confirms or "")
-        closing = Closing(kept.name, kept.card, kept.frame, findings, kept.judging, existing, confirms)
-        await log_closing(tracker, closing, kept.recorded)
+        finished = FinishedStudy(name, findings, report, kept.judging, existing, confirms)
+        await log_study(tracker, finished, kept.recorded)
 
     def _losses(self, kept: KeptStudy) -> pl.DataFrame:
         """Return the losses of a study's trainings: what the store has, or else the file beside the results."""
