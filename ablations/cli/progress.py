@@ -69,9 +69,9 @@ def _plain(console: Console, total: int, status: Callable[[], str], watched: Wat
         nonlocal last
         if time.monotonic() - last >= PLAIN_INTERVAL_SECONDS:
             last = time.monotonic()
-            show()
+            say()
 
-    def show() -> None:
+    def say() -> None:
         nonlocal before
         line = f"{watched.done}/{total - watched.skipped} {unit} · {status()}"
         if line != before:
@@ -81,7 +81,7 @@ def _plain(console: Console, total: int, status: Callable[[], str], watched: Wat
     watched.listeners.append(update)
     try:
         yield
-        show()
+        say()
     finally:
         watched.listeners.remove(update)
 

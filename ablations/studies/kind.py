@@ -43,10 +43,6 @@ class Findings(Protocol):
         """Return all sections; those marked brief are what the terminal shows."""
         ...
 
-    def telling_trials(self) -> Mapping[int, str]:
-        """Return the trials that are worth reading, by number, with the reason, such as "baseline" or "best"."""
-        ...
-
 
 @dataclass(frozen=True)
 class Results:

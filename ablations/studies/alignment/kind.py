@@ -34,7 +34,8 @@ from ablations.studies.planning.overview import (
     prompt_text,
 )
 from ablations.studies.spec import StudySpec
-from analysis.alignment import ALIGNED, IN_CONTEXT, ZERO_SHOT
+from analysis.alignment import CHAT as ALIGNED
+from analysis.alignment import IN_CONTEXT, ZERO_SHOT
 from analysis.report.page import Report
 from analysis.report.tables import Table
 

@@ -27,9 +27,8 @@ from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest
 from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.reporter import Reporter
-from ablations.studies.views.pages import Closing, Judging, log_findings, recorded_in
+from ablations.studies.views.pages import FinishedStudy, Judging, about_study, log_study, recorded_in
 from ablations.tracking.tracker import Tracker
-from analysis.report.page import About
 
 P = TypeVar("P", bound=Plan)
 
@@ -309,11 +308,11 @@ class _Session(Generic[P]):
         findings: Findings = await asyncio.to_thread(self._runner.kind.summarise, results)
         tracker.check()
         judging = Judging.of(store, account, self._parts.judge.identity, self._parts.judge.budget.price)
-        about = About(spec.name, judging.facts(), judging.audit_table)
-        self._parts.reporter.show(findings.report(about), brief=True)
+        report = findings.report(about_study(spec.name, frame, self._identity, judging, manifest))
+        self._parts.reporter.show(report)
         confirms = store.studies().get(spec.confirms or "")
-        closing = Closing(spec.name, manifest, frame, findings, judging, files, confirms)
-        await log_findings(tracker, closing, recorded_in(store, spec.name, spec.queries))
+        finished = FinishedStudy(spec.name, findings, report, judging, files, confirms)
+        await log_study(tracker, finished, recorded_in(store, spec.name, spec.queries))
         store.add_note(spec.name, FINISHED_NOTE, {"at": time.time()})
         self._say_where(path)
         return results

@@ -30,14 +30,11 @@ from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.inputs import plan_comparison
 from ablations.studies.icl_vs_ift.learning_rate import TRIED, RateFound, find_rate
-from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, OTHER, Arm, counted
+from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, LOSSES, OTHER, RATES_NOTE, Arm, counted
 from ablations.studies.kind import Findings, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
 from analysis.demonstrations.ways import LOSS_SCHEMA, ZERO_SHOT
 
-RATES_NOTE, LOSSES = "learning-rates", "losses"
-"""What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss; and the
-table of losses, a row for each step of each training."""
 Rates = Mapping[tuple[str, int], RateFound | Failure]
 """Learning rates by pool and size."""
 Weights = Mapping[int, Tuned | Failure]

@@ -33,6 +33,9 @@ from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 LOADED = BASE, ADAPTING, WHOLE, OTHER = "base", "adapting", "whole", "other"
 """What an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or another
 model. In this order, one after the other."""
+RATES_NOTE, LOSSES = "learning-rates", "losses"
+"""What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss; and the
+table of losses, a row for each step of each training."""
 MOST_NAMED = 5
 """Examples that a note names one by one."""
 

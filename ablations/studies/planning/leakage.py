@@ -58,10 +58,7 @@ def queries_that_chose(prompt: Path | None) -> set[str]:
 def selection_notes(chosen_by: set[str], queries: Sequence[Query]) -> list[str]:
     """Say how many of the queries a greedy search chose the prompt by."""
     same = sum(query.id in chosen_by for query in queries)
-    return (
-        [
-            f"the greedy prompt was chosen by {same} of the {len(queries)} queries, so that its score on them is subject to selection bias"
-        ]
-        if same
-        else []
-    )
+    if not same:
+        return []
+    biased = f"the greedy prompt was chosen by {same} of the {len(queries)} queries"
+    return [f"{biased}, so that its score on them is subject to selection bias"]

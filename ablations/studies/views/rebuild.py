@@ -18,7 +18,8 @@ from ablations.storage.workspace import Places, check_sqlite
 from ablations.studies.engine.optuna_view import OptunaView, forget, known_studies
 from ablations.studies.engine.results import training_steps, write_beside, write_results
 from ablations.studies.registry import find_kind
-from ablations.studies.views.pages import AUDITS, Closing, log_audit, log_findings
+from ablations.studies.views.checks import AUDITS, log_audit
+from ablations.studies.views.pages import FinishedStudy, about_study, log_study
 from ablations.studies.views.stored import StoredStudy, exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
 from ablations.tracking.tracker import Tracker
@@ -189,8 +190,9 @@ class _Rebuild:
         files = [path, *write_beside(path, results.notes)]
         findings = find_kind(found.manifest.mode).summarise(results)
         confirms = None if self._store is None else self._store.studies().get(found.confirms or "")
-        closing = Closing(found.name, found.manifest, results.frame, findings, found.judging, files, confirms)
-        await log_findings(tracker, closing, found.recorded)
+        about = about_study(found.name, results.frame, found.identity, found.judging, found.manifest)
+        finished = FinishedStudy(found.name, findings, findings.report(about), found.judging, files, confirms)
+        await log_study(tracker, finished, found.recorded)
 
     def _refill(self, found: StoredStudy) -> list[str]:
         """Make the study's trials in Optuna again, and return what there is to say of that."""

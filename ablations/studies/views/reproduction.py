@@ -4,7 +4,7 @@ Knows the store and the backend; nothing is written. Answers of a judge that is 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -14,8 +14,13 @@ from ablations.core.jsonl import JsonObject
 from ablations.core.records import Completion, Judgment, Query
 from ablations.judges.base import Judge
 from ablations.models.base import Backend
+from ablations.models.placement import engine_backend, other_engine
+from ablations.models.resolve import folder_identity
+from ablations.models.training.jobs import MERGED, RESULT
+from ablations.models.vllm.adapters import AdaptedBackend, Adapter
 from ablations.storage.provenance import changes, environment
 from ablations.storage.store import Store, StoredRequest
+from ablations.storage.workspace import Places
 from ablations.studies.manifest import ENVIRONMENT_FILE, MANIFEST_NOTE, StudyManifest
 from ablations.studies.spec import differences
 
@@ -37,6 +42,7 @@ class StoredTrial:
         identity: what the study was made from, with what answered this trial.
         arm: what the results say of what answered, where that differs from trial to trial.
         job: the key of the training that made its weights, or None.
+        answered_by_other: the model that answered, where that is another one than the study's own; else None.
     """
 
     study: str
@@ -48,6 +54,7 @@ class StoredTrial:
     identity: JsonObject
     arm: Mapping[str, str | int | float | None] = field(default_factory=dict)
     job: str | None = None
+    answered_by_other: str | None = None
 
     @classmethod
     def read(cls, store: Store, study: str, number: int) -> "StoredTrial":
@@ -64,9 +71,12 @@ class StoredTrial:
         if MANIFEST_NOTE not in notes:
             raise StorageError(f"the store holds no manifest of the study {study!r}; run its command again first")
         manifest, record = StudyManifest.from_dict(notes[MANIFEST_NOTE]), records[number]
+        own_model = identity["model"]
         if (by := record.answered_by) is not None:
             identity |= {"model": by["model"], "backend": by["backend"], "engine": by["settings"]}
+        other = record.arm.get("model") if by is not None and by["model"] != own_model else None
         return cls(
+            answered_by_other=None if other is None or record.job is not None else str(other),
             study=study,
             number=number,
             label=record.label,
@@ -169,3 +179,37 @@ async def _scores(
         return await judge.judge(queries[request.query_id], completions)
 
     return [judgment.score.value for judgment in await together(score(request) for request in asked)]
+
+
+def backend_of(trial: StoredTrial, model: str, places: Places, say: Callable[[str], None]) -> Backend:
+    """Return the engine that made a trial's answers, not started.
+
+    Args:
+        trial: a stored one.
+        model: the study's own model, where it lies now.
+        places: where trained weights are.
+        say: tells the user what happens.
+
+    Raises:
+        StorageError: its weights are gone.
+    """
+    settings = {name: value for name, value in trial.identity["engine"].items() if name != "vllm"}
+    log_file = places.engine_log(trial.study)
+    if trial.job is None:
+        other = trial.answered_by_other
+        return (
+            engine_backend(model, settings, log_file, say)
+            if other is None
+            else other_engine(other, settings, log_file, say)
+        )
+    full, adapts = trial.arm.get("tuning") == "full", bool(settings.get("enable_lora"))
+    folder = places.tuned / trial.job / (RESULT if full or adapts else MERGED)
+    if not folder.is_dir():
+        raise StorageError(
+            f"the tuned weights in {folder} are gone; run the study's command again with --fresh, which trains them "
+            "again and finds the stored answers, then this"
+        )
+    if full or not adapts:
+        return other_engine(str(folder), settings, log_file, say)
+    adapter = Adapter("tuned", 1, folder, f"lora:{folder_identity(folder)}")
+    return AdaptedBackend(engine_backend(model, settings, log_file, say), adapter, alone=True)

@@ -31,6 +31,7 @@ class StoredStudy:
 
     Attributes:
         study_id: of the study.
+        identity: what may not change under its name.
         manifest: what it is made from, as far as that is known.
         recorded: its trials.
         results: what it left.
@@ -42,6 +43,7 @@ class StoredStudy:
     """
 
     study_id: str
+    identity: JsonObject
     manifest: StudyManifest
     recorded: Recorded
     results: Results
@@ -68,6 +70,7 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Stor
     pages = (ChildPage.from_dict(note) for kind, note in notes.items() if kind.startswith(f"{PAGE_NOTE} "))
     return StoredStudy(
         study_id=study_id,
+        identity=identity,
         manifest=manifest,
         recorded=recorded_in(store, name, manifest.queries),
         results=stored_results(store, name, manifest.queries, places),
@@ -102,6 +105,7 @@ def exported_study(name: str, places: Places) -> StoredStudy:
     identity: JsonObject = {"queries": content_hash([query.to_dict() for query in queries])}
     return StoredStudy(
         study_id=content_hash([name, sorted(record.condition_id for record in records.values())], length=32),
+        identity={},
         manifest=StudyManifest(
             experiment=name,
             about="",
