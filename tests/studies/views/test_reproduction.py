@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from ablations.cli.closing import show_reproduction
 from rich.console import Console
 
-from ablations.cli.closing import show_reproduction
 from ablations.cli.main import main
 from ablations.core.condition import DecodingParams
 from ablations.core.errors import StorageError, UsageError
@@ -23,9 +23,9 @@ from ablations.storage.provenance import changes, environment
 from ablations.storage.store import Store
 from ablations.studies.views.reproduction import KeptTrial, Reproduction, reproduce
 from ablations.tracking.client import open_client, trial_of_run
-from tests.studies.views.test_rebuild import places_of, run, spec_of
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
+from tests.support.world import places_of, run, spec_of
 
 TRIALS, TRIAL = 6, 5
 
