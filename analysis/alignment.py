@@ -1,18 +1,21 @@
 """Alignment: models side by side, zero-shot, with demonstrations in context, and as aligned models.
 
-Knows the result frames of several studies on the same queries; draws nothing.
+Knows the result frame of a study whose arms are models; draws nothing.
 """
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from ablations.core.schema import ARM_PREFIX
 from analysis.effects.intervals import clustered_mean, paired_interval
 
 CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
+"""Ways of asking a model."""
+ARM_MODEL, ARM_WAY = f"{ARM_PREFIX}model", f"{ARM_PREFIX}way"
+"""Further columns of such a study."""
 GROUPS = ("turn 1", "turn 2", "average")
 _BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
 
@@ -28,14 +31,15 @@ class Arm(NamedTuple):
         return f"{self.model}, {self.way}"
 
 
-def alignment_table(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def alignment_table(results: pl.DataFrame) -> pl.DataFrame:
     """Return what each model scored in each way.
 
     Columns: model, way, group (turn 1, turn 2, average), mean, low, high (points; 95 %, both turns of a query are one
-    cluster), n_scored, n_judged. `frames` are the results of one study a model, by the model's name.
+    cluster), n_scored, n_judged. `results` are those of a study whose columns `arm.model` and `arm.way` say which
+    model a trial asked, and in which way.
     """
     rows = []
-    for arm, own in _arms(frames).items():
+    for arm, own in _arms(results).items():
         for group in GROUPS:
             some = _of(own, group)
             scored = some.filter(pl.col("score").is_not_null())
@@ -50,14 +54,14 @@ def alignment_table(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={**texts, "mean": pl.Float64, **_BOUNDS, **counts}, orient="row")
 
 
-def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def alignment_gaps(results: pl.DataFrame) -> pl.DataFrame:
     """Return the gaps: within a model between its ways, and between models from in context to aligned.
 
     Columns: better, worse (what is subtracted; the names say nothing of the sign), group, difference, low, high
     (points, paired over queries, 95 %), n (queries). In "average" the turns of a query that both scored are averaged
     first.
     """
-    arms = _arms(frames)
+    arms = _arms(results)
     rows = []
     for first, second in combinations(arms, 2):
         same = first.model == second.model
@@ -79,33 +83,23 @@ def alignment_gaps(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={**texts, "difference": pl.Float64, **_BOUNDS, "n": pl.Int64}, orient="row")
 
 
-def _arms(frames: Mapping[str, pl.DataFrame]) -> dict[Arm, pl.DataFrame]:
-    """Return the results of each model's ways; A/A replicates and failed trials are left out."""
+def _arms(results: pl.DataFrame) -> dict[Arm, pl.DataFrame]:
+    """Return the results of each model's ways, model by model; A/A replicates and failed trials are left out."""
+    counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
     arms: dict[Arm, pl.DataFrame] = {}
-    for model, results in frames.items():
-        counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-        for (_,), own in counted.group_by("trial", maintain_order=True):
-            kind = _kind(own)
+    for (model,), of_model in counted.group_by(ARM_MODEL, maintain_order=True):
+        for _, own in of_model.group_by("trial", maintain_order=True):
+            kind = str(own.get_column(ARM_WAY)[0])
             again = any(arm.model == model and arm.kind == kind for arm in arms)
-            arms[Arm(model, f"{kind}: {own.get_column('label')[0]}" if again else kind, kind)] = own
+            arms[Arm(str(model), f"{kind}: {own.get_column('label')[0]}" if again else kind, kind)] = own
     return arms
 
 
-def _kind(own: pl.DataFrame) -> str:
-    """Return the way in which a trial asks its model."""
-    if own.get_column("param.template")[0] == "chat":
-        return CHAT
-    return IN_CONTEXT if own.get_column("param.shots")[0] > 0 else ZERO_SHOT
-
-
-def missing_arms(frames: Mapping[str, pl.DataFrame]) -> list[str]:
+def missing_arms(results: pl.DataFrame) -> list[str]:
     """Return the ways that have no row in the table because their trial failed, each with its reason."""
-    return [
-        f"{model}, {_kind(own)}: {own.get_column('failed_because')[0]}"
-        for model, results in frames.items()
-        for _, own in results.filter(pl.col("state") == "failed").group_by("trial", maintain_order=True)
-        if own.get_column("replicate")[0] == 0
-    ]
+    failed = results.filter((pl.col("state") == "failed") & (pl.col("replicate") == 0))
+    described = failed.unique("trial", keep="first", maintain_order=True).select(ARM_MODEL, ARM_WAY, "failed_because")
+    return [f"{model}, {way}: {why}" for model, way, why in described.iter_rows()]
 
 
 def _of(own: pl.DataFrame, group: str) -> pl.DataFrame:

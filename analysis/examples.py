@@ -59,6 +59,34 @@ def telling_conditions(results: pl.DataFrame) -> dict[str, int]:
     return shown
 
 
+def worth_reading(results: pl.DataFrame) -> dict[int, str]:
+    """Return the trials of the baseline, the best and the worst condition, by number, with the reason."""
+    named = {"baseline": baseline_trial(results), "best": best_trial(results), "worst": worst_trial(results)}
+    return reasons(named)
+
+
+def reading_arms(results: pl.DataFrame) -> dict[int, str]:
+    """Return the baseline, the best and the worst arm by mean score, by number, with the reason."""
+    counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
+    ranked = counted.group_by("trial").agg(pl.col("score").mean()).drop_nulls().sort("score", "trial")
+    trials = {"baseline": counted.filter(pl.col("role") == "baseline").sort("trial")}
+    trials["best"], trials["worst"] = ranked.sort(-pl.col("score"), "trial"), ranked
+    return reasons({name: next(iter(own.get_column("trial")), None) for name, own in trials.items()})
+
+
+def reasons(named: Mapping[str, int | None]) -> dict[int, str]:
+    """Return why each trial is worth reading, by number; takes trials by reason.
+
+    >>> reasons({"baseline": 0, "best": 0, "worst": None})
+    {0: 'baseline and best'}
+    """
+    found: dict[int, list[str]] = {}
+    for name, trial in named.items():
+        if trial is not None:
+            found.setdefault(trial, []).append(name)
+    return {trial: " and ".join(names) for trial, names in found.items()}
+
+
 def read_examples(results: pl.DataFrame, conditions: Mapping[str, int], queries: int = 3) -> list[Example]:
     """Return the turns of some queries with the answers of these conditions.
 

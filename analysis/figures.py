@@ -1,20 +1,24 @@
-"""Figures: which pictures a study's tables allow, each drawn from its frame.
+"""Figures: which pictures a study's tables allow, each drawn from its frame when it is asked for.
 
 Knows the frames and the plots; computes nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.demonstrations.sizes import pool_marks
+from analysis.frames import Row
 from analysis.plots import (
     TEXT_MEASURES,
+    draw_alignment,
     draw_audit,
     draw_categories,
+    draw_confirmation,
     draw_cost,
     draw_costs,
     draw_curve,
@@ -25,6 +29,7 @@ from analysis.plots import (
     draw_marginal,
     draw_parameter,
     draw_races,
+    draw_rounds,
     draw_shapley,
     draw_size_curve,
     draw_size_differences,
@@ -37,6 +42,7 @@ from analysis.plots import (
     resampled,
     short,
 )
+from analysis.report.page import Figures
 
 MOST_LISTED = 24
 """Conditions that a figure names one by one; the first ones where there are more."""
@@ -44,13 +50,15 @@ MOST_RACED = 40
 """Candidates that the figure of a race shows, those that came farthest."""
 HEAT_MAP = ("temperature", "repetition_penalty")
 
+Draw = Callable[[], Figure]
+
 
 @dataclass(frozen=True)
 class Drawing:
     """What the figures of a study are drawn from.
 
     Attributes:
-        frames: the tables of `findings.Findings`, by name.
+        frames: the tables of a study's findings, by name.
         judge: named on the axes.
         parameters: those that the study varied.
         baseline, best: their trials' numbers, or None.
@@ -63,61 +71,103 @@ class Drawing:
     best: int | None
 
 
-def study_figures(drawing: Drawing) -> dict[str, Figure]:
+def study_figures(drawing: Drawing) -> Figures:
     """Return the figures that the tables allow, by file name without ending."""
-    figures: dict[str, Figure] = {}
-    for draw in _DRAWN:
-        figures |= draw(drawing)
-    return figures
+    return Figures({name: draw for allowed in _DRAWN for name, draw in allowed(drawing).items()})
 
 
-def audit_figures(audit: pl.DataFrame, judge: str) -> dict[str, Figure]:
-    """Return the figure of a judge's audit, by file name without ending. Takes an audit's table."""
-    with new_figure(height=1.6 + 0.3 * len(audit)) as (figure, axes):
-        draw_audit(audit, axes, judge)
-    return {"judge_audit": figure}
+def on_axes(draw: Callable[[Axes], object], width: float = 7.0, height: float = 3.6) -> Figure:
+    """Return a figure of the house style with what `draw` puts on its axes; sizes in inches."""
+    with new_figure(width, height) as (figure, axes):
+        draw(axes)
+    return figure
 
 
-def race_figures(raced: pl.DataFrame) -> dict[str, Figure]:
-    """Return a figure of each round's race, by file name without ending. Takes the frame of `races.races`."""
-    figures = {}
-    for (number,), own in raced.group_by("round", maintain_order=True):
-        shown = own.sort("queries", "mean", descending=True, nulls_last=True).head(MOST_RACED)
-        with new_figure(height=1.2 + 0.22 * len(shown)) as (figure, axes):
-            draw_races(own, shown.get_column("candidate").to_list(), axes)
-            figures[f"race_{number}"] = figure
-    return figures
+def audit_figures(audit: pl.DataFrame, judge: str) -> Figures:
+    """Return the figure of a judge's audit. Takes an audit's table."""
+    draw = partial(on_axes, lambda axes: draw_audit(audit, axes, judge), height=1.6 + 0.3 * len(audit))
+    return Figures({"judge_audit": draw})
 
 
-def tuning_figures(frames: Mapping[str, pl.DataFrame], losses: pl.DataFrame, judge: str) -> dict[str, Figure]:
-    """Return the figures of a comparison of ICL with IFT, by file name without ending, for each pool.
+def alignment_figures(table: pl.DataFrame) -> Figures:
+    """Return the figure of models side by side. Takes the frame of `alignment.alignment_table`."""
+    height = 1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))
+    return Figures({"models": partial(on_axes, lambda axes: draw_alignment(table, axes), height=height)})
+
+
+def confirmation_figures(table: pl.DataFrame, judge: str) -> Figures:
+    """Return the figure of a confirmation, if it has rows. Takes its table of leads."""
+    draw = partial(on_axes, lambda axes: draw_confirmation(table, axes, judge), height=1.6 + 0.75 * len(table))
+    return Figures({"confirmation": draw} if len(table) else {})
+
+
+def race_figures(raced: pl.DataFrame) -> Figures:
+    """Return a figure of each round's race. Takes the frame of `races.races`."""
+    return Figures(_race_drawings(raced))
+
+
+def search_figures(rounds: pl.DataFrame, held_back: Row | None, raced: pl.DataFrame) -> Figures:
+    """Return the figures of a greedy search: its rounds, where these are known, and each round's race.
 
     Args:
-        frames: the tables of `icl_vs_ift.TuningFindings`, by name.
+        rounds: what each round gained, may be empty.
+        held_back: the effect of the chosen prompt on the held-back queries, or None.
+        raced: the frame of `races.races`.
+    """
+    drawn: dict[str, Draw] = {}
+    if len(rounds):
+        drawn["rounds"] = partial(on_axes, lambda axes: draw_rounds(rounds, held_back, axes))
+    return Figures(drawn | _race_drawings(raced))
+
+
+def _race_drawings(raced: pl.DataFrame) -> dict[str, Draw]:
+    return {
+        f"race_{number}": partial(_draw_race, own) for (number,), own in raced.group_by("round", maintain_order=True)
+    }
+
+
+def _draw_race(own: pl.DataFrame) -> Figure:
+    shown = own.sort("queries", "mean", descending=True, nulls_last=True).head(MOST_RACED)
+    names = shown.get_column("candidate").to_list()
+    return on_axes(lambda axes: draw_races(own, names, axes), height=1.2 + 0.22 * len(shown))
+
+
+def tuning_figures(frames: Mapping[str, pl.DataFrame], losses: pl.DataFrame, judge: str) -> Figures:
+    """Return the figures of a comparison of ICL with IFT, for each pool.
+
+    Args:
+        frames: the tables of its findings, by name.
         losses: of each step of training, may be empty.
         judge: named on the axes.
     """
     pools = frames["curve"].get_column("pool").unique().sort().to_list()
-    figures: dict[str, Figure] = {}
+    figures: dict[str, Draw] = {}
     for pool, mark in pool_marks(pools).items():
         end = f"_{mark}" if len(pools) > 1 else ""
         own = {
             name: frames[name].filter(pl.col("pool") == pool) for name in ("curve", "differences", "crossover", "costs")
         }
-        figures[f"size_curve{end}"] = _size_curve(own["curve"], frames["references"], judge, pool)
+        of_pool = losses.filter(pl.col("pool").fill_null("") == pool)
+        figures[f"size_curve{end}"] = partial(_size_curve, own["curve"], frames["references"], judge, pool)
         if len(own["differences"]):
-            with new_figure(height=4.4) as (figure, axes):
-                _name(draw_size_differences(own["differences"], own["crossover"], axes, judge), pool)
-                figures[f"size_differences{end}"] = figure
+            draw = partial(_size_differences, own["differences"], own["crossover"], judge, pool)
+            figures[f"size_differences{end}"] = draw
         if own["costs"].get_column("extra_prompt_tokens").is_not_null().any():
-            with new_figure(height=4.2) as (figure, axes):
-                _name(draw_costs(own["costs"], axes), pool)
-                figures[f"training_cost{end}"] = figure
-        if len(of_pool := losses.filter(pl.col("pool").fill_null("") == pool)):
-            with new_figure(height=4.2) as (figure, axes):
-                _name(draw_losses(of_pool, axes), pool)
-                figures[f"training_loss{end}"] = figure
-    return figures
+            figures[f"training_cost{end}"] = partial(_of_pool, draw_costs, own["costs"], pool)
+        if len(of_pool):
+            figures[f"training_loss{end}"] = partial(_of_pool, draw_losses, of_pool, pool)
+    return Figures(figures)
+
+
+def _size_differences(differences: pl.DataFrame, crossings: pl.DataFrame, judge: str, pool: str) -> Figure:
+    return on_axes(
+        lambda axes: _name(draw_size_differences(differences, crossings, axes, judge), pool),
+        height=4.4,
+    )
+
+
+def _of_pool(draw: Callable[[pl.DataFrame, Axes], Axes], frame: pl.DataFrame, pool: str) -> Figure:
+    return on_axes(lambda axes: _name(draw(frame, axes), pool), height=4.2)
 
 
 def _name(axes: Axes, pool: str) -> None:
@@ -144,128 +194,115 @@ def _size_curve(curve: pl.DataFrame, references: pl.DataFrame, judge: str, pool:
     return figure
 
 
-def _races(drawing: Drawing) -> dict[str, Figure]:
-    return race_figures(drawing.frames["races"])
+def _races(drawing: Drawing) -> dict[str, Draw]:
+    return _race_drawings(drawing.frames["races"])
 
 
-def _importance(drawing: Drawing) -> dict[str, Figure]:
+def _importance(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["importance"]
-    if table.is_empty():
-        return {}
-    bars = len(table)
-    with new_figure(height=1.6 + 0.3 * bars) as (figure, axes):
-        draw_importances(table, axes)
-    return {"importance": figure}
+    draw = partial(on_axes, lambda axes: draw_importances(table, axes), height=1.6 + 0.3 * len(table))
+    return {"importance": draw} if len(table) else {}
 
 
-def _parameters(drawing: Drawing) -> dict[str, Figure]:
-    figures = {}
+def _parameters(drawing: Drawing) -> dict[str, Draw]:
     effects, trials = drawing.frames["effects"], drawing.frames["trials"]
-    for parameter in drawing.parameters:
-        if parameter not in effects.get_column("parameter") and trials.get_column(f"param.{parameter}").n_unique() < 2:
-            continue
-        with new_figure() as (figure, axes):
-            draw_parameter(parameter, effects, trials, axes, drawing.judge)
-            figures[f"parameter_{parameter}"] = figure
-    return figures
+    moved = [
+        name
+        for name in drawing.parameters
+        if name in effects.get_column("parameter") or trials.get_column(f"param.{name}").n_unique() > 1
+    ]
+
+    def draw(name: str) -> Figure:
+        return on_axes(lambda axes: draw_parameter(name, effects, trials, axes, drawing.judge))
+
+    return {f"parameter_{name}": partial(draw, name) for name in moved}
 
 
-def _marginals(drawing: Drawing) -> dict[str, Figure]:
+def _marginals(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["marginals"]
+    return {"marginals": partial(_draw_marginals, table, drawing.judge)} if len(table) else {}
+
+
+def _draw_marginals(table: pl.DataFrame, judge: str) -> Figure:
     names = table.get_column("parameter").unique(maintain_order=True).to_list()
-    if not names:
-        return {}
     lines = -(-len(names) // 2)
     with new_grid(lines, 2, width=8.0, height=2.5 * lines) as (figure, axes):
         for place, name in zip(axes, names, strict=False):
-            draw_marginal(name, table, place, drawing.judge)
+            draw_marginal(name, table, place, judge)
         for spare in axes[len(names) :]:
             spare.set_visible(False)
         queries = table.get_column("queries")[0]
         figure.suptitle(
             f"Score along each parameter, averaged over the others ({queries} queries, 95 % bands)", size=11
         )
-    return {"marginals": figure}
+    return figure
 
 
-def _heat_map(drawing: Drawing) -> dict[str, Figure]:
+def _heat_map(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["pairs"]
-    if table.is_empty():
-        return {}
-    with new_figure(width=8.0, height=4.6) as (figure, axes):
-        draw_heat_map(table, *HEAT_MAP, axes, drawing.judge)
-    return {"temperature_by_repetition_penalty": figure}
+    draw = partial(on_axes, lambda axes: draw_heat_map(table, *HEAT_MAP, axes, drawing.judge), width=8.0, height=4.6)
+    return {"temperature_by_repetition_penalty": draw} if len(table) else {}
 
 
-def _components(drawing: Drawing) -> dict[str, Figure]:
+def _components(drawing: Drawing) -> dict[str, Draw]:
     values = drawing.frames["shapley"]
     if values.is_empty():
         return {}
-    with new_figure(height=1.4 + 0.45 * len(values)) as (bars, axes):
-        draw_shapley(values, axes)
-    with new_figure(height=4.2) as (waterfall, axes):
-        draw_waterfall(values, values.get_column("bare")[0], axes, drawing.judge)
+    bars = partial(on_axes, lambda axes: draw_shapley(values, axes), height=1.4 + 0.45 * len(values))
+    bare = values.get_column("bare")[0]
+    waterfall = partial(on_axes, lambda axes: draw_waterfall(values, bare, axes, drawing.judge), height=4.2)
     return {"shapley": bars, "waterfall": waterfall}
 
 
-def _demonstrations(drawing: Drawing) -> dict[str, Figure]:
+def _demonstrations(drawing: Drawing) -> dict[str, Draw]:
     curve = drawing.frames["curve"]
-    if curve.is_empty():
-        return {}
     means = dict(drawing.frames["trials"].select("trial", "mean").iter_rows())
-    with new_figure(height=4.2) as (figure, axes):
-        draw_curve(curve, means.get(drawing.baseline), axes, drawing.judge)
-    return {"demonstrations": figure}
+    zero = means.get(drawing.baseline)
+    draw = partial(on_axes, lambda axes: draw_curve(curve, zero, axes, drawing.judge), height=4.2)
+    return {"demonstrations": draw} if len(curve) else {}
 
 
-def _categories(drawing: Drawing) -> dict[str, Figure]:
+def _categories(drawing: Drawing) -> dict[str, Draw]:
     scores = drawing.frames["scores"]
     groups = [name for name in scores.get_column("group").unique() if not name.startswith(("turn ", "average"))]
-    if not groups:
-        return {}
     changes = dict(drawing.frames["trials"].select("trial", "change").iter_rows())
     names = {trial: changes[trial] for trial in scores.get_column("trial").unique(maintain_order=True)}
     if drawing.best in names and drawing.best != drawing.baseline:
         names[drawing.best] = f"best: {names[drawing.best]}"
-    with new_figure(height=1.8 + 0.34 * len(groups)) as (figure, axes):
-        draw_categories(scores, names, axes, drawing.judge)
-    return {"categories": figure}
+    height = 1.8 + 0.34 * len(groups)
+    draw = partial(on_axes, lambda axes: draw_categories(scores, names, axes, drawing.judge), height=height)
+    return {"categories": draw} if groups else {}
 
 
-def _turns(drawing: Drawing) -> dict[str, Figure]:
+def _turns(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["turns"]
-    if table.is_empty():
-        return {}
-    with new_figure(height=4.6) as (figure, axes):
-        draw_turns(table, axes, drawing.judge)
-    return {"turns": figure}
+    draw = partial(on_axes, lambda axes: draw_turns(table, axes, drawing.judge), height=4.6)
+    return {"turns": draw} if len(table) else {}
 
 
-def _costs(drawing: Drawing) -> dict[str, Figure]:
+def _costs(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["costs"]
-    if table.is_empty():
-        return {}
-    with new_figure(height=4.2) as (length, axes):
-        draw_length(table, axes, drawing.judge)
-    with new_figure(height=4.2) as (cost, axes):
-        draw_cost(table, axes, drawing.judge)
-    return {"length": length, "cost": cost}
+    length = partial(on_axes, lambda axes: draw_length(table, axes, drawing.judge), height=4.2)
+    cost = partial(on_axes, lambda axes: draw_cost(table, axes, drawing.judge), height=4.2)
+    return {"length": length, "cost": cost} if len(table) else {}
 
 
-def _texts(drawing: Drawing) -> dict[str, Figure]:
+def _texts(drawing: Drawing) -> dict[str, Draw]:
     table = drawing.frames["texts"]
-    if table.is_empty():
-        return {}
+    return {"answers": partial(_draw_texts, table)} if len(table) else {}
+
+
+def _draw_texts(table: pl.DataFrame) -> Figure:
     shown = table.head(MOST_LISTED)
     with new_grid(1, len(TEXT_MEASURES), width=10.0, height=1.4 + 0.24 * len(shown)) as (figure, axes):
         for at, (place, measure) in enumerate(zip(axes, TEXT_MEASURES, strict=True)):
             draw_text_measure(measure, shown, place, named=at == 0)
         what = f"the first {len(shown)} of {len(table)} conditions" if len(shown) < len(table) else "all conditions"
         figure.suptitle(f"Answers by condition ({what}, {table.get_column('n')[0]} queries, 95 % intervals)", size=11)
-    return {"answers": figure}
+    return figure
 
 
-_DRAWN: tuple[Callable[[Drawing], dict[str, Figure]], ...] = (
+_DRAWN: tuple[Callable[[Drawing], dict[str, Draw]], ...] = (
     _importance,
     _parameters,
     _marginals,

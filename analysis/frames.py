@@ -3,9 +3,10 @@
 Knows what the columns of results mean; computes no statistic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from ablations.core.errors import StorageError
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
 
 Floats = NDArray[np.float64]
+Row = Mapping[str, Any]
+"""A row of a frame by column, as polars yields rows: a value's type is its column's."""
 
 
 def load_results(path: Path) -> pl.DataFrame:

@@ -7,13 +7,11 @@ import asyncio
 import json
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from ablations.cli.closing import show_reproduction
 from ablations.cli.parser import (
     ImportArguments,
     PromptArguments,
@@ -23,7 +21,7 @@ from ablations.cli.parser import (
     SchemaArguments,
     UiArguments,
 )
-from ablations.cli.progress import make_console
+from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.cli.run import study_path
 from ablations.core.condition import PROMPT_PARAMETERS
 from ablations.core.errors import PartFailedError, StorageError, UsageError, redacted
@@ -32,21 +30,22 @@ from ablations.datasets.pools import load_pool
 from ablations.datasets.selection import Chooser
 from ablations.judges.registry import DEFAULT_JUDGE, make_judge
 from ablations.models.base import Backend
+from ablations.models.placement import server_backend
 from ablations.prompts.components import build_parts, read_prompt_file
 from ablations.prompts.render import render_prompt
 from ablations.prompts.urial_file import read_urial
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, check_sqlite
-from ablations.studies.config.assembly import engine_backend, server_backend
 from ablations.studies.config.config import load_config
 from ablations.studies.config.file import find_study_file
 from ablations.studies.config.schema import fill_tables, study_schema
-from ablations.studies.registry import CONFIGS
+from ablations.studies.config.tables import SERVER
+from ablations.studies.registry import configs
 from ablations.studies.views.report import report_study
 from ablations.tracking.client import serve_ui, trial_of_run
 
 if TYPE_CHECKING:
-    from ablations.studies.views.reproduction import KeptTrial
+    from ablations.studies.views.reproduction import StoredTrial
 
 Inspecting = (
     PromptArguments
@@ -82,7 +81,7 @@ def prompt(asked: PromptArguments) -> int:
     """Print the exact prompt of a query and nothing else."""
     if (asked.turn_1_answer is None) != (asked.turn_2_query is None):
         raise UsageError("the second turn needs both --turn-1-answer and --turn-2-query")
-    config = load_config(study_path(asked.study, asked.search_space), (), CONFIGS)
+    config = load_config(study_path(asked.study, asked.search_space), (), configs())
     baseline = config.baseline
     turns = (asked.query,) if asked.turn_2_query is None else (asked.query, asked.turn_2_query)
     query = Query("prompt", "", turns)
@@ -145,7 +144,7 @@ def rebuild(asked: RebuildArguments) -> int:
     """Rebuild MLflow's and Optuna's views from the results of record; 3 where some studies were left out."""
     from ablations.studies.views.rebuild import rebuild as rebuild_views
 
-    left_out = rebuild_views(asked.places, asked.name, make_console(quiet=False))
+    left_out = rebuild_views(asked.places, asked.name, ConsoleReporter(make_console(quiet=False)).say)
     return PartFailedError.exit_code if left_out else 0
 
 
@@ -163,57 +162,54 @@ def reproduce(asked: ReproduceArguments) -> int:
 
 
 async def _reproduce(asked: ReproduceArguments, study: str, number: int, places: Places) -> int:
-    from ablations.studies.views.reproduction import KeptTrial, reproduce
+    from ablations.studies.views.checks import reproduction_report
+    from ablations.studies.views.reproduction import StoredTrial, reproduce
 
-    console = make_console(quiet=False)
-    async with AsyncExitStack() as given_back:
+    reporter = ConsoleReporter(make_console(quiet=False))
+    async with AsyncExitStack() as opened:
         store = Store(places.store)
-        given_back.callback(store.close)
-        kept = KeptTrial.read(store, study, number)
-        backend = await _backend_of(kept, asked, places, console)
-        given_back.push_async_callback(backend.close)
-        judge = make_judge(DEFAULT_JUDGE) if kept.identity["judge"].get("judge") == DEFAULT_JUDGE else None
+        opened.callback(store.close)
+        trial = StoredTrial.read(store, study, number)
+        backend = await _backend_of(trial, asked, places, reporter.say)
+        opened.push_async_callback(backend.close)
+        judge = make_judge(DEFAULT_JUDGE) if trial.identity["judge"].get("judge") == DEFAULT_JUDGE else None
         if judge is not None:
-            given_back.push_async_callback(judge.close)
+            opened.push_async_callback(judge.close)
             await judge.start()
         await backend.start()
-        found = await reproduce(kept, backend, judge, asked.limit)
-    show_reproduction(console, kept, found)
+        found = await reproduce(trial, backend, judge, asked.limit)
+    reporter.show(reproduction_report(trial, found))
     return 1 if found.differing else 0
 
 
-async def _backend_of(kept: "KeptTrial", asked: ReproduceArguments, places: Places, console: Console) -> Backend:
-    """Return what made a trial's answers, not started; the asked say where it is now."""
-    log_file = places.engine_log(kept.study)
-    model = asked.model or kept.card.parameters.get("asked_model")
-    if kept.identity["backend"] == "openai":
+async def _backend_of(
+    trial: "StoredTrial", asked: ReproduceArguments, places: Places, say: Callable[[str], None]
+) -> Backend:
+    """Return what made a trial's answers, not started; the flags say where it is now."""
+    from ablations.studies.views.reproduction import backend_of
+
+    model = asked.model or trial.manifest.parameters.get("asked_model")
+    if trial.identity["backend"] == SERVER:
         if asked.base_url is None:
             raise UsageError("a server made this trial's answers; say where it is now with --base-url URL")
-        return await server_backend(model, [asked.base_url], console)
+        return await server_backend(None if model is None else str(model), [asked.base_url], say)
     if asked.base_url is not None:
         raise UsageError("--base-url names a server, and an engine in this process made this trial's answers; drop it")
-    if model is None:
-        raise UsageError("an older version kept no name of the model; give it with --model")
-    settings = {name: value for name, value in kept.identity["engine"].items() if name != "vllm"}
-    if kept.arm is not None:
-        from ablations.studies.icl_vs_ift.assembly import arm_backend
-
-        return arm_backend(kept, model, settings, places, console)
-    return engine_backend(model, settings, log_file, console)
+    return backend_of(trial, str(model), places, say)
 
 
 def schema(asked: SchemaArguments) -> int:
     """Print the JSON Schema of a study file, or draw a page's tables again from it."""
     if asked.readme is not None:
         try:
-            asked.readme.write_text(fill_tables(asked.readme.read_text(encoding="utf-8"), CONFIGS), encoding="utf-8")
+            asked.readme.write_text(fill_tables(asked.readme.read_text(encoding="utf-8"), configs()), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--readme {asked.readme} cannot be drawn again: {error.strerror}; name a page") from error
         return 0
-    kinds = CONFIGS
+    kinds = configs()
     if asked.study is not None:
-        mode = load_config(find_study_file(asked.study), (), CONFIGS).mode
-        kinds = {mode: CONFIGS[mode]}
+        mode = load_config(find_study_file(asked.study), (), configs()).mode
+        kinds = {mode: configs()[mode]}
     print(json.dumps(study_schema(kinds), indent=2, ensure_ascii=False))
     return 0
 

@@ -10,15 +10,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ablations.cli.parser import AuditArguments, WinRateArguments
-from ablations.cli.progress import make_console
+from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.core.errors import UsageError
 from ablations.core.records import Query
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.base import ComparingJudge, Judge
 from ablations.judges.registry import DEFAULT_JUDGE, make_judge
-from ablations.studies.config.assembly import judge_settings
 from ablations.studies.config.tables import StudyTable
-from ablations.studies.engine.runner import run_audit
+from ablations.studies.planning.inputs import judge_settings
 
 if TYPE_CHECKING:
     from ablations.judges.audit.audit import Planted
@@ -34,8 +33,9 @@ def perform(asked: AuditArguments | WinRateArguments) -> int:
 def audit_judge(asked: AuditArguments) -> int:
     """Print how often a good answer beats each planted control, and keep the verdict for later studies."""
     from ablations.judges.audit.pairs import read_pairs
+    from ablations.studies.views.checks import run_audit
 
-    console = make_console(quiet=False)
+    reporter = ConsoleReporter(make_console(quiet=False))
     judge = make_judge(asked.judge or DEFAULT_JUDGE, judge_settings(asked.settings, _SEED))
     planted = _planted(asked, judge)
     pairs = read_pairs(asked.pairs) if asked.pairs else []
@@ -45,7 +45,7 @@ def audit_judge(asked: AuditArguments) -> int:
     else:
         judge.check([item.query for item in planted] + [pair.query for pair in pairs])
     asked.places.prepare()
-    asyncio.run(run_audit(judge, planted, pairs, asked.places, console))
+    asyncio.run(run_audit(judge, planted, pairs, asked.places, reporter))
     return 0
 
 

@@ -15,7 +15,7 @@ from ablations.studies.config.config import Override
 from ablations.studies.config.file import read_setting
 from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, WALK, Field, read_flags, table_fields
 from ablations.studies.config.tables import JudgeTable
-from ablations.studies.registry import CONFIGS, flagged
+from ablations.studies.registry import configs, flagged
 
 _EXAMPLES = """\
 examples:
@@ -279,7 +279,7 @@ def _add_flag(parser: Any, table: str, field: Field) -> None:
     default = key.default or ("" if field.type is bool or field.default in (None, "", ()) else field.default)
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
     said = f"{key.help} (default: {shown})" if shown else key.help
-    said = said.replace("`", "").replace("%", "%%") + (f": {', '.join(CONFIGS)}" if key.flag == "--mode" else "")
+    said = said.replace("`", "").replace("%", "%%") + (f": {', '.join(configs())}" if key.flag == "--mode" else "")
     if field.type is bool:
         value = not key.flag.startswith("--no-")
         parser.add_argument(key.flag, dest=dest, action="store_const", const=value, help=said)

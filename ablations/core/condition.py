@@ -112,7 +112,7 @@ class Condition:
 
     Two conditions that send the same prompts and decode the same have the same `condition_id`:
 
-    >>> from ablations.prompts.formats import URIAL
+    >>> from ablations.prompts.templates import URIAL
     >>> parts = PromptParts(system_prompt="", template=URIAL)
     >>> one = Condition(DecodingParams(temperature=0.0, top_p=0.5), parts)
     >>> other = Condition(DecodingParams(temperature=0.0, top_p=0.9), parts)

@@ -296,6 +296,7 @@ class TrialRecord(Record):
         started, ended: seconds since the epoch.
         measured: whether the engine made all of its answers, so that `seconds` says how fast that is.
         stopped: why it did not see every query, where a trial of its study was the reason.
+        own_run: whether MLflow shows it as a run of its own.
         arm: of a study whose trials differ in what answers: what its results say of that, by column.
         recipe, job: how the weights that answered were trained, and under which key they are kept.
         answered_by: the identity of what answered, where that is not the study's own model.
@@ -320,6 +321,7 @@ class TrialRecord(Record):
     ended: float = 0.0
     measured: bool = False
     stopped: Stop | None = None
+    own_run: bool = True
     arm: Mapping[str, str | int | float | None] = field(default_factory=dict, hash=False)
     recipe: JsonObject | None = field(default=None, hash=False)
     job: str | None = None

@@ -5,18 +5,25 @@ Knows neither where judgments come from nor how they are shown.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from scipy.special import stdtrit
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from ablations.core.records import JudgedTurn, Usage
 
 REPEATED_NGRAM = 4
 MIN_COVERAGE = 0.9
 """Below this share of scored completions a trial fails instead of winning or losing."""
+LEAST_PAIRS = 4
+"""Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
+_NO_SPREAD = 1e-9
+_FIT_ROUNDS = 50
+"""Of the fit that fills gaps; each halves its error at least where nine scores of ten are there."""
 _Key = TypeVar("_Key", str, int)
 
 
@@ -148,3 +155,82 @@ def _grouped_means(turns: Iterable[JudgedTurn], key: Callable[[JudgedTurn], _Key
         if turn.judgment.score.value is not None:
             values[key(turn)].append(turn.judgment.score.value)
     return {name: fmean(group) for name, group in values.items()}
+
+
+def best_first(scores: Mapping[_Key, Mapping[str, float]]) -> list[_Key]:
+    """Return conditions from the best to the worst; of equals the one that comes first.
+
+    This is what "best" means everywhere. Conditions are compared on the queries that both have scores on: a score
+    that is missing is replaced by what the query and the condition lead to expect (`filled`), so that no condition
+    profits from lacking the hard queries. A condition without a score is left out.
+
+    Args:
+        scores: of each condition by query, points of the judge's scale.
+
+    >>> best_first({"whole": {"easy": 9.0, "hard": 3.0}, "lacking": {"easy": 8.0}})
+    ['whole', 'lacking']
+    """
+    known = {key: own for key, own in scores.items() if own}
+    asked = dict.fromkeys(query for own in known.values() for query in own)
+    queries = {query: place for place, query in enumerate(asked)}
+    values = np.full((len(queries), len(known)), np.nan)
+    for column, own in enumerate(known.values()):
+        values[[queries[query] for query in own], column] = list(own.values())
+    means = dict(zip(known, filled(values).mean(axis=0).tolist(), strict=True)) if known else {}
+    return sorted(known, key=lambda key: -round(means[key], 9))  # stable, and blind to how a sum was rounded
+
+
+def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores, shape (queries, conditions), with an estimate in place of each NaN.
+
+    A missing score is the sum of a query's and a condition's term, fitted to the scores that are there (the two-way
+    layout without interaction). Every row and every column has a score.
+    """
+    known = ~np.isnan(values)
+    if known.all():
+        return values
+    counts, total = known.sum(axis=0), np.where(known, values, 0.0)
+    hard = total.sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
+    for _ in range(_FIT_ROUNDS):
+        good = np.where(known, values - hard, 0.0).sum(axis=0) / counts
+        hard = np.where(known, values - good, 0.0).sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
+    return np.where(known, values, hard + good)
+
+
+def blocks(queries: int, least: int, growth: float) -> list[int]:
+    """Return the sizes of the blocks in which queries are seen, all queries together.
+
+    Args:
+        queries: their number, at least 1.
+        least: size of the first block, at least 1.
+        growth: size of any other as a share of the queries before it, above 0.
+
+    >>> blocks(24, 2, 0.25)
+    [2, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5]
+    """
+    sizes = [min(least, queries)]
+    while (seen := sum(sizes)) < queries:
+        sizes.append(min(max(1, round(growth * seen)), queries - seen))
+    return sizes
+
+
+def clearly_negative(differences: Sequence[float], level: float, of: int | None = None) -> bool:
+    """Return whether the mean is below 0 by a one-sided Student-t test.
+
+    Args:
+        differences: one a query that both sides have a score on.
+        level: of this look, 0 to 1.
+        of: number of queries in all, where the question is not the mean over queries like these but over exactly
+            these: the standard error then has the factor sqrt(1 - n / of) of a sample without replacement (Cochran
+            1977, Sampling Techniques, section 2.6). None asks for queries like these.
+
+    Differences that are all alike stop nobody: they do not say how far the next one may lie from them.
+    """
+    n = len(differences)
+    if n < LEAST_PAIRS or (spread := stdev(differences)) < _NO_SPREAD:
+        return False
+    if of is not None:
+        if n >= of:
+            return fmean(differences) < 0
+        spread *= math.sqrt(1 - n / of)
+    return float(stdtr(n - 1, fmean(differences) / spread * math.sqrt(n))) < level

@@ -119,3 +119,8 @@ class Budget:
         """Count what a call used."""
         if self.price is not None:
             self.spent += self.price.cost(usage)
+
+
+def format_money(cost: float | None) -> str:
+    """Return US dollars as a person reads them, or that the price is not known."""
+    return "price of the model not known" if cost is None else f"${cost:.4f}"

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from ablations.core.condition import DecodingParams, content_hash
 from ablations.core.errors import StorageError, redacted
-from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, Usage
+from ablations.core.jsonl import JsonObject
+from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, TrialRecord, Usage
 from ablations.storage.database import Database
 from ablations.storage.tables import (
     AUDITS,
-    CLAIMS,
     COMPLETIONS,
     JUDGMENTS,
     METADATA,
@@ -63,13 +63,13 @@ def judgment_key(judge: str, query: Query, completions: Sequence[Completion], ag
 class StoredRequest:
     """What was sent to the model for a turn of a trial, and what came back.
 
-    `decoding` is in force, stop strings spelled out; None where an older version kept the request.
+    `decoding` is as it took effect, stop strings spelled out.
     """
 
     query_id: str
     turn: int
     prompt: Prompt
-    decoding: DecodingParams | None
+    decoding: DecodingParams
     completion: Completion
     judgment: Judgment
 
@@ -128,7 +128,7 @@ class Store:
         record = self._sound_record(COMPLETIONS, key)
         return Completion.from_json(record) if record is not None else None
 
-    def add_completion(self, key: str, request: Mapping[str, Any], completion: Completion) -> None:
+    def add_completion(self, key: str, request: Mapping[str, object], completion: Completion) -> None:
         """Keep a completion; the first one stored under a key stays."""
         record = completion.to_json()
         values = {"request": json.dumps(request, ensure_ascii=False), "record": record, "checksum": checksum(record)}
@@ -172,7 +172,7 @@ class Store:
             if not row.sound:
                 raise StorageError(
                     f"the store {redacted(self.database.url)} holds damaged answers of the study {study!r}; its "
-                    "command run again makes them anew"
+                    "command run again asks for them again"
                 )
             answer = (Completion.from_json(row.completion), Judgment.from_json(row.judgment))
             found.append(StoredResult(row.trial, row.query_id, row.turn, row.judge, *answer))
@@ -236,7 +236,7 @@ class Store:
         found = []
         for query_id, turn, request, completion, judgment in rows:
             sent = json.loads(request)
-            decoding = DecodingParams(**sent["decoding"]) if "decoding" in sent else None
+            decoding = DecodingParams(**sent["decoding"])
             answer = (Completion.from_json(completion), Judgment.from_json(judgment))
             found.append(StoredRequest(query_id, turn, Prompt.from_dict(sent["prompt"]), decoding, *answer))
         return found
@@ -246,48 +246,61 @@ class Store:
         query = sa.select(STUDIES.c.name, STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.name)
         return {row.name: row.id for row in self.database.rows(query)}
 
-    def add_note(self, study: str, kind: str, record: Mapping[str, Any]) -> None:
+    def add_note(self, study: str, kind: str, record: Mapping[str, object]) -> None:
         """Keep the newest record of its kind about a study, for views that are made anew."""
         row = {"study": study, "kind": kind, "record": json.dumps(record, ensure_ascii=False)}
         self.database.insert(NOTES, row, replace=True)
 
-    def notes(self, study: str) -> dict[str, dict[str, Any]]:
+    def notes(self, study: str) -> dict[str, JsonObject]:
         """Return the records about a study by kind."""
         query = sa.select(NOTES.c.kind, NOTES.c.record).where(NOTES.c.study == study)
         return {kind: json.loads(record) for kind, record in self.database.rows(query)}
 
-    def find_study(self, name: str) -> dict[str, Any] | None:
+    def find_study(self, name: str) -> JsonObject | None:
         """Return what the study of this name was made from, or None."""
         record = self._scalar(sa.select(STUDIES.c.identity).where(STUDIES.c.name == name))
         return None if record is None else dict(json.loads(record))
 
-    def add_study(self, name: str, identity: Mapping[str, Any]) -> str:
+    def add_study(self, name: str, identity: Mapping[str, object]) -> str:
         """Record what a study is made from, unless that is known; return its id, which no other study has."""
         text = json.dumps(identity, ensure_ascii=False)
         self.database.insert(STUDIES, {"name": name, "id": uuid.uuid4().hex, "identity": text, "created": _now()})
         return str(self._scalar(sa.select(STUDIES.c.id).where(STUDIES.c.name == name)))
 
-    def add_trial(self, study: str, number: int, record: Mapping[str, Any]) -> None:
-        """Record what a trial evaluates."""
-        row = {"study": study, "number": number, "record": json.dumps(record, ensure_ascii=False)}
-        self.database.insert(TRIALS, row)
+    def add_trial(self, study: str, record: TrialRecord) -> None:
+        """Keep the record of a finished trial; the first one stored under a number stays."""
+        self.database.insert(TRIALS, {"study": study, "number": record.number, "record": record.to_json()})
 
-    def trials(self, study: str) -> dict[int, dict[str, Any]]:
-        """Return what each trial of a study evaluates, by number."""
+    def trials(self, study: str) -> dict[int, TrialRecord]:
+        """Return the records of a study's finished trials, by number in ascending order.
+
+        Raises:
+            StorageError: one of them is damaged, or another version of the toolkit wrote it.
+        """
         query = sa.select(TRIALS.c.number, TRIALS.c.record).where(TRIALS.c.study == study).order_by(TRIALS.c.number)
-        return {number: json.loads(record) for number, record in self.database.rows(query)}
+        found = {}
+        for number, record in self.database.rows(query):
+            try:
+                found[number] = TrialRecord.from_json(record)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise StorageError(
+                    f"the store {redacted(self.database.url)} holds a record of trial {number} of the study {study!r} "
+                    f"that cannot be read ({error}): it is damaged, or another version wrote it; use --fresh to start "
+                    "the study again (stored completions are reused), or name another folder with --mlruns"
+                ) from error
+        return found
 
-    def add_audit(self, judge: str, record: Mapping[str, Any]) -> None:
+    def add_audit(self, judge: str, record: Mapping[str, object]) -> None:
         """Keep the newest audit of a judge, by the hash of its identity."""
         row = {"judge": judge, "record": json.dumps(record, ensure_ascii=False), "created": _now()}
         self.database.insert(AUDITS, row, replace=True)
 
-    def find_audit(self, judge: str) -> dict[str, Any] | None:
+    def find_audit(self, judge: str) -> JsonObject | None:
         """Return the newest audit of a judge, or None."""
         record = self._scalar(sa.select(AUDITS.c.record).where(AUDITS.c.judge == judge))
         return None if record is None else dict(json.loads(record))
 
-    def audits(self) -> list[dict[str, Any]]:
+    def audits(self) -> list[JsonObject]:
         """Return the newest audit of every judge, oldest first."""
         query = sa.select(AUDITS.c.record).order_by(AUDITS.c.created)
         return [json.loads(record) for (record,) in self.database.rows(query)]
@@ -307,12 +320,12 @@ class Store:
         """Keep embeddings by key; those that are kept already stay."""
         self.database.insert(VECTORS, *({"key": key, "vector": vector} for key, vector in vectors.items()))
 
-    def add_tuning(self, key: str, record: Mapping[str, Any]) -> None:
+    def add_tuning(self, key: str, record: Mapping[str, object]) -> None:
         """Keep what a training came to, by the key of its job; a later one of the same job takes its place."""
         row = {"key": key, "record": json.dumps(record, ensure_ascii=False), "created": _now()}
         self.database.insert(TUNINGS, row, replace=True)
 
-    def find_tuning(self, key: str) -> dict[str, Any] | None:
+    def find_tuning(self, key: str) -> JsonObject | None:
         """Return what the training with this key came to, or None."""
         record = self._scalar(sa.select(TUNINGS.c.record).where(TUNINGS.c.key == key))
         return None if record is None else dict(json.loads(record))
@@ -320,8 +333,7 @@ class Store:
     def forget_study(self, name: str) -> None:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""
         of_study = (table.delete().where(table.c.study == name) for table in (TRIALS, RESULTS, NOTES))
-        trials = CLAIMS.delete().where(CLAIMS.c.study == name, CLAIMS.c.number >= 0)
-        self.database.change(STUDIES.delete().where(STUDIES.c.name == name), trials, *of_study)
+        self.database.change(STUDIES.delete().where(STUDIES.c.name == name), *of_study)
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table."""

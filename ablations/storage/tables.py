@@ -6,7 +6,6 @@ Knows SQL, not what the rows mean.
 import hashlib
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
 METADATA = sa.MetaData()
 COMPLETIONS = sa.Table(
@@ -16,7 +15,7 @@ COMPLETIONS = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),
-    sa.Column("checksum", sa.String(16)),
+    sa.Column("checksum", sa.String(16), nullable=False),
 )
 JUDGMENTS = sa.Table(
     "judgments",
@@ -24,7 +23,7 @@ JUDGMENTS = sa.Table(
     sa.Column("key", sa.String(32), primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),
-    sa.Column("checksum", sa.String(16)),
+    sa.Column("checksum", sa.String(16), nullable=False),
 )
 STUDIES = sa.Table(
     "studies",
@@ -78,14 +77,6 @@ NOTES = sa.Table(
     sa.Column("kind", sa.String(64), primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
 )
-CLAIMS = sa.Table(
-    "claims",
-    METADATA,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("worker", sa.String(255), nullable=False),
-    sa.Column("beat", sa.Integer, nullable=False),
-)
 TUNINGS = sa.Table(
     "tunings",
     METADATA,
@@ -103,19 +94,7 @@ AUDITS = sa.Table(
 
 
 def make_tables(engine: sa.Engine) -> None:
-    """Make the tables that a database lacks, and in those of an older version the columns."""
-    _create_tables(engine)
-    for table in (COMPLETIONS, JUDGMENTS):
-        if not _has_checksum(engine, table):
-            try:
-                with engine.begin() as connection:
-                    connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN checksum VARCHAR(16)"))
-            except OperationalError:
-                if not _has_checksum(engine, table):  # else another process was faster
-                    raise
-
-
-def _create_tables(engine: sa.Engine) -> None:
+    """Make the tables that a database lacks."""
     with engine.begin() as connection:  # create_all would fail where two processes open a new file
         for table in METADATA.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
@@ -123,15 +102,11 @@ def _create_tables(engine: sa.Engine) -> None:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 
 
-def _has_checksum(engine: sa.Engine, table: sa.Table) -> bool:
-    return "checksum" in {column["name"] for column in sa.inspect(engine).get_columns(table.name)}
-
-
 def checksum(record: str) -> str:
     """Return sixteen hexadecimal digits that tell whether a record is what was written."""
     return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
-def is_sound(record: str, known: str | None) -> bool:
-    """Whether a record is what was written; one of an older version, which has no checksum, counts as that."""
-    return known is None or checksum(record) == known
+def is_sound(record: str, known: str) -> bool:
+    """Whether a record is what was written."""
+    return checksum(record) == known

@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ablations.core.errors import StorageError, UsageError
-from ablations.storage.database import is_server
+from ablations.storage.database import AdvisoryLock, is_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
@@ -25,8 +25,19 @@ PROMPT_FILE, SELECTION_FILE = "prompt.txt", "selection.json"
 """In the results folder of a greedy search: the chosen prompt, and the ids of the queries that it was chosen by."""
 LOSSES_FILE = "losses.parquet"
 """Beside the results of a study that tunes: a row for each step of each training."""
+_TAKEN = "the study {study!r} is being run by another process; wait for it, or use --name for a second study"
 STUDY_NAME = re.compile(r"\w[\w.-]*")
 """A study's name: it is also that of files, and leads out of no folder."""
+
+
+def follow_up_name(study: str) -> str:
+    """Return the name of a study's follow-up."""
+    return f"{study}{CONFIRMATION}"
+
+
+def follow_up_account(study_id: str) -> str:
+    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
+    return f"{study_id}{CONFIRMATION}"
 
 
 @dataclass(frozen=True)
@@ -48,15 +59,8 @@ class Places:
         """Return the given addresses, with SQLite files in the folder for those left out.
 
         Raises:
-            UsageError: one of store and storage is a database server and the other a file, or two share a database.
+            UsageError: two of them share a database.
         """
-        given = {name: url for name, url in (("--store", store), ("--storage", storage)) if url and is_server(url)}
-        if len(given) == 1:
-            (name,) = given
-            raise UsageError(
-                f"{name} is a database server and the other of --store and --storage is a file: workers that share one "
-                "need the other; give both"
-            )
         servers = [url for url in (store, storage, tracking_uri) if url and "://" in url and is_server(url)]
         if len(set(servers)) < len(servers):
             raise UsageError(
@@ -116,34 +120,47 @@ class Places:
         for name in ("store.db", "optuna.db", "mlflow.db"):
             check_sqlite(self.folder / name)
 
-    @property
-    def shared(self) -> bool:
-        """Whether several processes may work on one study: its records are on database servers."""
-        return is_server(self.store) and is_server(self.storage)
-
     @contextmanager
-    def lock(self, study: str) -> Iterator[None]:
-        """Keep other processes off the study; where they may share it, `ablations.claims` keeps them apart.
+    def lock(self, study: str) -> Iterator[Callable[[], None]]:
+        """Keep other processes off a study; yields what raises `StorageError` where another one has it by now.
+
+        A file's lock is the operating system's, a server's is PostgreSQL's advisory lock: both are free the moment
+        their process ends, however it does.
 
         Raises:
             StorageError: another process runs the study.
         """
-        if self.shared:
-            yield
-            return
+        with self._server_lock(study) if is_server(self.store) else self._file_lock(study) as check:
+            yield check
+
+    @contextmanager
+    def _server_lock(self, study: str) -> Iterator[Callable[[], None]]:
+        lock = AdvisoryLock(self.store, f"study {study}")
+        if not lock.acquire():
+            raise StorageError(_TAKEN.format(study=study))
+
+        def check() -> None:
+            if not lock.acquire():
+                raise StorageError(_TAKEN.format(study=study))
+
+        try:
+            yield check
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _file_lock(self, study: str) -> Iterator[Callable[[], None]]:
         path = self.folder / "locks" / f"{_checked(study)}.lock"
         lock = FileLock(path)
         try:
             path.parent.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise StorageError(
-                f"the study {study!r} is being run by another process; wait for it, or use --name for a second study"
-            ) from error
+            raise StorageError(_TAKEN.format(study=study)) from error
         except OSError as error:
             raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
         try:
-            yield
+            yield lambda: None
         finally:
             lock.release()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.errors import AblationError, TrackingError
-from ablations.core.records import JudgedTurn, Price, Record, Stop
+from ablations.core.records import JudgedTurn, Price, Record, TrialRecord, TrialState
 from ablations.core.statistics import Summary
 from ablations.tracking.client import failures, first_line, open_client
 from ablations.tracking.inputs import DataInput, log_inputs
@@ -40,9 +40,18 @@ _LATEST = 5
 
 
 @dataclass(frozen=True)
-class RoundPage(Record):
-    """A round of a search as its run shows it; `number` is the one of its first trial, tables are columns."""
+class ChildPage(Record):
+    """A part of a study that is no trial, such as a round of a search, as a run of its own shows it.
 
+    Attributes:
+        kind: what it is, such as "round".
+        number: that no trial with a run of its own has.
+        name: what people call it.
+        started, ended: seconds since the epoch.
+        parameters, metrics, tables: what it shows; tables as columns, by artifact.
+    """
+
+    kind: str
     number: int
     name: str
     started: float
@@ -113,26 +122,30 @@ class Tracker:
 
     async def log_trial(
         self,
-        number: int,
-        record: Mapping[str, Any],
+        record: TrialRecord,
         summary: Summary,
         turns: Sequence[JudgedTurn],
         prompt: str | None = None,
+        steps: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     ) -> None:
         """Log a finished trial as a child run; one that exists from an interrupted attempt is finished instead.
 
-        `record` is what the store keeps of it, `prompt` the exact text that asked the first query's first turn. Where
-        MLflow fails, that is kept for `check`: the next run of the study logs what is lacking.
+        Where MLflow fails, that is remembered for `check`: the next run of the study logs what is lacking.
+
+        Args:
+            record: of the trial.
+            summary: of its turns.
+            turns: its judged turns, in the queries' order.
+            prompt: the exact text that asked the first query's first turn, or None.
+            steps: numbers of each step of the training that made its weights, by name.
         """
-        await self._try(self._log_trial, number, record, summary, list(turns), prompt)
+        await self._try(self._log_trial, record, summary, list(turns), prompt)
+        if steps:
+            await self._try(lambda: log_steps(self._client, self._children[record.number], steps))
 
-    async def log_steps(self, number: int, metrics: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-        """Log numbers of each step of a trial's training, by name, on the run that the trial has."""
-        await self._try(lambda: log_steps(self._client, self._children[number], metrics))
-
-    async def log_round(self, page: RoundPage) -> None:
-        """Log a round of a search as a child run."""
-        shown = RunPage(page.parameters, page.metrics, {KIND: "round"}, page.tables)
+    async def log_page(self, page: ChildPage) -> None:
+        """Log a part of the study that is no trial as a child run."""
+        shown = RunPage(page.parameters, page.metrics, {KIND: page.kind}, page.tables)
         await self._try(self._log_child, page.number, page.name, shown, (page.started, page.ended), "FINISHED")
 
     async def log_findings(
@@ -290,35 +303,29 @@ class Tracker:
             if not token:
                 return runs
 
-    def _log_trial(
-        self, number: int, record: Mapping[str, Any], summary: Summary, turns: list[JudgedTurn], prompt: str | None
-    ) -> None:
-        now = time.time()
-        stopped, why_failed = record["state"] == "stopped", record["failed_because"]
+    def _log_trial(self, record: TrialRecord, summary: Summary, turns: list[JudgedTurn], prompt: str | None) -> None:
         tags = {
             KIND: "trial",
-            "ablations.role": record["role"],
-            "ablations.condition_id": record["condition_id"],
-            "ablations.label": record["label"],
+            "ablations.role": str(record.role),
+            "ablations.condition_id": record.condition_id,
+            "ablations.label": record.label,
         }
-        if stopped:
-            tags["ablations.stopped"] = str(Stop(**record["stopped"]))
-        if why_failed is not None:
-            tags["ablations.failed_because"] = why_failed
+        if record.stopped is not None:
+            tags["ablations.stopped"] = str(record.stopped)
+        if record.failed_because is not None:
+            tags["ablations.failed_because"] = record.failed_because
         # A trial that found answers in the store says nothing about the engine's speed.
-        seconds = record["seconds"] if record.get("measured") else None
+        seconds = record.seconds if record.measured else None
         page = RunPage(
-            record["values"]
-            | {"role": record["role"], "replicate": record["replicate"]}
-            | {f"arm.{name}": value for name, value in record.get("arm", {}).items() if value is not None},
-            trial_metrics(summary, seconds, self._price, stopped),
+            {**record.values, "role": str(record.role), "replicate": record.replicate}
+            | {f"arm.{name}": value for name, value in record.arm.items() if value is not None},
+            trial_metrics(summary, seconds, self._price, record.state is TrialState.STOPPED),
             tags,
             {"completions.json": completions_table(turns)},
             {} if prompt is None else {PROMPT_FILE: prompt},
         )
-        when = record.get("started", now), record.get("ended", now)
-        name, status = record.get("run_name", record["label"]), "FINISHED" if why_failed is None else "FAILED"
-        self._log_child(number, name, page, when, status)
+        status = "FAILED" if record.state is TrialState.FAILED else "FINISHED"
+        self._log_child(record.number, record.run_name, page, (record.started, record.ended), status)
 
     def _log_child(self, number: int, name: str, page: RunPage, when: tuple[float, float], status: str) -> None:
         """Log the child run with this number, made if it does not exist; `when` it began and ended."""

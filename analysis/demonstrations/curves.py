@@ -37,7 +37,7 @@ CONTRAST_SCHEMA = {
 def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
     """Return the score of each source and number of demonstrations against the baseline.
 
-    Columns: source, demonstrations, draws (random draws that are averaged), mean (points), difference, low, high
+    Columns: source, shots, draws (random draws that are averaged), mean (points), difference, low, high
     (paired with the baseline over queries, 95 %), lowest_draw, highest_draw (means of single draws), n (queries),
     prompt_tokens (mean per request). Empty where the study does not vary the source or varies more than source, number
     and draw, since a curve would average over the rest, and where the baseline is missing.
@@ -94,7 +94,7 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
 def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
     """Return each source against each earlier one by name, with as many demonstrations asked for.
 
-    Columns: source, against, demonstrations, difference, low, high (points, paired over queries, 95 %), n (queries).
+    Columns: source, against, shots, difference, low, high (points, paired over queries, 95 %), n (queries).
     """
     scores = _source_scores(results)
     rows = []
@@ -112,7 +112,7 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def _source_scores(results: pl.DataFrame) -> pl.DataFrame:
-    """Return scores of trials with demonstrations: trial, query_id, score, source, demonstrations, prompt_tokens."""
+    """Return scores of trials with demonstrations: trial, query_id, score, source, shots, prompt_tokens."""
     varied = set(varied_parameters(results))
     if "source" not in varied or not varied <= {"source", "shots", "draw"}:
         return pl.DataFrame(
@@ -123,7 +123,7 @@ def _source_scores(results: pl.DataFrame) -> pl.DataFrame:
     described = (
         trial_table(results)
         .filter((pl.col("replicate") == 0) & (pl.col("param.shots") > 0))
-        .select("trial", source="param.source", demonstrations="param.shots")
+        .select("trial", source="param.source", shots="param.shots")
         .join(tokens, on="trial")
     )
     return nested_scores(results).join(described, on="trial").sort("source", "shots", "trial")

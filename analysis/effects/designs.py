@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from ablations.core.schema import PARAMETER_PREFIX
+from ablations.core.statistics import filled
 from analysis.effects.paired import baseline_trial
 from analysis.frames import Floats, Scores, condition_scores, trial_table, varied_parameters
 
@@ -21,8 +21,6 @@ estimate about parameters: tests/analysis/test_importance.py has a case with the
 NUISANCES = ("draw",)
 """Varied without being a choice: which of several random draws of demonstrations it was. Its noise stays in the
 conditions."""
-_ROUNDS = 50
-"""Of the fit that fills gaps; each halves its error at least where nine scores of ten are there."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,9 @@ class Design:
     def filled(self) -> Floats:
         """The scores, shape (queries, conditions), without gaps.
 
-        A missing score is the sum of a query's and a condition's term, fitted to the scores that are there (the
-        two-way layout without interaction), so that a condition does not profit from missing the hard queries.
+        See `core.statistics.filled`: a condition does not profit from missing the hard queries.
         """
-        values = self.scores.values
-        known = ~np.isnan(values)
-        if known.all():
-            return values
-        counts, total = known.sum(axis=0), np.where(known, values, 0.0)
-        hard = total.sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
-        for _ in range(_ROUNDS):
-            good = np.where(known, values - hard, 0.0).sum(axis=0) / counts
-            hard = np.where(known, values - good, 0.0).sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
-        return np.where(known, values, hard + good)
+        return filled(self.scores.values)
 
 
 def read_design(results: pl.DataFrame) -> Design | str:

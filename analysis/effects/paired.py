@@ -13,8 +13,17 @@ from scipy.stats import ttest_1samp
 
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX
+from ablations.core.statistics import best_first
 from analysis.effects.intervals import DRAWS, SAME, Interval, alike, difference, mean_intervals
-from analysis.frames import Floats, Scores, condition_scores, trial_scores, trial_table, varied_parameters
+from analysis.frames import (
+    Floats,
+    Scores,
+    condition_scores,
+    nested_scores,
+    trial_scores,
+    trial_table,
+    varied_parameters,
+)
 
 EFFECT_SCHEMA: dict[str, Any] = {
     "trial": pl.Int64,
@@ -133,19 +142,25 @@ def baseline_trial(results: pl.DataFrame) -> int | None:
     return None if found.is_empty() else int(found.get_column("trial").min())  # type: ignore[arg-type]
 
 
+def ranked_trials(results: pl.DataFrame, worst: bool = False) -> list[int]:
+    """Return the trials of all complete conditions, the best (or `worst`) first; see `core.statistics.best_first`.
+
+    Replicates are averaged for each query; a condition stands under its first unreplicated trial.
+    """
+    scores: dict[int, dict[str, float]] = {}
+    for trial, query, score in nested_scores(results).sort("trial").select("trial", "query_id", "score").iter_rows():
+        scores.setdefault(trial, {})[query] = -score if worst else score
+    return best_first(scores)
+
+
 def best_trial(results: pl.DataFrame) -> int | None:
-    """Return the trial of the condition with the highest mean, replicates averaged; the earliest of equals."""
-    return _extreme(results, 1)
+    """Return the trial of the best condition, or None where no condition is complete."""
+    return next(iter(ranked_trials(results)), None)
 
 
 def worst_trial(results: pl.DataFrame) -> int | None:
-    """Return the trial of the condition with the lowest mean, replicates averaged; the earliest of equals."""
-    return _extreme(results, -1)
-
-
-def _extreme(results: pl.DataFrame, sign: int) -> int | None:
-    scores = condition_scores(results)
-    return scores.trials[int((sign * np.nanmean(scores.values, axis=0)).argmax())] if scores.trials else None
+    """Return the trial of the worst condition, or None where no condition is complete."""
+    return next(iter(ranked_trials(results, worst=True)), None)
 
 
 def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:

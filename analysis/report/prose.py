@@ -7,8 +7,8 @@ EFFECTS = (
     "its table together. The standardised size is the mean difference over its standard deviation.",
 )
 CONFIRMATION = (
-    "The best of many conditions looks better than it is. The same conditions on fresh seeds and on queries that "
-    "the study did not see say by how much: the shrinkage is what was luck."
+    "The lead of the best of many conditions is subject to selection bias. The same conditions on fresh seeds and on "
+    "queries that the study did not see say by how much: the shrinkage is what was luck."
 )
 IMPORTANCE = (
     "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
@@ -53,7 +53,8 @@ AUDIT = (
 )
 RACES = (
     "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
-    "stop early. The best of a round was chosen by these queries, and so is flattered on them."
+    "stop early. The best of a round was chosen by these queries, so that its mean on them is subject to selection "
+    "bias."
 )
 MODELS = (
     "Each model answers the same queries zero-shot, with demonstrations in context and, where it has a chat "
@@ -76,7 +77,8 @@ CROSSOVER = (
     "scale of doublings. IFT's lead is taken to grow with the number of examples; where differences fall from one size "
     "to the next, both are replaced by their mean before the zero is looked for (isotonic regression). A resample in "
     "which IFT is ahead at every size counts as below the smallest, one in which it is ahead at none as above the "
-    "largest; an interval that reaches there has no end, and one that reaches both decides nothing."
+    "largest; an interval that reaches there has no end, and one that reaches both decides nothing. A dash stands for "
+    "what lies outside the sizes."
 )
 TUNING_COSTS = (
     "ICL reads its examples again in every request, IFT reads them while it trains and never again. Break-even is the "

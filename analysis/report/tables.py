@@ -4,28 +4,54 @@ Knows columns, neither HTML nor Markdown.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-Row = Mapping[str, Any]
+from analysis.frames import Row
+
 Column = Callable[[Row], str]
 Columns = dict[str, str | Column]
+IDENTICAL = "identical scores"
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 """Where Markdown would see a tag of HTML."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a caption; `note` says what to mind, and `number` which columns are numbers."""
+    """A table with a caption.
+
+    Attributes:
+        caption: what it shows.
+        columns: their headings.
+        rows: a text for each column.
+        numeric: which columns are numbers.
+        note: what to mind.
+        details: headings of columns that a page has room for and a terminal leaves out.
+        short: places of the rows that a terminal shows; None for all, () for a table that is the page's alone.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
     note: str = ""
+    details: frozenset[str] = frozenset()
+    short: tuple[int, ...] | None = None
+
+    def brief(self) -> "Table":
+        """Return the table as a terminal shows it: without details, its most important rows alone."""
+        shown = [at for at, name in enumerate(self.columns) if name not in self.details]
+        rows = self.rows if self.short is None else tuple(self.rows[at] for at in self.short)
+        some = f", {len(rows)} of {len(self.rows)} rows (all in the report)" if len(rows) < len(self.rows) else ""
+        return Table(
+            f"{self.caption}{some}",
+            tuple(self.columns[at] for at in shown),
+            tuple(tuple(row[at] for at in shown) for row in rows),
+            tuple(self.numeric[at] for at in shown),
+            self.note,
+        )
 
     def _repr_markdown_(self) -> str:
         """Return the table as Markdown, as a notebook shows it."""
@@ -34,7 +60,14 @@ class Table:
         return f"**{self.caption}**\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
-def make_table(caption: str, frame: pl.DataFrame, columns: Columns, note: str = "") -> Table:
+def make_table(
+    caption: str,
+    frame: pl.DataFrame,
+    columns: Columns,
+    note: str = "",
+    details: Container[str] = (),
+    short: Sequence[int] | None = None,
+) -> Table:
     """Return the rows of a frame as text.
 
     Args:
@@ -42,11 +75,53 @@ def make_table(caption: str, frame: pl.DataFrame, columns: Columns, note: str = 
         frame: one row a line.
         columns: heading -> a column's name, or how a row is read.
         note: what to mind.
+        details: headings of columns that a terminal leaves out.
+        short: places of the rows that a terminal shows; None for all, an empty sequence for none.
     """
-    readers = [_plain(read) if isinstance(read, str) else read for read in columns.values()]
+    readers = _readers(columns)
     rows = tuple(tuple(read(row) for read in readers) for row in frame.iter_rows(named=True))
-    numeric = tuple(all(_starts_as_number(row[at]) for row in rows) for at in range(len(readers)))
-    return Table(caption, tuple(columns), rows, numeric, note)
+    left_out = frozenset(name for name in columns if name in details)
+    places = None if short is None else tuple(short)
+    return Table(caption, tuple(columns), rows, _numeric(rows, len(columns)), note, left_out, places)
+
+
+def side_by_side(
+    caption: str, frame: pl.DataFrame, keys: Columns, across: str, shown: Column, last: Columns, note: str = ""
+) -> Table:
+    """Return a table with a line for each key and a column for each value of `across`.
+
+    Args:
+        caption: what the table shows.
+        frame: one row for each key and value.
+        keys: the columns to the left, which tell one line from another.
+        across: the column whose values become columns.
+        shown: how a row is read in the column of its value.
+        last: the columns to the right, read from the last row of each line.
+        note: what to mind.
+    """
+    values = frame.get_column(across).unique(maintain_order=True).to_list()
+    left, right = _readers(keys), _readers(last)
+    lines: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in frame.iter_rows(named=True):
+        lines.setdefault(tuple(read(row) for read in left), {})[row[across]] = row
+    rows = tuple(
+        (
+            *key,
+            *(shown(own[value]) if value in own else "–" for value in values),
+            *(read(own[max(own, key=values.index)]) for read in right),
+        )
+        for key, own in lines.items()
+    )
+    columns = (*keys, *values, *last)
+    return Table(caption, columns, rows, _numeric(rows, len(columns)), note)
+
+
+def _readers(columns: Columns) -> list[Column]:
+    return [_plain(read) if isinstance(read, str) else read for read in columns.values()]
+
+
+def _numeric(rows: tuple[tuple[str, ...], ...], columns: int) -> tuple[bool, ...]:
+    return tuple(all(_starts_as_number(row[at]) for row in rows) for at in range(columns))
 
 
 def signed(name: str) -> Column:
@@ -74,6 +149,21 @@ def interval(low: str = "low", high: str = "high", sign: bool = True) -> Column:
     return lambda row: "–" if row[low] is None else f"[{_rounded(row[low]):{form}}, {_rounded(row[high]):{form}}]"
 
 
+def effect_interval(row: Row) -> str:
+    """Return the 95 % interval of a difference; scores that are equal are called so, since no width is no certainty."""
+    return IDENTICAL if row["difference"] == row["low"] == row["high"] == 0 else interval()(row)
+
+
+def difference_interval(row: Row) -> str:
+    """Return a difference with its 95 % interval, or that all scores are equal."""
+    return IDENTICAL if effect_interval(row) == IDENTICAL else f"{signed('difference')(row)} {effect_interval(row)}"
+
+
+def mean_interval(row: Row) -> str:
+    """Return a mean with its 95 % interval."""
+    return "–" if row["mean"] is None else f"{number('mean')(row)} {interval(sign=False)(row)}".removesuffix(" –")
+
+
 def p_value(name: str) -> Column:
     """Return a reader of a p-value."""
     return lambda row: "–" if row[name] is None else "< 0.001" if row[name] < 0.001 else f"{row[name]:.3f}"
@@ -99,12 +189,12 @@ def _plain(name: str) -> Column:
 
 
 def _starts_as_number(text: str) -> bool:
-    return text == "–" or text.lstrip("[<+-− ")[:1].isdigit()
+    return text in ("–", IDENTICAL) or text.lstrip("[<+-− ")[:1].isdigit()
 
 
 EFFECT: Columns = {
     "change": signed("difference"),
-    "95 % interval": interval(),
+    "95 % interval": effect_interval,
     "p": p_value("p_value"),
     "p (Holm)": p_value("p_holm"),
     "standardised": signed("standardised"),
@@ -112,6 +202,19 @@ EFFECT: Columns = {
     "queries": "n",
 }
 """Columns that all tables of effects share."""
+EFFECT_DETAILS = ("p", "standardised", "queries")
+"""Those of them that a terminal leaves out."""
+
+
+def largest(frame: pl.DataFrame, by: str, most: int) -> list[int]:
+    """Return the places of the rows with the largest absolute value of a column, in the frame's order."""
+    ranked = frame.with_row_index("place").sort(pl.col(by).abs(), descending=True, nulls_last=True)
+    return sorted(ranked.get_column("place").head(most).to_list())
+
+
+def filled(*tables: Table) -> tuple[Table, ...]:
+    """Return the tables that have rows."""
+    return tuple(table for table in tables if table.rows)
 
 
 def rows_of(frame: pl.DataFrame, most: int, by: str) -> tuple[pl.DataFrame, str]:

@@ -250,7 +250,7 @@ def test_shapley_values_are_bars_with_intervals_and_say_what_is_on(axes: Axes) -
     draw_shapley(SHAPLEY, axes)
     assert widths(axes) == [-0.5, 2.0]
     assert bars(axes) == [(1.0, 2.5)]
-    assert names(axes) == ["style\na name that i…, not none", "rules\na name that i…, not none"]
+    assert names(axes) == ["style\na name that i…, not none", "system_prompt\na name that i…, not none"]
     assert title(axes) == "What components contribute (12 queries, 8 of 8 combinations,\nexact)"
 
 

@@ -18,6 +18,9 @@ from statistics import median
 from typing import Any
 
 import openai
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
 
 from ablations.core.concurrency import together
 from ablations.core.condition import DecodingParams
@@ -28,10 +31,7 @@ from ablations.judges.llm.client import JudgeClient, Limits
 from ablations.judges.prices import Budget
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
 from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec

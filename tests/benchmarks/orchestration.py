@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
 
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.queries import choose_subset, load_queries
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
 from ablations.storage.tables import COMPLETIONS
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker

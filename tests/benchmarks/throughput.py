@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.storage.claims import Claims
+from ablations.studies.conditions.optuna_storage import open_optuna_study
+from ablations.studies.conditions.study import Study
+
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.registry import make_judge
 from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
-from ablations.storage.claims import Claims
 from ablations.storage.store import Store
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
 from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec

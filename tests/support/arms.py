@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ablations.studies.icl_vs_ift.session import TuningSession
+from ablations.studies.icl_vs_ift.study import TuningStudy
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams, content_hash
@@ -24,8 +26,6 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
-from ablations.studies.icl_vs_ift.session import TuningSession
-from ablations.studies.icl_vs_ift.study import TuningStudy
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import load

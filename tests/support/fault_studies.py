@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.studies.conditions.test_study import SPACE
 
 from ablations.cli import run as command
 from ablations.cli.main import main
 from ablations.studies.config import assembly
-from tests.studies.conditions.test_study import SPACE
 from tests.studies.views.test_rebuild import TRIALS, NeverAsked, pages, places_of
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ablations.studies.config.config import KindConfig, Override, StudyConfig, load_config
 from ablations.studies.config.keys import table_fields
 from ablations.studies.config.tables import StudyTable
-from ablations.studies.registry import CONFIGS
+from ablations.studies.registry import configs
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import make_queries
 
@@ -14,11 +14,34 @@ TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
 PENALTY = "[parameters.repetition_penalty]\nchoices = [1.0, 1.2]\n"
 BASELINE = "[study.baseline]\ntemperature = 0.0\nrepetition_penalty = 1.0\n"
 
+SPACE = """
+[study.baseline]
+temperature = 0.0
+top_p = 1.0
+repetition_penalty = 1.1
+stop = "headings"
+[parameters.temperature]
+low = 0.0
+high = 1.0
+step = 0.25
+[parameters.top_p]
+low = 0.5
+high = 1.0
+step = 0.25
+requires = "temperature > 0"
+[parameters.repetition_penalty]
+low = 1.0
+high = 1.2
+step = 0.1
+[parameters.stop]
+choices = ["headings", "none", ["\\n\\n", "###"]]
+"""
+
 
 def load(path: Path, **keys: object) -> StudyConfig[KindConfig]:
     """Return the configuration of a study file with other values of keys of `[study]`, or another `name`."""
     overrides = [Override(key if key == "name" else f"study.{key}", value, "") for key, value in keys.items()]
-    return load_config(path, overrides, CONFIGS)
+    return load_config(path, overrides, configs())
 
 
 def make_spec(folder: Path, text: str, **keys: object) -> StudySpec:
@@ -38,8 +61,8 @@ def changed(spec: StudySpec, **values: object) -> StudySpec:
         config = replace(config, name=str(keys.pop("name")))
     study = {name: keys.pop(name) for name in list(keys) if name in table_fields(StudyTable)}
     config = replace(config, study=replace(config.study, **study))  # type: ignore[arg-type]
-    kind = CONFIGS[config.mode]
-    kept = {name: getattr(config.kind, name) for name in table_fields(kind) if hasattr(config.kind, name)}
-    config = replace(config, kind=kind(**(kept | keys)))
+    kind = configs()[config.mode]
+    own_keys = {name: getattr(config.kind, name) for name in table_fields(kind) if hasattr(config.kind, name)}
+    config = replace(config, kind=kind(**(own_keys | keys)))
     config.kind.check(config)
     return replace(spec, config=config, **own)  # type: ignore[arg-type]

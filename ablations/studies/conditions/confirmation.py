@@ -4,34 +4,26 @@ The best of many conditions looks better than it is, because it was picked by th
 evaluated again is a study of its own, the follow-up. Knows specs, queries and finished trials; evaluates nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from ablations.core.condition import content_hash
-from ablations.core.errors import StudyMismatchError
+from ablations.core.errors import StudyMismatchError, UserError
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Query, Role
 from ablations.datasets.overlap import find_overlaps
+from ablations.datasets.pools import BUILT_IN
+from ablations.datasets.prepare import PoolSettings
 from ablations.datasets.queries import choose_subset
-from ablations.judges.base import COMPARED
-from ablations.models.embedding import Encoder
-from ablations.storage.workspace import CONFIRMATION
+from ablations.judges.base import COMPARED, Judge
+from ablations.models.embedding import Encoder, VectorMemory
+from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.config import ABLATION, ConditionsConfig
-from ablations.studies.conditions.study import Finished
 from ablations.studies.config.space import Values
+from ablations.studies.kind import Results
+from ablations.studies.planning.leakage import start_shots
 from ablations.studies.spec import StudySpec, check_same_study
-
-
-def follow_up_name(study: str) -> str:
-    """Return the name of a study's follow-up."""
-    return f"{study}{CONFIRMATION}"
-
-
-def follow_up_account(study_id: str) -> str:
-    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
-    return f"{study_id}{CONFIRMATION}"
 
 
 @dataclass(frozen=True)
@@ -180,24 +172,60 @@ def _without_choice(identity: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"judge": {name: value for name, value in rest.get("judge", {}).items() if name != COMPARED}}
 
 
-def best_conditions(finished: Collection[Finished], count: int) -> list[Finished]:
-    """Return the `count` best conditions of a study, the best first; of equals the earlier trial.
+def best_conditions(results: Results, count: int) -> list[Values]:
+    """Return the varied parameters of the `count` best conditions of a study, the best first.
 
-    They are complete and neither the baseline nor an A/A replicate, whose mean counts for its condition. A condition
-    that a sampler chose twice counts once. Empty where the baseline is not complete, because then there is nothing to
-    compare with.
+    The baseline is none of them, and without it there is none, because then there is nothing to compare with.
     """
-    counted = [one for one in finished if one.state == "complete"]
-    means: dict[str, list[float]] = {}
-    for one in counted:
-        means.setdefault(one.trial.condition.condition_id, []).append(one.mean or 0.0)
-    complete = [one for one in counted if not one.trial.point.replicate]
-    known = {one.trial.condition.condition_id for one in complete if one.trial.point.role == Role.BASELINE}
-    best: list[Finished] = []
-    if not known:
-        return best
-    for one in sorted(complete, key=lambda one: (-fmean(means[one.trial.condition.condition_id]), one.trial.number)):
-        if one.trial.condition.condition_id not in known:
-            known.add(one.trial.condition.condition_id)
-            best.append(one)
-    return best[:count]
+    from analysis.effects.paired import ranked_trials  # takes a second to import
+
+    records, ranked = results.records, ranked_trials(results.frame)
+    baseline = {records[number].condition_id for number in ranked if records[number].role is Role.BASELINE}
+    best = [records[number] for number in ranked if records[number].condition_id not in baseline]
+    return [record.point for record in best[:count]] if baseline else []
+
+
+def plan_confirmation(
+    spec: StudySpec,
+    whole: Sequence[Query],
+    best: int,
+    held_back: int | None,
+    settings: PoolSettings,
+    built_in: bool,
+    chosen_by: set[str],
+    vectors: VectorMemory | None,
+) -> Confirmation:
+    """Return what is evaluated again when the study has ended.
+
+    Args:
+        spec: the study.
+        whole: the evaluation set that its queries are drawn from.
+        best: how many conditions.
+        held_back: how many queries that the study does not see; None for as many as it sees.
+        settings: of the pool.
+        built_in: whether the evaluation set is the project's own.
+        chosen_by: ids of queries that a greedy search chose a prompt by.
+        vectors: where embeddings are kept, or None.
+    """
+    shown = start_shots(spec)
+    known = built_in and settings.name in BUILT_IN and settings.greedy is None and spec.fixed_parts is None
+    encoder = None if known else Encoder(settings.encoder, vectors)
+    if spec.prepared is not None:
+        shown += (*spec.prepared.chooser.everything, *spec.prepared.chooser.greedy)
+
+    def unfit(queries: Sequence[Query]) -> set[str]:
+        chose = {query.id for query in queries} & chosen_by
+        return chose | (set() if settings.allow_overlap else shown_queries(queries, shown, encoder))
+
+    count = len(spec.queries) if held_back is None else held_back
+    return Confirmation(best, hold_back(whole, spec.queries, count, spec.seed, unfit))
+
+
+def check_held_back(judge: Judge, queries: Sequence[Query]) -> None:
+    """Raise the judge's own error where it cannot judge these queries, the held-back ones among them."""
+    try:
+        judge.check(queries)
+    except UserError as error:
+        raise type(error)(
+            f"with the held-back queries, {error}; or --held-back 0 confirms fresh seeds alone"
+        ) from error

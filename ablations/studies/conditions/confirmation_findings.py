@@ -1,22 +1,25 @@
 """Confirmation: the lead of a study's best conditions as selected, on fresh seeds, and on held-back queries.
 
-Knows result frames. The best of many conditions is flattered by the choice (of 50 equal ones by about 2.25 standard
-errors of its mean); scores that chose nothing are not. Fresh seeds take away what sampling did for the choice,
-held-back queries also what the queries did for it.
+Knows result frames. The lead of the best of many conditions is subject to selection bias (of 50 equal ones by about
+2.25 standard errors of its mean); scores that chose nothing are not. Fresh seeds take away what sampling did for the
+choice, held-back queries also what the queries did for it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 
 from analysis.effects.intervals import Interval, paired_interval, welch_interval
 from analysis.effects.paired import baseline_trial
-from analysis.frames import nested_scores
-from analysis.plots import draw_confirmation, new_figure
+from analysis.examples import worth_reading
+from analysis.figures import confirmation_figures
+from analysis.frames import Floats, Row, nested_scores
+from analysis.report import prose
+from analysis.report.page import About, Report, Section
+from analysis.report.scores import judge_section, method_section
+from analysis.report.tables import Columns, filled, interval, make_table, signed
 
 _LEADS = ("selected", "fresh", "held_back", "shrinkage_fresh", "shrinkage")
 _SCHEMA = {
@@ -81,7 +84,7 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
             "shrinkage_fresh": _interval({query: old[query] - fresh[query] for query in both}),
             "shrinkage": welch_interval(_array(old), _array(held_back)) if old and held_back else None,
         }
-        row: dict[str, Any] = {"condition_id": condition_id, "label": label}
+        row: dict[str, object] = {"condition_id": condition_id, "label": label}
         for name, lead in leads.items():
             bounds = (None, None, None) if lead is None else (lead.value, lead.low, lead.high)
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
@@ -97,14 +100,14 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _trials(results: pl.DataFrame) -> list[dict[str, Any]]:
+def _trials(results: pl.DataFrame) -> list[Row]:
     """Return what describes each trial that is no A/A replicate."""
     described = ("trial", "condition_id", "label", "role", "replicate", "state")
     trials = {row[0]: dict(zip(described, row, strict=True)) for row in results.select(described).iter_rows()}
     return [trials[number] for number in sorted(trials) if not trials[number]["replicate"]]
 
 
-def _twin(trials: list[dict[str, Any]], condition_id: str, label: str) -> int | None:
+def _twin(trials: list[Row], condition_id: str, label: str) -> int | None:
     """Return the first complete trial of the study with this condition."""
     complete = [trial for trial in trials if trial["state"] == "complete"]
     same = [trial for trial in complete if trial["condition_id"] == condition_id]
@@ -125,7 +128,7 @@ def _lead(scores: Mapping[int, _Leads], trial: int | None, baseline: int) -> dic
     return {query: own[query] - against[query] for query in sorted(own) if query in against}
 
 
-def _array(leads: _Leads) -> Any:
+def _array(leads: _Leads) -> Floats:
     return np.array(list(leads.values()), dtype=np.float64)
 
 
@@ -150,30 +153,34 @@ class ConfirmationFindings:
         table: the frame of `confirm`.
         judge: whose scores these are.
         failed: the trials of the follow-up that lack scores, with the reason.
-        figures: by file name without ending.
+        trials: how many the follow-up has.
+        reading: its trials that are worth reading, and why.
     """
 
     headline: str
     table: pl.DataFrame
     judge: str
     failed: tuple[str, ...]
-    figures: dict[str, Figure] = field(compare=False)
+    trials: int
+    reading: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, selected: pl.DataFrame, confirmed: pl.DataFrame) -> "ConfirmationFindings":
         """Return the findings from the results of a study and of its follow-up."""
         table, judge = confirm(selected, confirmed), str(confirmed.get_column("judge")[0])
-        figures = {}
-        if len(table):
-            with new_figure(height=1.6 + 0.75 * len(table)) as (figure, axes):
-                draw_confirmation(table, axes, judge)
-                figures["confirmation"] = figure
         failed = (
             confirmed.filter(pl.col("state") == "failed").select("label", "failed_because").unique(maintain_order=True)
         )
         lacking = tuple(f"{label}: {why}" for label, why in failed.iter_rows())
         held_back = set(confirmed.get_column("query_id")) - set(selected.get_column("query_id"))
-        return cls(_headline(table, judge, len(held_back)), table, judge, lacking, figures)
+        return cls(
+            _headline(table, judge, len(held_back)),
+            table,
+            judge,
+            lacking,
+            confirmed["trial"].n_unique(),
+            worth_reading(confirmed),
+        )
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the follow-up's run: each lead by rank in the study, 1 for the best condition."""
@@ -185,9 +192,44 @@ class ConfirmationFindings:
                 metrics |= {f"{title}{bound}/{rank}": row[f"{name}{bound}"] for bound in ("", "_low", "_high")}
         return metrics
 
-    def tables(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the table as columns, by name."""
-        return {"confirmation": self.table.to_dict(as_series=False)} if len(self.table) else {}
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return the table by name, if it has rows."""
+        return {"confirmation": self.table} if len(self.table) else {}
+
+    def report(self, about: About) -> Report:
+        """Return the page of the confirmation itself."""
+        sections = (self.section(), judge_section(about, self.judge))
+        shown = (section for section in sections if not section.empty)
+        counted = f"{self.trials}: the baseline, and the best conditions again"
+        return Report(about.having(trials=counted), self.headline, (*shown, method_section()), self.reading)
+
+    def section(self) -> Section:
+        """Return what the confirmation says on the page of the study that it confirms."""
+        columns: Columns = {"condition": "label"}
+        named = {
+            "as selected": "selected",
+            "fresh seeds": "fresh",
+            "held-back queries": "held_back",
+            "shrinkage": "shrinkage",
+        }
+        for title, name in named.items():
+            columns |= {title: signed(name), f"{title}, 95 %": interval(f"{name}_low", f"{name}_high")}
+        table, rows = make_table("Lead over the baseline", self.table, columns), self.table.to_dicts()
+        said = [
+            f"{row['n_fresh']} queries again and {row['n_held_back']} held back; shrinkage is the lead as selected "
+            "minus the held-back one, between different queries (Welch)."
+            for row in rows[:1]
+        ]
+        said += [f"Without enough scores: {text}." for text in self.failed]
+        if same := sum(row["same_answers"] for row in rows):
+            said.append(
+                f"{same} of {len(rows)} conditions, like the baseline, give the same answers whatever the seed (greedy "
+                "decoding): only held-back queries say something new of them."
+            )
+        unmoved = any(row["selected"] is not None and row["selected"] == row["fresh"] for row in rows)
+        text = (prose.CONFIRMATION, prose.SAME_ANSWERS) if unmoved else (prose.CONFIRMATION,)
+        figures = confirmation_figures(self.table, self.judge)
+        return Section("Confirmation", text, tuple(said), figures, filled(table), brief=True)
 
 
 def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
@@ -215,7 +257,7 @@ def _headline(table: pl.DataFrame, judge: str, held_back: int) -> str:
     )
 
 
-def _shown(row: Mapping[str, Any], name: str) -> str:
+def _shown(row: Row, name: str) -> str:
     if row[name] is None:
         return "(no scores)"
     return str(Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"n_{name}"]))

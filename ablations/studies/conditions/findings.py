@@ -1,17 +1,16 @@
-"""The findings of one finished study: numbers, a headline, tables and figures.
+"""The findings of a study of conditions: numbers, a headline, tables and a report.
 
 Puts the other modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
-counts as clear only where its interval corrected for the choice excludes 0 (see `effects.lead_of_best`).
+counts as clear only where its interval corrected for the choice excludes 0 (see `paired.lead_of_best`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
 import polars as pl
-from matplotlib.figure import Figure
 
+from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
+from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
 from analysis.effects.designs import NUISANCES
 from analysis.effects.importance import FANOVA, Importances, importances
@@ -31,17 +30,35 @@ from analysis.effects.paired import (
     worst_trial,
 )
 from analysis.effects.shapley import shapley_values
+from analysis.examples import Example, read_examples, reasons, telling_conditions
 from analysis.figures import HEAT_MAP, Drawing, study_figures
 from analysis.frames import trial_table, varied_parameters
 from analysis.outputs import cost_table, text_table, turn_table
 from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
 from analysis.races import races
+from analysis.report.effects import (
+    components_section,
+    demonstrations_section,
+    effects_section,
+    importance_section,
+    length_section,
+    planning_section,
+)
+from analysis.report.page import About, Report
+from analysis.report.scores import (
+    coverage_section,
+    examples_section,
+    judge_section,
+    method_section,
+    races_section,
+    scores_sections,
+)
 from analysis.scores import comparison_table, score_groups, unscored_reasons
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a study found.
+class ConditionFindings:
+    """What a study of conditions found.
 
     Attributes:
         headline: one sentence with its interval, or why there is none.
@@ -56,6 +73,8 @@ class Findings:
             (one factor at a time), `conditions` (each against the baseline), `noise_floor`, `importance`,
             `interactions`, `shapley`, `marginals`, `pairs`, `length_controlled`, `scores`, `turns`, `comparisons`,
             `unscored`, `races`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
+        examples: answers of the baseline, the best and the worst condition to the same queries.
+        confirmation: what evaluating the best conditions again found, or None.
     """
 
     headline: str
@@ -69,11 +88,8 @@ class Findings:
     importances: Importances
     spread: Spread | None
     frames: Mapping[str, pl.DataFrame] = field(compare=False)
-
-    @cached_property
-    def figures(self) -> dict[str, Figure]:
-        """The figures that the study allows, by file name without ending."""
-        return study_figures(Drawing(self.frames, self.judge, self.parameters, self.baseline, self.best))
+    examples: tuple[Example, ...] = ()
+    confirmation: ConfirmationFindings | None = None
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run, by documented name."""
@@ -93,59 +109,92 @@ class Findings:
             metrics[f"importance_high/{row['parameter']}"] = row["high"]
         return metrics
 
-    def tables(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the tables as columns, by name; empty ones are left out."""
-        return {name: frame.to_dict(as_series=False) for name, frame in self.frames.items() if len(frame)}
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return the tables by name; empty ones are left out."""
+        return {name: frame for name, frame in self.frames.items() if len(frame)}
 
+    @property
+    def reading(self) -> dict[int, str]:
+        """The trials whose answers are worth reading, and why."""
+        return reasons({"baseline": self.baseline, "best": self.best, "worst": self.worst})
 
-def find(results: pl.DataFrame) -> Findings:
-    """Return the findings of a study from its results frame; the frame must not be empty."""
-    trials = trial_table(results)
-    baseline, best = baseline_trial(results), best_trial(results)
-    against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
-    labels = dict(trials.select("trial", "change").iter_rows())
-    conditions = condition_effects(results)
-    judge = str(results.get_column("judge")[0])
-    found, spread = importances(results), observed_spread(results)
-    shown = list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))
-    frames = {
-        "trials": trials,
-        "effects": one_factor_effects(results),
-        "conditions": conditions,
-        "noise_floor": noise_floor(results),
-        "importance": found.table,
-        "interactions": interaction_effects(results),
-        "shapley": shapley_values(results),
-        "marginals": marginal_curves(results),
-        "pairs": pair_means(results, *HEAT_MAP),
-        "length_controlled": length_controlled_effects(results),
-        "scores": score_groups(results, shown),
-        "turns": turn_table(results),
-        "comparisons": comparison_table(results),
-        "unscored": unscored_reasons(results),
-        "races": races(results),
-        "costs": cost_table(results),
-        "texts": text_table(results),
-        "curve": demonstration_curve(results),
-        "scaling": scaling_slopes(results),
-        "contrasts": source_contrasts(results),
-        "planning": pl.DataFrame(schema=PLAN_SCHEMA)
-        if spread is None
-        else needed_queries(spread, planned_effects(results)),
-    }
-    return Findings(
-        headline=_headline(lead_of_best(results), best, baseline, trials, rivals(results), judge),
-        best_against_baseline=against,
-        best_label=None if best is None else labels[best],
-        judge=judge,
-        parameters=tuple(name for name in varied_parameters(results) if name not in NUISANCES),
-        baseline=baseline,
-        best=best,
-        worst=worst_trial(results),
-        importances=found,
-        spread=spread,
-        frames=frames,
-    )
+    def report(self, about: About) -> Report:
+        """Return the study's page: effects, importances, components, scores, costs, answers."""
+        frames = self.frames
+        figures = study_figures(Drawing(frames, self.judge, self.parameters, self.baseline, self.best))
+        sections = [
+            effects_section(frames, figures),
+            *([] if self.confirmation is None else [self.confirmation.section()]),
+            importance_section(frames, self.importances, figures),
+            components_section(frames, figures),
+            demonstrations_section(frames, figures),
+            *scores_sections(frames, self.baseline, self.best, figures),
+            length_section(frames, self.best, figures),
+            races_section(frames["races"]),
+            planning_section(frames["planning"], self.spread),
+            coverage_section(frames["trials"], frames["unscored"]),
+            judge_section(about, self.judge),
+            examples_section(self.examples),
+        ]
+        shown = [
+            section for section in sections if not section.empty or (section.text and section.title == "Importance")
+        ]
+        headline = self.headline if self.confirmation is None else self.confirmation.headline
+        told = about.having(trials=_counted(frames["trials"]))
+        return Report(told, headline, (*shown, method_section()), self.reading)
+
+    @classmethod
+    def of(cls, results: pl.DataFrame, confirmed: pl.DataFrame | None = None) -> "ConditionFindings":
+        """Return the findings from a study's results, and from those of its confirmation, if it has one."""
+        trials = trial_table(results)
+        baseline, best = baseline_trial(results), best_trial(results)
+        against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
+        labels = dict(trials.select("trial", "change").iter_rows())
+        conditions = condition_effects(results)
+        judge = str(results.get_column("judge")[0])
+        found, spread = importances(results), observed_spread(results)
+        telling = telling_conditions(results)
+        shown = list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))
+        frames = {
+            "trials": trials,
+            "effects": one_factor_effects(results),
+            "conditions": conditions,
+            "noise_floor": noise_floor(results),
+            "importance": found.table,
+            "interactions": interaction_effects(results),
+            "shapley": shapley_values(results),
+            "marginals": marginal_curves(results),
+            "pairs": pair_means(results, *HEAT_MAP),
+            "length_controlled": length_controlled_effects(results),
+            "scores": score_groups(results, shown),
+            "turns": turn_table(results),
+            "comparisons": comparison_table(results),
+            "unscored": unscored_reasons(results),
+            "races": races(results),
+            "costs": cost_table(results),
+            "texts": text_table(results),
+            "curve": demonstration_curve(results),
+            "scaling": scaling_slopes(results),
+            "contrasts": source_contrasts(results),
+            "planning": pl.DataFrame(schema=PLAN_SCHEMA)
+            if spread is None
+            else needed_queries(spread, planned_effects(results)),
+        }
+        return cls(
+            headline=_headline(lead_of_best(results), best, baseline, trials, rivals(results), judge),
+            best_against_baseline=against,
+            best_label=None if best is None else labels[best],
+            judge=judge,
+            parameters=tuple(name for name in varied_parameters(results) if name not in NUISANCES),
+            baseline=baseline,
+            best=best,
+            worst=worst_trial(results),
+            importances=found,
+            spread=spread,
+            frames=frames,
+            examples=tuple(read_examples(results, telling)) if len(telling) > 1 else (),
+            confirmation=None if confirmed is None else ConfirmationFindings.of(results, confirmed),
+        )
 
 
 def _headline(
@@ -172,5 +221,21 @@ def _headline(
     return (
         f"The best of {others} conditions ({rows[best]['change']}) scores {against} points against the baseline "
         f"({baseline_label}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
-        "Picked as the best of many, its lead is flattered all the same: confirm it on other queries (--confirm)."
+        "Picked as the best of many, its lead is subject to selection bias all the same: confirm it on other queries "
+        "(--confirm)."
     )
+
+
+def _counted(trials: pl.DataFrame) -> str:
+    """Say how many trials there are of each sort."""
+    replicates, failed = len(trials.filter(pl.col("replicate") > 0)), len(trials.filter(pl.col("state") == "failed"))
+    again = f" and {replicates} A/A replicate{'s' * (replicates > 1)}" if replicates else ""
+    without = f", {failed} failed" if failed else ""
+    return f"{len(trials)}: {len(trials) - replicates} conditions{again}{without}"
+
+
+def summarise(results: Results) -> Findings:
+    """Return the findings of a study of conditions, or of the confirmation of one; its frame must not be empty."""
+    if results.parent is not None:
+        return ConfirmationFindings.of(results.parent, results.frame)
+    return ConditionFindings.of(results.frame, results.confirmation)

@@ -14,7 +14,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from ablations.core.records import Query, Stop
-from ablations.studies.engine.sequential import blocks, clearly_negative
+from ablations.core.statistics import blocks, clearly_negative
 
 LEAST, GROWTH, LEVEL = 8, 0.5, 0.3
 """Queries before the first look; size of the later blocks as a share of those before; chance, over all looks, that a

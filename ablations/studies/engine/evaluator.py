@@ -6,6 +6,7 @@ looked up before it is asked for.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
@@ -237,3 +238,23 @@ def request_seed(study_seed: int, query_id: str, turn: int, replicate: int) -> i
     """Return the seed of a request, 0 to 2**31 - 1, from everything but the condition."""
     digest = hashlib.sha256(f"{study_seed}|{query_id}|{turn}|{replicate}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % 2**31
+
+
+def pace(total: int, progress: Progress, at_least: int) -> Callable[[], str]:
+    """Return what tells the rate and the time left; the time once `at_least` turns were generated.
+
+    The clock starts with the first answer, so that loading an engine is no part of the rate.
+    """
+    start: list[tuple[float, int, int]] = []
+
+    def told() -> str:
+        if progress.generated and not start:
+            start.append((time.monotonic(), progress.generated, progress.completion_tokens))
+        begun, before, tokens = start[0] if start else (time.monotonic(), progress.generated, 0)
+        seconds, made = max(time.monotonic() - begun, 1e-9), progress.generated - before
+        waiting = total - progress.skipped - progress.turns_done
+        # The first turns wait for the whole first batch, and stored ones take no time: their rate says nothing.
+        left = f"{waiting * seconds / made:.0f} s left" if made > at_least else "time left unknown"
+        return f"{(progress.completion_tokens - tokens) / seconds:.0f} tokens/s · {left}"
+
+    return told

@@ -1,292 +1,87 @@
-"""One session of a study: check everything, start the parts, evaluate, close the books, give everything back.
+"""The runner: one study from its plan to its findings, whatever kind it is of.
 
-Knows every part and does the work of none. Nothing is written before all input has been checked.
+Knows the order of things: check everything, lock, open, evaluate, export, summarise, log, give everything back. Nothing
+is written before all input has been checked. Knows no kind by its name.
 """
 
 import asyncio
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Generic, TypeVar
 
-import polars as pl
-from rich.console import Console
-
-from ablations.cli.closing import show_audit, show_findings, show_judging
-from ablations.cli.progress import progress_display, study_status
 from ablations.core.condition import Condition
 from ablations.core.errors import PartFailedError, StorageError, redacted
-from ablations.core.records import PaidReply, Usage
-from ablations.judges.base import Judge, audit_key
+from ablations.core.records import PaidReply
+from ablations.judges.base import Judge
 from ablations.models.base import Backend, refuse_unsupported, refuse_varied
-from ablations.storage.claims import BOOKS, Claims
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
-from ablations.studies.conditions.confirmation import follow_up_account, follow_up_name
-from ablations.studies.conditions.optuna_storage import delete_optuna_study, open_optuna_study
-from ablations.studies.conditions.study import WATCH_SECONDS, Study
-from ablations.studies.engine.evaluator import Evaluator, Progress
-from ablations.studies.engine.lengths import check_prompt_lengths
-from ablations.studies.engine.results import results_frame, write_results
-from ablations.studies.manifest import CARD_NOTE, StudyCard
-from ablations.studies.spec import StudySpec, check_same_study
-from ablations.studies.views.pages import AUDITS, Closing, Judging, log_audit, log_closing, recorded_in
+from ablations.storage.workspace import Places, follow_up_account, follow_up_name
+from ablations.studies.engine import optuna_view
+from ablations.studies.engine.optuna_view import OptunaView
+from ablations.studies.engine.results import noted_tables, results_frame, write_beside, write_results
+from ablations.studies.engine.run import Run
+from ablations.studies.kind import Findings, Plan, Results, StudyKind
+from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest
+from ablations.studies.planning.lengths import check_prompt_lengths
+from ablations.studies.reporter import Reporter
+from ablations.studies.views.pages import FinishedStudy, Judging, about_study, log_study, recorded_in
 from ablations.tracking.tracker import Tracker
 
-if TYPE_CHECKING:
-    from ablations.judges.audit.audit import Planted
-    from ablations.judges.audit.pairs import Pair
-
-
-CLOSED_NOTE = "closed"
-"""What the store keeps of who closed a study's books last."""
+P = TypeVar("P", bound=Plan)
 
 
 @dataclass
-class Session:
-    """What one call of `run` works with.
+class Parts:
+    """What a study and its follow-up share: the judge and the engines, each started once, when it is first needed.
 
     Attributes:
-        spec: what to evaluate.
-        options: what was in force, for the record.
-        backend, judge: not started yet.
+        backend: the study's own model, not started.
+        judge: not started.
         places: where results go.
-        console: where the user looks.
-        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
-        started: whether the backend and the judge run already.
+        reporter: where the user looks.
+        log_file: where everything goes that engines print.
     """
 
-    spec: StudySpec
-    options: Mapping[str, Any]
     backend: Backend
     judge: Judge
     places: Places
-    console: Console
-    fresh: bool = False
-    started: bool = False
-    _study_id: str = field(default="", init=False)
+    reporter: Reporter
+    log_file: Path
+    _started: set[int] = field(default_factory=set, init=False)
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
 
-    async def run(self) -> None:
-        """Run the study to its end.
+    def __post_init__(self) -> None:
+        self._starting = asyncio.Lock()
+        self._opened.push_async_callback(self.judge.close)
+        self._opened.push_async_callback(self.backend.close)  # a check may have opened connections
 
-        Raises:
-            UserError: something the user gave cannot be; nothing was written.
-            PartFailedError: a part failed; finished work is kept.
-        """
-        async with AsyncExitStack() as parts:
-            parts.push_async_callback(self.judge.close)
-            parts.push_async_callback(self.backend.close)  # a check may have opened connections
-            await self._check()
-            self.places.prepare()
-            async with AsyncExitStack() as given_back:
-                given_back.enter_context(self.places.lock(self.spec.name))
-                store = Store(self.places.store)
-                given_back.callback(store.close)
-                given_back.push_async_exit(parts.pop_all())  # the parts first, then the store and the lock
-                await self._run_with(store)
+    async def start(self, backend: Backend) -> None:
+        """Start the judge and a backend, which takes a minute or more, unless that is done."""
+        async with self._starting:
+            if id(self.judge) not in self._started:
+                # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
+                await self.judge.start()
+                self._started.add(id(self.judge))
+            if id(backend) not in self._started:
+                begun = time.monotonic()
+                self.reporter.say(
+                    f"starting the {backend.name} backend, which may take minutes; its log is {self.log_file}"
+                )
+                await backend.start()
+                self._started.add(id(backend))
+                self.reporter.say(f"engine ready after {time.monotonic() - begun:.0f} s")
 
-    async def _check(self) -> None:
-        """Check what can be checked without the engine."""
-        backend, settings = self.backend, self._conditions
-        refuse_varied(backend.name, backend.honours, self.spec.space.names)
-        decodings = [condition.effective for condition in settings]
-        refuse_unsupported(backend.name, backend.honours, backend.max_stops, decodings)
-        await check_prompt_lengths(backend, settings, self.spec.queries)
+    async def stop(self, backend: Backend) -> None:
+        """Give back what a backend holds; it can be started again."""
+        self._started.discard(id(backend))
+        await backend.close()
 
-    @property
-    def _conditions(self) -> list[Condition]:
-        """Conditions that show what all trials need of a backend."""
-        return self.spec.boundary_conditions
-
-    def _identity(self, spec: StudySpec) -> dict[str, Any]:
-        """Return what may not change under a study's name."""
-        return spec.identity(self.backend.identity.to_dict(), self.judge.identity)
-
-    @property
-    def _trials(self) -> int | None:
-        """How many trials the study has when it is done, where its design does not say so; else None."""
-        return None
-
-    def _make_study(self, evaluator: Evaluator, store: Store, tracker: Tracker, claims: Claims) -> Any:
-        """Return what evaluates; `remaining` is 0 where an earlier run has finished it."""
-        optuna_study = open_optuna_study(self.spec.name, self.places.storage)
-        return Study(self.spec, optuna_study, evaluator, store, tracker, claims)
-
-    def _check_stored(self, store: Store, identity: Mapping[str, Any]) -> None:
-        """Raise `StudyMismatchError` where what is stored cannot be continued."""
-        stored = store.find_study(self.spec.name)
-        if stored is not None and not self.fresh:
-            check_same_study(self.spec.name, stored, identity)
-
-    def _needs_parts(self, study: Any, evaluator: Evaluator) -> bool:
-        """Whether what is left to do takes the engine and the judge."""
-        del evaluator
-        return bool(study.remaining)
-
-    def _account(self, study_id: str) -> str:
-        """Return the account that judging is paid from."""
-        return study_id
-
-    def _paid_before(self, store: Store, study_id: str) -> Usage:
-        """Return what counts against `--max-cost` from the beginning: earlier runs, and those of the follow-up."""
-        return store.paid(study_id) + store.paid(follow_up_account(study_id))
-
-    def _forget(self, store: Store, name: str) -> None:
-        """Forget a study's trials; its completions and judgments stay."""
-        delete_optuna_study(name, self.places.storage)
-        store.forget_study(name)
-
-    async def _run_with(self, store: Store) -> None:
-        alone = self.fresh or not self._shares
-        async with Claims(store, self.spec.name, self.places.shared, alone) as claims:
-            await self._run_claiming(claims, store)
-
-    @property
-    def _shares(self) -> bool:
-        """Whether several processes may evaluate the study side by side."""
-        return True
-
-    async def _run_claiming(self, claims: Claims, store: Store) -> None:
-        spec = self.spec
-        ledger = _Ledger(store)
-        self.judge.keep_replies(ledger.add)
-        identity = self._identity(spec)
-        self._check_stored(store, identity)
-        places, price = self.places, self.judge.budget.price
-        tracker = Tracker(places.tracking_uri, places.artifacts, spec.config.file, spec.name, price)
-        if self.fresh:
-            await tracker.connect()
-            await self._start_parts()  # nothing is forgotten before everything is known to work
-            self._forget(store, spec.name)
-            if (store.find_study(follow_up_name(spec.name)) or {}).get("confirms") == spec.name:
-                self._forget(store, follow_up_name(spec.name))
-        if self._shares:
-            claims.let_in()
-        evaluator = Evaluator(self.backend, self.judge, store, spec.seed)
-        async with claims.desk():  # databases make their tables at first use
-            await tracker.connect()
-            study = self._make_study(evaluator, store, tracker, claims)
-        if self._needs_parts(study, evaluator):
-            await self._start_parts()
-        async with claims.desk():
-            self._study_id = study_id = store.add_study(spec.name, identity)
-            self._check_stored(store, identity)  # another worker may have been first, with other settings
-            card = StudyCard.of(spec, self.options, identity, price, self._trials)
-            store.add_note(spec.name, CARD_NOTE, card.to_dict())
-            await tracker.start(study_id, card.about, card.parameters, card.files, card.inputs)
-        self.judge.budget.spend(self._paid_before(store, study_id))
-        account = self._account(study_id)
-        ledger.open(account)
-        status, closed = "FAILED", store.notes(spec.name).get(CLOSED_NOTE)
-        try:
-            await self._evaluate(study, evaluator.progress, tracker)
-            if mine := await self._takes_books(claims, store, closed):
-                if self._shares:  # a search logs as it goes what it looks up
-                    await study.complete_log()
-                await self._close_books(store, tracker, account, card)
-            else:
-                self._leave_books(store)
-            status = "FINISHED"
-        except StorageError as error:  # the databases were usable when the study began
-            raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
-        except asyncio.CancelledError:
-            status = "KILLED"
-            raise
-        finally:
-            await tracker.finish(status if status == "FINISHED" or claims.alone else None)
-        if mine:
-            await self._follow_up(store)
-            store.add_note(spec.name, CLOSED_NOTE, {"by": claims.worker})
-
-    async def _takes_books(self, claims: Claims, store: Store, closed: Any) -> bool:
-        """Wait until this worker may close the books, or another has, since it was `closed`; return which it is."""
-        while not claims.take(BOOKS):
-            if store.notes(self.spec.name).get(CLOSED_NOTE) != closed:
-                return False
-            await asyncio.sleep(WATCH_SECONDS)
-        return bool(store.notes(self.spec.name).get(CLOSED_NOTE) == closed)
-
-    async def _follow_up(self, store: Store) -> None:
-        """Do what comes after the study, as the only worker."""
-
-    async def _start_parts(self) -> None:
-        """Load the judge and the engine, which takes a minute or more, unless that is done."""
-        if self.started:
-            return
-        begun = time.monotonic()
-        log = self.places.engine_log(self.spec.confirms or self.spec.name)  # the backend was made for the study
-        self.console.print(f"starting the {self.backend.name} backend, which may take minutes; its log is {log}")
-        # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
-        await self.judge.start()
-        await self.backend.start()
-        self.started = True
-        self.console.print(f"engine ready after {time.monotonic() - begun:.0f} s")
-
-    async def _evaluate(self, study: Any, done: Progress, tracker: Tracker) -> None:
-        """Evaluate what is not finished yet, and say how fast that was."""
-        spec, console = self.spec, self.console
-        if study.damaged:
-            shown = ", ".join(map(str, sorted(study.damaged)))
-            console.print(f"the store lost answers of the trials {shown}, or holds damaged ones: they are made anew")
-        if restored := study.restore():
-            console.print(f"{restored} of {spec.total_trials} trials are finished already")
-        if not study.remaining:
-            return
-        begun, tracked = time.monotonic(), tracker.seconds
-        with progress_display(console, *study_status(spec, study, done), done):
-            await study.run()
-        self._say_pace(done, time.monotonic() - begun, tracker.seconds - tracked)
-
-    def _say_pace(self, done: Progress, seconds: float, tracked: float) -> None:
-        self.console.print(
-            f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
-            f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
-            f"{done.judged} judgments (equal answers are judged once); logging to MLflow took {tracked:.1f} s beside it"
-        )
-        cache = self.backend.prefix_cache
-        if cache is not None and cache.hit_rate is not None:
-            self.console.print(
-                f"prefix cache: {cache.cached_tokens:,} of {cache.prompt_tokens:,} prompt tokens "
-                f"({cache.hit_rate:.0%}) were not computed again"
-            )
-
-    def _leave_books(self, store: Store) -> None:
-        """Export the results of record, and leave it to another worker to log what was found."""
-        path = self.places.results(self.spec.name)
-        write_results(results_frame(store, self.spec.name, self.spec.queries), path)
-        self.console.print(f"another worker has shown and logged what was found; results: {path}")
-
-    async def _close_books(self, store: Store, tracker: Tracker, account: str, card: StudyCard) -> None:
-        """Export the results of record, compute what the study found, show and log it."""
-        spec, console, places = self.spec, self.console, self.places
-        frame = results_frame(store, spec.name, spec.queries)
-        path = places.results(spec.name)
-        write_results(frame, path)
-        findings, files = await self._find(frame, store)
-        tracker.check()
-        judging = Judging.of(store, account, self.judge.identity, self.judge.budget.price)
-        show_judging(console, self.judge.name, judging.usage, judging.cost, judging.audit)
-        confirms = store.studies().get(spec.confirms or "")
-        closing = Closing(spec.name, card, frame, findings, judging, [path, *files], confirms)
-        await log_closing(tracker, closing, recorded_in(store, spec.name, spec.queries))
-        console.print(f"results: {path}")
-        console.print(
-            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.config.file!r}, run {spec.name!r}; "
-            "browse it with: make ui"
-        )
-        console.print(f"one page on it: python -m ablations report --study {spec.name}", markup=False)
-
-    async def _find(self, frame: pl.DataFrame, store: Store) -> tuple[Any, list[Path]]:
-        """Compute and show what was found; return it with the files that belong to it."""
-        # Imported late: figures and forests take seconds that a refused command should not cost.
-        from ablations.studies.conditions.findings import find
-
-        findings = await asyncio.to_thread(find, frame)
-        show_findings(self.console, findings)
-        return findings, []
+    async def close(self) -> None:
+        """Give everything back."""
+        await self._opened.aclose()
 
 
 class _Ledger:
@@ -310,34 +105,223 @@ class _Ledger:
         self._waiting.clear()
 
 
-async def run_audit(
-    judge: Judge, planted: "Sequence[Planted]", pairs: "Sequence[Pair]", places: Places, console: Console
-) -> None:
-    """Audit a judge, show and log what was found, and keep the verdict for later studies."""
-    from ablations.judges.audit.audit import audit
+@dataclass
+class Runner(Generic[P]):
+    """One call of `run` for one study.
 
-    async with AsyncExitStack() as given_back:
-        store = Store(places.store)
-        given_back.callback(store.close)
-        given_back.push_async_callback(judge.close)
-        name = f"{judge.name} {judge.identity.get('model', '')}".strip()
-        tracker = Tracker(places.tracking_uri, places.artifacts, AUDITS, name)
-        await tracker.connect()
-        account = uuid.uuid4().hex
-        ledger = _Ledger(store)
-        ledger.open(account)
-        judge.keep_replies(ledger.add)
-        await judge.start()
-        found = await audit(judge, planted, pairs)
-        cost = judge.budget.cost(store.paid(account))
-        kept = {
-            "id": account,
-            "name": name,
-            "judge": dict(judge.identity),
-            "metrics": found.metrics() | {"judge_cost_usd": cost},
-            "verdict": found.verdict,
-            "table": found.table(),
+    Attributes:
+        kind: of the study.
+        plan: what it will do.
+        parts: judge and engines.
+        effective: every option as it took effect, for the record.
+        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+    """
+
+    kind: StudyKind[P]
+    plan: P
+    parts: Parts
+    effective: Mapping[str, object]
+    fresh: bool = False
+
+    async def run(self) -> None:
+        """Run the study, and what follows from its findings, to their end.
+
+        Raises:
+            UserError: something the user gave cannot be; nothing was written.
+            PartFailedError: a part failed; finished work is kept.
+        """
+        parts, places, name = self.parts, self.parts.places, self.plan.spec.name
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(parts.close)
+            await self._check()
+            places.prepare()
+            async with AsyncExitStack() as locked:
+                alone = locked.enter_context(places.lock(name))
+                if self.plan.follows_up:
+                    locked.enter_context(places.lock(follow_up_name(name)))
+                store = Store(places.store)
+                locked.callback(store.close)
+                locked.push_async_exit(opened.pop_all())  # the parts first, then the store and the lock
+                done = await _Session(self, store, alone).run()
+                if self.plan.follows_up:
+                    await self._follow_up(done, store, alone)
+
+    async def _follow_up(self, done: "_Done", store: Store, alone: Callable[[], None]) -> None:
+        """Confirm what the study found, on the same engines."""
+        plan, say = self.kind.follow_up(self.plan, done.results), self.parts.reporter.say
+        if plan is None:
+            say("Nothing to confirm: the baseline or every other condition lacks enough scores.")
+            return
+        spec, seen = plan.spec, len(self.plan.spec.queries)
+        self.parts.judge.check(spec.queries)
+        say(
+            f"Confirmation: {(plan.trials or 1) - 1} conditions and the baseline again, on {seen} queries with fresh "
+            f"seeds and {len(spec.queries) - seen} held back",
+            important=True,
+        )
+        effective = {
+            **self.effective,
+            **plan.effective,
+            "name": spec.name,
+            "seed": spec.seed,
+            "confirms": spec.confirms,
         }
-        store.add_audit(audit_key(judge.identity), kept)
-        show_audit(console, name, found, cost)
-        await log_audit(tracker, kept)
+        runner = replace(self, plan=plan, effective=effective, fresh=False)
+        await _Session(runner, store, alone, parent=done).run()
+
+    async def _check(self) -> None:
+        """Check what can be checked without the engine."""
+        backend, plan = self.parts.backend, self.plan
+        refuse_varied(backend.name, backend.honours, plan.spec.space.names)
+        conditions: list[Condition] = list(plan.conditions)
+        decodings = [condition.effective for condition in conditions]
+        refuse_unsupported(backend.name, backend.honours, backend.max_stops, decodings)
+        await check_prompt_lengths(backend, conditions, plan.spec.queries)
+        await plan.check(backend)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A study that has come to its end: its id, and what it left."""
+
+    study_id: str
+    results: Results
+
+
+class _Session(Generic[P]):
+    """One study under its lock, with the store open."""
+
+    def __init__(self, runner: Runner[P], store: Store, alone: Callable[[], None], parent: _Done | None = None) -> None:
+        self._runner, self._store, self._alone, self._parent = runner, store, alone, parent
+        self._plan, self._spec, self._parts = runner.plan, runner.plan.spec, runner.parts
+        self._identity = runner.plan.identity(self._parts.backend.identity.to_dict(), self._parts.judge.identity)
+
+    async def run(self) -> _Done:
+        store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
+        ledger = _Ledger(store)
+        parts.judge.keep_replies(ledger.add)
+        self._check_stored()
+        price = parts.judge.budget.price
+        tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.config.file, spec.name, price)
+        await tracker.connect()
+        if self._runner.fresh:
+            await parts.start(parts.backend)  # nothing is forgotten before everything is known to work
+            self._forget()
+        elif self._changed():
+            parts.reporter.say("it is run again, because conditions or queries are not those of last time")
+            self._forget()
+        optuna = None if plan.space is None else OptunaView(spec.name, parts.places.storage, plan.space)
+        records = store.trials(spec.name)
+        if optuna is not None:
+            optuna.check(records)
+            optuna.complete(records)
+        study_id = store.add_study(spec.name, self._identity)
+        manifest = StudyManifest.of(plan, self._runner.effective, self._identity, price)
+        store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
+        await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)
+        account = study_id if self._parent is None else follow_up_account(self._parent.study_id)
+        if self._parent is None:  # a follow-up's budget is its study's, which has counted it
+            parts.judge.budget.spend(store.paid(study_id) + store.paid(follow_up_account(study_id)))
+        ledger.open(account)
+        status = "FAILED"
+        try:
+            run = Run(spec, parts.backend, parts.judge, store, tracker, parts.reporter, optuna, parts, self._alone)
+            await self._evaluate(run)
+            await run.complete_log()
+            results = await self._finish(tracker, account, manifest)
+            status = "FINISHED"
+        except StorageError as error:  # the databases were usable when the study began
+            raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
+        except asyncio.CancelledError:
+            status = "KILLED"
+            raise
+        finally:
+            await tracker.finish(status)
+        return _Done(study_id, results)
+
+    def _check_stored(self) -> None:
+        """Raise `StudyMismatchError` where what is stored under the study's name cannot be continued."""
+        stored = self._store.find_study(self._spec.name)
+        if stored is not None and not self._runner.fresh:
+            self._plan.check_same(stored, self._identity)
+            if not self._plan.gives_way(stored, self._identity):
+                self._plan.check_finished(self._store.trials(self._spec.name))
+        again = self._store.find_study(follow_up_name(self._spec.name))
+        if again is not None:
+            backend, judge = self._parts.backend.identity.to_dict(), self._parts.judge.identity
+            self._plan.check_follow_up(again, backend, judge, self._runner.fresh)
+
+    def _changed(self) -> bool:
+        """Whether the stored study is another choice of what this one evaluates, and gives way to it."""
+        stored = self._store.find_study(self._spec.name)
+        return stored is not None and self._plan.gives_way(stored, self._identity)
+
+    def _forget(self) -> None:
+        """Forget the study's trials, and those of what confirms it; completions and judgments stay."""
+        name = self._spec.name
+        self._forget_one(name)
+        again = follow_up_name(name)
+        if (self._store.find_study(again) or {}).get("confirms") == name:
+            self._forget_one(again)
+
+    def _forget_one(self, name: str) -> None:
+        optuna_view.forget(name, self._parts.places.storage)
+        self._store.forget_study(name)
+
+    async def _evaluate(self, run: Run) -> None:
+        """Let the kind evaluate what is not finished yet, and say how fast that was."""
+        reporter, plan, done = self._parts.reporter, self._plan, run.progress
+        if run.damaged:
+            shown = ", ".join(map(str, sorted(run.damaged)))
+            reporter.say(
+                f"the store lost answers of the trials {shown}, or holds damaged ones: they are asked for again"
+            )
+        if (finished := len(run.finished())) and plan.trials is not None:
+            reporter.say(f"{finished} of {plan.trials} trials are finished already")
+        begun, tracked = time.monotonic(), run.tracker.seconds
+        await self._runner.kind.run(plan, run)
+        if not done.turns_done:
+            return
+        seconds = time.monotonic() - begun
+        reporter.say(
+            f"study took {seconds:.0f} s: {done.generated} completions generated, {done.reused} reused, "
+            f"{done.completion_tokens:,} tokens ({done.completion_tokens / max(seconds, 1e-9):.0f} tokens/s); "
+            f"{done.judged} judgments (equal answers are judged once); logging to MLflow took "
+            f"{run.tracker.seconds - tracked:.1f} s beside it"
+        )
+        cache = self._parts.backend.prefix_cache
+        if cache is not None and cache.hit_rate is not None:
+            reporter.say(
+                f"prefix cache: {cache.cached_tokens:,} of {cache.prompt_tokens:,} prompt tokens "
+                f"({cache.hit_rate:.0%}) were not computed again"
+            )
+
+    async def _finish(self, tracker: Tracker, account: str, manifest: StudyManifest) -> Results:
+        """Export the results of record, compute what the study found, show and log it."""
+        spec, places, store = self._spec, self._parts.places, self._store
+        path, notes = places.results(spec.name), store.notes(spec.name)
+        frame = results_frame(store, spec.name, spec.queries)
+        write_results(frame, path, spec.config.mode)
+        files = [path, *write_beside(path, notes)]
+        parent = None if self._parent is None else self._parent.results.frame
+        results = Results(spec.name, frame, store.trials(spec.name), notes, noted_tables(notes), parent)
+        findings: Findings = await asyncio.to_thread(self._runner.kind.summarise, results)
+        tracker.check()
+        judging = Judging.of(store, account, self._parts.judge.identity, self._parts.judge.budget.price)
+        report = findings.report(about_study(spec.name, frame, self._identity, judging, manifest))
+        self._parts.reporter.show(report)
+        confirms = store.studies().get(spec.confirms or "")
+        finished = FinishedStudy(spec.name, findings, report, judging, files, confirms)
+        await log_study(tracker, finished, recorded_in(store, spec.name, spec.queries))
+        store.add_note(spec.name, FINISHED_NOTE, {"at": time.time()})
+        self._say_where(path)
+        return results
+
+    def _say_where(self, path: object) -> None:
+        say, places, spec = self._parts.reporter.say, self._parts.places, self._spec
+        say(f"results: {path}")
+        say(
+            f"MLflow: {redacted(places.tracking_uri)}, experiment {spec.config.file!r}, run {spec.name!r}; "
+            "browse it with: make ui"
+        )
+        say(f"one page on it: python -m ablations report --study {spec.name}")

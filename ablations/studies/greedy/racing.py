@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from ablations.core.concurrency import together
 from ablations.core.errors import UsageError
-from ablations.studies.engine.sequential import blocks, clearly_negative
+from ablations.core.statistics import blocks, clearly_negative
 
 FINALISTS = 2
 """Where the decline of places ends."""

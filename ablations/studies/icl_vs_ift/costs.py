@@ -12,8 +12,8 @@ import psutil
 from ablations.core.prompt import PromptParts
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN
 from ablations.models.training.jobs import Job
-from ablations.models.training.learning_rate import TRIED
 from ablations.models.training.sizing import Machine, Shape, estimate, estimate_answers
+from ablations.studies.icl_vs_ift.learning_rate import TRIED
 from ablations.studies.icl_vs_ift.plan import Arm, TuningPlan, counted
 from ablations.studies.spec import StudySpec
 

@@ -1,22 +1,22 @@
-"""ICL against IFT: what a comparison of examples in the prompt with tuning on them found.
+"""The findings of a comparison of examples in the prompt (ICL) with tuning on them (IFT).
 
-Puts `sizes` and `crossover` together as numbers, a headline, tables and figures; knows neither the terminal nor
+Puts `sizes` and `crossover` together as numbers, a headline, tables and a report; knows neither the terminal nor
 MLflow.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
 import polars as pl
-from matplotlib.figure import Figure
 
 from ablations.core.condition import DECODING_PARAMETERS
+from ablations.studies.icl_vs_ift.plan import LOSSES, RATES_NOTE
+from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.crossover import LEAST_QUERIES, crossover
 from analysis.demonstrations.sizes import (
     AVERAGE,
     OVER_BOTH,
+    arms,
     costs,
     failed_arms,
     loss_summary,
@@ -28,7 +28,29 @@ from analysis.demonstrations.sizes import (
 )
 from analysis.demonstrations.ways import ICL, IFT, LOSS_SCHEMA
 from analysis.effects.intervals import Interval
+from analysis.examples import Example, read_examples, reading_arms
 from analysis.figures import tuning_figures
+from analysis.frames import Row
+from analysis.report import prose
+from analysis.report.page import About, Figures, Report, Section
+from analysis.report.scores import examples_section, judge_section, method_section
+from analysis.report.tables import (
+    Columns,
+    filled,
+    interval,
+    make_table,
+    mean_interval,
+    number,
+    share,
+    side_by_side,
+    signed,
+)
+
+SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
+COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"
+_ALWAYS_SHOWN = ("temperature", "max_tokens")
+Tried = Sequence[tuple[float, float | None]]
+"""Learning rates with the loss on held-out answers that each led to; None where its training failed."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +60,14 @@ class TuningFindings:
     Attributes:
         headline: a sentence for each pool, with the difference at the largest size that both ways have.
         judge: what gave the scores.
-        failed: arms that count for nothing, each with its reason.
-        steps: the losses of each step of training, with the columns of `results.LOSS_SCHEMA`; may be empty.
+        failed: arms that are in no table because they failed, each with its reason.
+        steps: the losses of each step of training, with the columns of `ways.LOSS_SCHEMA`; may be empty.
         frames: the tables by name, each with the columns that the function behind it documents: `curve`, `references`,
             `differences`, `costs`, `losses`, `settings` (all of `sizes`), and `crossover`.
+        arms: how many there are.
+        reading: the baseline, the best and the worst arm, by number, and which is which.
+        rates: the learning rates that were tried, by what they were tried for.
+        examples: answers of both ways with the same examples to the same queries.
     """
 
     headline: str
@@ -49,10 +75,21 @@ class TuningFindings:
     failed: Sequence[str]
     steps: pl.DataFrame = field(compare=False)
     frames: Mapping[str, pl.DataFrame] = field(compare=False)
+    arms: int
+    reading: Mapping[int, str] = field(default_factory=dict)
+    rates: Mapping[str, Tried] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
 
     @classmethod
-    def of(cls, results: pl.DataFrame, losses: pl.DataFrame | None) -> "TuningFindings":
-        """Return what a study found, from its results and the losses of its training, if they were kept.
+    def of(
+        cls, results: pl.DataFrame, losses: pl.DataFrame | None, rates: Mapping[str, Tried] | None = None
+    ) -> "TuningFindings":
+        """Return what a study found.
+
+        Args:
+            results: its results of record.
+            losses: of each step of training, or None where they are not known.
+            rates: the learning rates that were tried, if any were.
 
         Raises:
             StorageError: the results are not those of such a study.
@@ -69,12 +106,17 @@ class TuningFindings:
         }
         judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
         judge = str(judges[0]) if len(judges) else "no"
-        return cls(_headline(frames), judge, failed_arms(results), steps, frames)
-
-    @cached_property
-    def figures(self) -> dict[str, Figure]:
-        """The figures that the study allows, by file name without ending."""
-        return tuning_figures(self.frames, self.steps, self.judge)
+        return cls(
+            headline=_headline(frames),
+            judge=judge,
+            failed=failed_arms(results),
+            steps=steps,
+            frames=frames,
+            arms=results.get_column("trial").n_unique(),
+            reading=reading_arms(results),
+            rates=rates or {},
+            examples=_examples(results, frames["differences"]),
+        )
 
     @property
     def unlike(self) -> str:
@@ -100,11 +142,113 @@ class TuningFindings:
             found[f"break_even/{self._of_pool(row)}{row['examples']}"] = row["break_even_requests"]
         return found
 
-    def tables(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the tables as columns, by name; empty ones are left out."""
-        return {name: frame.to_dict(as_series=False) for name, frame in self.frames.items() if len(frame)}
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return the tables by name; empty ones are left out."""
+        return {name: frame for name, frame in self.frames.items() if len(frame)}
 
-    def _of_pool(self, row: Mapping[str, Any]) -> str:
+    def report(self, about: About) -> Report:
+        """Return the study's page: scores, differences, crossover, costs, training, settings, answers."""
+        figures = tuning_figures(self.frames, self.steps, self.judge)
+        several = self.frames["curve"].get_column("pool").n_unique() > 1
+        pool: Columns = {"pool": "pool"} if several else {}
+        sections = (
+            self._sizes(pool, figures),
+            self._differences(pool, figures),
+            self._crossover(pool),
+            self._costs(pool, figures),
+            self._training(pool, figures),
+            self._settings(pool),
+            judge_section(about, self.judge),
+            examples_section(self.examples),
+        )
+        told = about.having(
+            trials=f"{self.arms} arms",
+            varied="what the examples go into: the prompt, or the weights; how many there are",
+        )
+        method = method_section(*prose.LIMITS, prose.TUNING_METHOD)
+        shown = (one for one in sections if one.title == SIZES or not one.empty)
+        return Report(told, self.headline, (*shown, method), self.reading)
+
+    def _sizes(self, pool: Columns, figures: Figures) -> Section:
+        curve, lacking = self.frames["curve"], " ".join(f"Not in the table: {text}." for text in self.failed)
+        last = pl.col("group") == AVERAGE
+        ordered = curve.sort("pool", last, "group", "examples", "way").with_columns(pl.col("way").str.to_uppercase())
+        keys, counts = {**pool, "on": "group", "examples": "examples"}, {"queries": "n", "draws": "draws"}
+        tables = filled(
+            side_by_side("Scores", ordered, keys, "way", mean_interval, {**counts, "interval over": "over"}, lacking),
+            side_by_side(
+                "Without a pool's examples",
+                self.frames["references"],
+                {"way": "way", "model": "model"},
+                "group",
+                mean_interval,
+                {"queries": "n"},
+            ),
+            make_table(
+                "Arms in which completions have no score",
+                ordered.filter(pl.col("coverage") < 1),
+                {**pool, "way": "way", "examples": "examples", "on": "group", "coverage": share("coverage")},
+            ),
+        )
+        coverage = curve.get_column("coverage").to_list()
+        said = (f"Scored completions: {min(coverage):.1%} in the worst arm.",) if coverage else ()
+        return Section(SIZES, prose.SIZES, said, figures.some("size_curve"), tables, brief=True)
+
+    def _differences(self, pool: Columns, figures: Figures) -> Section:
+        columns: Columns = {"examples": "examples", "on": "group", "IFT minus ICL": signed("difference")}
+        columns |= {"95 % interval": interval(), "draws": "draws", "queries": "n", "interval over": "over"}
+        table = make_table("Paired differences", self.frames["differences"], {**pool, **columns}, prose.CONTRASTS)
+        drawn = figures.some("size_differences")
+        return Section(DIFFERENCES, (prose.SIZE_DIFFERENCES,), (), drawn, filled(table), brief=True)
+
+    def _crossover(self, pool: Columns) -> Section:
+        columns: Columns = {"on": "group", "examples": number("value", 1), "from": number("low", 1)}
+        columns |= {"to": number("high", 1), "ahead at every size": share("below"), "ahead at none": share("above")}
+        columns |= {"verdict": "verdict"}
+        details = ("examples", "from", "to", "ahead at every size", "ahead at none")
+        frame = self.frames["crossover"]
+        table = make_table("Where IFT overtakes ICL", frame, {**pool, **columns}, details=details)
+        return Section(CROSSOVER, (prose.CROSSOVER,), tables=filled(table), brief=True)
+
+    def _costs(self, pool: Columns, figures: Figures) -> Section:
+        columns: Columns = {
+            "examples": "examples",
+            "tuned by": "tuning",
+            "trained on, tokens": number("training_tokens", 0),
+        }
+        columns |= {"seconds": number("training_seconds", 0), "ICL prompt": number("icl_prompt_tokens", 0)}
+        columns |= {"IFT prompt": number("ift_prompt_tokens", 0), "saved a request": number("extra_prompt_tokens", 0)}
+        columns |= {"break-even, requests": number("break_even_requests", 0)}
+        table = make_table("Tokens, before prefix caching", self.frames["costs"], {**pool, **columns})
+        drawn = figures.some("training_cost")
+        return Section(COSTS, (prose.TUNING_COSTS,), (), drawn, filled(table), brief=True)
+
+    def _training(self, pool: Columns, figures: Figures) -> Section:
+        columns: Columns = {"examples": "examples", "draw": "draw", "steps": "steps", "first loss": number("first", 3)}
+        columns |= {"last loss": number("last", 3), "tokens": number("tokens", 0)}
+        table = make_table("Losses", self.frames["losses"], {**pool, **columns}, short=())
+        said = tuple(
+            f"Learning rates of {what}, with the loss on held-out answers: {_tried(tried)}."
+            for what, tried in self.rates.items()
+        )
+        drawn = figures.some("training_loss")
+        return Section(TRAINING, (prose.TRAINING,), said, drawn, filled(table), brief=bool(said))
+
+    def _settings(self, pool: Columns) -> Section:
+        frame = self.frames["settings"]
+        moved = [
+            name
+            for name in DECODING_PARAMETERS
+            if name in frame.columns and (name in _ALWAYS_SHOWN or frame.get_column(name).n_unique() > 1)
+        ]
+        columns: Columns = {"way": _way, "examples": "examples", "model": "model", **{name: name for name in moved}}
+        tuned: Columns = {"tuned by": "tuning", "passes": "epochs", "learning rate": _rate}
+        columns |= {name: column for name, column in tuned.items() if "epochs" in frame.columns}
+        table = make_table("What each arm decodes with, and how it was tuned", frame, {**pool, **columns}, short=())
+        said = (f"{self.unlike}.",) if self.unlike else ()
+        return Section(SETTINGS, (prose.SETTINGS,), said, tables=filled(table), brief=bool(said))
+
+    def _of_pool(self, row: Row) -> str:
         pools = self.frames["curve"].get_column("pool").unique().sort().to_list()
         return f"{pool_marks(pools)[row['pool']]}/" if len(pools) > 1 else ""
 
@@ -114,7 +258,7 @@ def largest_common(differences: pl.DataFrame) -> pl.DataFrame:
     return differences.filter(pl.col("examples") == pl.col("examples").max().over("pool"))
 
 
-def _with_ends(name: str, place: str, row: Mapping[str, Any], value: str) -> dict[str, float | None]:
+def _with_ends(name: str, place: str, row: Row, value: str) -> dict[str, float | None]:
     return {f"{name}/{place}": row[value], f"{name}_low/{place}": row["low"], f"{name}_high/{place}": row["high"]}
 
 
@@ -155,3 +299,46 @@ def _verdict(found: Mapping[str, Interval]) -> str:
         return "every interval includes 0, so this decides nothing" if len(found) > 1 else "this decides nothing"
     ahead = ", ".join(f"{way} is clearly ahead on {group}" for group, way in clear.items())
     return ahead + (f"; {' and '.join(open_ones)} decides nothing" if open_ones else "")
+
+
+def _tried(tried: Tried) -> str:
+    """Return learning rates with their losses, the chosen one marked."""
+    best = min((loss for _, loss in tried if loss is not None), default=None)
+    shown = (
+        f"{rate:g}: failed" if loss is None else f"{rate:g}: {loss:.3f}{' (chosen)' * (loss == best)}"
+        for rate, loss in tried
+    )
+    return ", ".join(shown) or "all failed"
+
+
+def _rate(row: Row) -> str:
+    return "–" if row["learning_rate"] is None else f"{row['learning_rate']:g}"
+
+
+def _way(row: Row) -> str:
+    return str(row["way"]).upper() if row["way"] in (ICL, IFT) else str(row["way"])
+
+
+def _examples(results: pl.DataFrame, differences: pl.DataFrame) -> tuple[Example, ...]:
+    """Return answers of both ways with the same examples, at the largest size that they share in the first pool."""
+    rows = largest_common(differences).head(1).to_dicts()
+    if not rows:
+        return ()
+    pool, size = rows[0]["pool"], rows[0]["examples"]
+    own = arms(results).drop_nulls("score").filter((pl.col("pool") == pool) & (pl.col("examples") == size))
+    trials = {(way, draw): trial for way, draw, trial in own.select("way", "draw", "trial").sort("trial").iter_rows()}
+    draw = min(draw for way, draw in trials if way == ICL and (IFT, draw) in trials)
+    named = {f"{way.upper()}, {size} examples": trials[way, draw] for way in (ICL, IFT)}
+    return tuple(read_examples(results, named))
+
+
+def summarise(results: Results) -> Findings:
+    """Return the findings of a comparison of ICL with IFT; its table "losses" holds those of each training step.
+
+    Raises:
+        StorageError: the results are not those of such a study.
+    """
+    rates = {what: [(rate, loss) for rate, loss in tried] for what, tried in results.notes.get(RATES_NOTE, {}).items()}
+    losses = results.table(LOSSES)
+    steps = None if losses is None else losses.cast(dict(LOSS_SCHEMA))
+    return TuningFindings.of(results.frame, steps, rates)

@@ -7,11 +7,12 @@ trains and evaluates nothing.
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablations.core.condition import Condition, content_hash, plain_value
 from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
+from ablations.core.records import TrialRecord
 from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.selection import Chooser
@@ -24,14 +25,17 @@ from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import Sample, make_samples
 from ablations.prompts.components import build_parts
 from ablations.prompts.templates import CHAT
-from ablations.studies.engine.lengths import longest_need
 from ablations.studies.icl_vs_ift.config import TuningConfig
+from ablations.studies.planning.lengths import longest_need
 from ablations.studies.spec import StudySpec, differences
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 
 LOADED = BASE, ADAPTING, WHOLE, OTHER = "base", "adapting", "whole", "other"
 """What an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or another
 model. In this order, one after the other."""
+RATES_NOTE, LOSSES = "learning-rates", "losses"
+"""What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss; and the
+table of losses, a row for each step of each training."""
 MOST_NAMED = 5
 """Examples that a note names one by one."""
 
@@ -121,11 +125,11 @@ class TuningPlan:
         return [(kind, own) for (kind, _), own in sorted(found.items(), key=lambda item: LOADED.index(item[0][0]))]
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What may not change under one study name beside its finished arms, as plain JSON types."""
         return {"method": self.options.method}
 
-    def check_finished(self, name: str, records: Mapping[int, Mapping[str, Any]]) -> None:
+    def check_finished(self, name: str, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where the finished arms of a study are not this plan's, but for larger sizes.
 
         Args:
@@ -320,17 +324,20 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def _changed(record: Mapping[str, Any], arm: Arm | None, planned: Collection[str]) -> list[str]:
+def _changed(record: TrialRecord, arm: Arm | None, planned: Collection[str]) -> list[str]:
     """Return what of a stored arm is not the planned one's in its place, in words; `planned` are all labels."""
-    label = record["label"]
+    label = record.label
     if arm is None or arm.label != label:
         return [f"{label}: {'others come before it now' if label in planned else 'not asked for now'}"]
-    if record["condition_id"] == arm.condition.condition_id:
+    if record.condition_id == arm.condition.condition_id:
         return []
-    before, now = dict(record["values"]), {name: plain_value(value) for name, value in arm.condition.values().items()}
-    if arm.job is not None and "recipe" in record:
+    before, now = (
+        {name: plain_value(value) for name, value in record.values.items()},
+        {name: plain_value(value) for name, value in arm.condition.values().items()},
+    )
+    if arm.job is not None and record.recipe is not None:
         searched = ("learning_rate",) if arm.held_out else ()
-        for values, recipe in ((before, Recipe.from_dict(record["recipe"])), (now, arm.job.recipe)):
+        for values, recipe in ((before, Recipe.from_dict(record.recipe)), (now, arm.job.recipe)):
             values |= {f"tuning.{key}": value for key, value in recipe.to_dict().items() if key not in searched}
     return [f"{label}: {'; '.join(differences(before, now)) or 'other examples, prompt or model'}"]
 

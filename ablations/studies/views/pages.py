@@ -1,31 +1,31 @@
-"""Pages: what MLflow's pages say of a study, made from its card, its results and what was found.
+"""Pages: what MLflow's pages say of a study, made from its report, and which of its trials are shown as traces.
 
 Knows what is shown, neither how it was computed nor how MLflow keeps it. A study that has just ended and one whose view
-is made anew take the same way.
+is rebuilt take the same way.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 import polars as pl
 
-from ablations.core.records import JudgedTurn, Price, Query, Role, Usage
+from ablations.core.condition import format_value
+from ablations.core.jsonl import JsonObject
+from ablations.core.records import JudgedTurn, Price, Query, Role, TrialRecord, Usage
 from ablations.judges.base import audit_key
+from ablations.judges.prices import format_money
 from ablations.storage.store import Store
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.manifest import StudyCard
+from ablations.studies.kind import Findings
+from ablations.studies.manifest import StudyManifest
 from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import PROMPT_FILE, Tracker
+from analysis.report.page import About, Report
+from analysis.report.tables import cell
 
 TRACED_TURNS = 40
 """Turns of a trial that are shown as traces, at most: each takes a hundredth of a second to write."""
-AUDITS = "judge-audits"
-"""The experiment of audits."""
-ABOUT_AUDITS = "Audits of judges: how often each prefers good answers to planted controls."
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,30 @@ class Judging:
 
     usage: Usage
     cost: float | None
-    audit: Mapping[str, Any] | None
+    audit: JsonObject | None
 
     @classmethod
-    def of(cls, store: Store, study_id: str, judge: Mapping[str, Any], price: Price | None) -> "Judging":
+    def of(cls, store: Store, study_id: str, judge: Mapping[str, object], price: Price | None) -> "Judging":
         """Return what the store knows of a study's account and of its judge, by the judge's identity."""
         usage = store.paid(study_id)
         return cls(usage, None if price is None else price.cost(usage), store.find_audit(audit_key(judge)))
+
+    def sentences(self, judge: str) -> tuple[str, ...]:
+        """Say what judging took, and whether the judge, by its name, has passed an audit."""
+        took = (f"Judging: {took_of_judge(self.usage, self.cost)}.",) if self.usage.calls else ()
+        if self.audit is None:
+            return (
+                *took,
+                f"The {judge} judge has no audit on record here: run audit-judge with the same judge options before "
+                "you trust these scores.",
+            )
+        return (*took, f"Audit of the {judge} judge: {self.audit['verdict']}.")
+
+
+def took_of_judge(used: Usage, cost: float | None) -> str:
+    """Say what was asked of a judge's server, and what it cost in US dollars; None where the price is not known."""
+    tokens = f"{used.prompt_tokens:,} tokens in, {used.completion_tokens:,} out"
+    return f"{used.calls:,} calls, {tokens}, {format_money(cost)}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Recorded:
         prompts: the exact prompts of a trial, by query id and turn; a function of its number.
     """
 
-    trials: Mapping[int, Mapping[str, Any]]
+    trials: Mapping[int, TrialRecord]
     turns: Mapping[int, Sequence[JudgedTurn]]
     prompts: Callable[[int], Mapping[tuple[str, int], str]]
 
@@ -69,97 +86,114 @@ def recorded_in(store: Store, study: str, queries: Sequence[Query]) -> Recorded:
     return Recorded(store.trials(study), turns, lambda number: store.prompts(study, number))
 
 
+def about_study(
+    name: str, frame: pl.DataFrame, identity: JsonObject, judging: Judging | None, manifest: StudyManifest | None = None
+) -> About:
+    """Return what a study was made from, as far as that is known; its findings add what differs between kinds.
+
+    Args:
+        name: of the study.
+        frame: its results of record.
+        identity: what the store says that it was made from; {} without a store.
+        judging: what judging took and the judge's newest audit, or None without a store.
+        manifest: the study's, or None.
+    """
+    audit = None if judging is None else judging.audit
+    judges = frame.get_column("judge").drop_nulls()  # an arm that failed was not judged
+    judge = str(judges[0]) if len(judges) else "none"
+    asked = identity.get("judge", {}).get("model")
+    turns = frame.unique(["query_id", "turn"])
+    source = (
+        next((one.name for one in manifest.inputs if one.context == "evaluation"), None)
+        if manifest is not None
+        else None
+    )
+    labels = frame.filter(pl.col("role") == Role.BASELINE).get_column("label").unique().to_list()
+    space = None if manifest is None else manifest.space
+    coverage = float(frame.get_column("score").is_not_null().to_numpy().mean())
+    facts = {
+        "model": _named(identity.get("model") or (manifest.parameters.get("model") if manifest is not None else None)),
+        "judge": f"{judge}, {asked}" if asked else judge,
+        "audit of the judge": "none on record: do not rely on these scores before audit-judge was run"
+        if audit is None
+        else str(audit["verdict"]),
+        "queries": f"{turns['query_id'].n_unique()}{f' of {source}' if source else ''}, {len(turns)} turns",
+        "baseline": labels[0] if len(labels) == 1 else "",
+        "coverage": f"{coverage:.1%} of the completions have a score",
+        "varied": "; ".join(f"{one.name} ({one.domain.describe()})" for one in space.parameters) if space else "",
+        "design": ", ".join(format_value(identity[key]) for key in ("mode", "design", "sampler") if identity.get(key)),
+        "seed": str(identity.get("seed", "")),
+    }
+    return About(
+        name,
+        tuple((key, text) for key, text in facts.items() if text),
+        None if audit is None else audit["table"],
+        () if judging is None else judging.sentences(judge),
+        "" if manifest is None else manifest.about,
+    )
+
+
+def _named(model: object) -> str:
+    if isinstance(model, Mapping):
+        return " ".join(str(value) for value in model.values() if value)
+    return "" if model is None else str(model)
+
+
 @dataclass(frozen=True)
-class Closing:
-    """A study that has come to its end.
+class FinishedStudy:
+    """A study that has come to its end, as its page shows it.
 
     Attributes:
         name: of the study.
-        card: what it is made from.
-        frame: its results of record.
-        findings: an object with `headline`, `figures`, `metrics()` and `tables()`.
+        findings: what it found.
+        report: the findings' page.
         judging: what judging took.
-        files: kept as artifacts.
+        files: its artifacts.
         confirms: the id of the study whose confirmation it is, or None.
     """
 
     name: str
-    card: StudyCard
-    frame: pl.DataFrame
-    findings: Any
+    findings: Findings
+    report: Report
     judging: Judging
     files: Sequence[Path]
     confirms: str | None = None
 
 
-async def log_closing(tracker: Tracker, closing: Closing, recorded: Recorded) -> None:
+async def log_study(tracker: Tracker, study: FinishedStudy, recorded: Recorded) -> None:
     """Log what was found on the study's page, and the traces of the trials that matter most."""
-    judging, audit = closing.judging, closing.judging.audit
-    metrics = closing.findings.metrics() | {
+    judging, audit = study.judging, study.judging.audit
+    metrics = {
+        **study.findings.metrics(),
         "judge_calls": judging.usage.calls,
         "judge_prompt_tokens": judging.usage.prompt_tokens,
         "judge_completion_tokens": judging.usage.completion_tokens,
         "judge_cost_usd": judging.cost,
     }
     tags = {"ablations.judge_audit": "none" if audit is None else audit["verdict"]}
-    tables = closing.findings.tables() | ({} if audit is None else {"judge_audit": audit["table"]})
-    traced = traced_trials(recorded)
-    note = study_note(closing, traced, recorded)
-    await tracker.log_findings(metrics, note, tables, closing.findings.figures, tags)
-    await tracker.log_files(closing.files)
+    tables = {name: frame.to_dict(as_series=False) for name, frame in study.findings.tables().items()}
+    tables |= {} if audit is None else {"judge_audit": audit["table"]}
+    traced = traced_trials(recorded, study.report.reading)
+    about = study.report.about.having(
+        traces=_shown_turns(traced, recorded),
+        results_of_record=f"results/{study.name}/results.parquet of the results folder, an artifact here too",
+    )
+    note = study_note(replace(study.report, about=about))
+    await tracker.log_findings(metrics, note, tables, study.report.figures, tags)
+    await tracker.log_files(study.files)
     baseline = baseline_number(recorded.trials)
     prompt = recorded.first_prompt(baseline) if baseline is not None and baseline in recorded.turns else None
     await tracker.log_texts({} if prompt is None else {PROMPT_FILE: prompt})
     await tracker.log_traces([one for one in traced if tracker.knows(one.number)])
-    if closing.confirms is not None:
-        await tracker.log_confirmation(closing.confirms, closing.findings.headline)
+    if study.confirms is not None:
+        await tracker.log_confirmation(study.confirms, study.report.headline)
 
 
-def study_note(closing: Closing, traced: Sequence[TracedTrial], recorded: Recorded) -> str:
-    """Return the description of a study's page as Markdown; its first line is the headline."""
-    card, trials = closing.card, closing.frame.unique("trial").sort("trial")
-    turns = closing.frame.unique(["query_id", "turn"])
-    judge, model = str(closing.frame.get_column("judge").drop_nulls()[0]), card.parameters.get("model", "not recorded")
-    asked = f"`{card.parameters['judge.model']}` as `{judge}`" if "judge.model" in card.parameters else f"`{judge}`"
-    failed = len(trials.filter(pl.col("state") == "failed"))
-    counted = [_counted_trials(card, trials), *([f"{failed} failed"] if failed else [])]
-    source = next((one.name for one in card.inputs if one.context == "evaluation"), None)
-    lines = [
-        ("Model", f"`{model}`"),
-        ("Judge", asked),
-        (
-            "Queries",
-            f"{turns.get_column('query_id').n_unique()}{f' of `{source}`' if source else ''}, {len(turns)} turns",
-        ),
-        ("Trials", ", ".join(counted)),
-        ("Varied", "; ".join(_varied(card))),
-        ("Traces", _shown_turns(traced, recorded)),
-        ("Results of record", f"`results/{closing.name}/results.parquet` of the results folder, an artifact here too"),
-    ]
-    about = f"\n\n{card.about}" if card.about else ""
-    return f"{closing.findings.headline}{about}\n\n" + "\n".join(
-        f"- **{name}**: {text}" for name, text in lines if text
-    )
-
-
-def _counted_trials(card: StudyCard, trials: pl.DataFrame) -> str:
-    if card.mode == "icl-vs-ift":
-        return f"{len(trials)} arms"
-    if card.mode == "greedy-search":
-        raced = len(trials.filter(pl.col("role") == Role.CANDIDATE))
-        return f"{raced} candidates in races, and the prompts before and after"
-    replicates = len(trials.filter(pl.col("replicate") > 0))
-    aside = f" and {replicates} A/A replicate{'s' * (replicates > 1)}" if replicates else ""
-    return f"{len(trials)}: {len(trials) - replicates} conditions{aside}"
-
-
-def _varied(card: StudyCard) -> list[str]:
-    if card.mode == "icl-vs-ift":
-        return ["what the examples go into: the prompt, or the weights", "how many there are"]
-    if card.mode == "greedy-search":
-        return ["the demonstrations"]
-    parameters = () if card.space is None else card.space.parameters
-    return [f"{one.name} ({one.domain.describe()})" for one in parameters]
+def study_note(report: Report) -> str:
+    """Return the description of a study's page as Markdown: its headline, what it studies, its facts."""
+    about = report.about
+    facts = "\n".join(f"- **{name[:1].upper()}{name[1:]}**: {cell(text)}" for name, text in about.facts)
+    return "\n\n".join(filter(None, (report.headline, about.description, facts)))
 
 
 def _shown_turns(traced: Sequence[TracedTrial], recorded: Recorded) -> str:
@@ -167,66 +201,28 @@ def _shown_turns(traced: Sequence[TracedTrial], recorded: Recorded) -> str:
         return ""
     whole = max(len(recorded.turns[one.number]) for one in traced)
     most = max(len(one.turns) for one in traced)
-    kept = f"all {whole} turns" if most == whole else f"the first {most} of {whole} turns"
-    return f"{kept} of each of: {', '.join(one.role for one in traced)}"
+    some = f"all {whole} turns" if most == whole else f"the first {most} of {whole} turns"
+    return f"{some} of each of: {', '.join(one.role for one in traced)}"
 
 
-def traced_trials(recorded: Recorded) -> list[TracedTrial]:
-    """Return the trials that are worth reading: the baseline, the best and the worst, A/A replicates left out.
+def traced_trials(recorded: Recorded, reading: Mapping[int, str]) -> list[TracedTrial]:
+    """Return the trials that are worth reading, by number with the reason, as far as their turns are recorded.
 
-    Of a greedy search: the prompts before and after, on the held-back queries. Whole queries are shown, as many as
-    `TRACED_TURNS` leaves room for.
+    Whole queries are shown, as many as `TRACED_TURNS` leaves room for.
     """
     shown = []
-    for number, role in _roles(recorded.trials).items():
+    for number, role in reading.items():
         if number not in recorded.turns:
             continue
         record, turns = recorded.trials[number], recorded.turns[number]
         queries = dict.fromkeys(turn.query.id for turn in turns)
-        kept = list(queries)[: max(TRACED_TURNS * len(queries) // len(turns), 1)]
-        some = [turn for turn in turns if turn.query.id in kept]
-        name = str(record.get("run_name", record["label"]))
+        first = list(queries)[: max(TRACED_TURNS * len(queries) // len(turns), 1)]
+        some = [turn for turn in turns if turn.query.id in first]
         prompts = recorded.prompts(number)
-        ended = float(record.get("ended", time.time()))
-        shown.append(TracedTrial(number, role, name, record["condition_id"], some, prompts, ended))
+        shown.append(TracedTrial(number, role, record.run_name, record.condition_id, some, prompts, record.ended))
     return shown
 
 
-def _roles(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
-    """Return why each trial is shown, by number; one that is several is shown once."""
-    held_back = [number for number in sorted(trials) if trials[number]["role"] == Role.HELD_BACK]
-    if held_back:
-        return dict(zip(held_back, ("start prompt", "chosen prompt"), strict=False))
-    counted = {
-        n: r
-        for n, r in trials.items()
-        if r["state"] == "complete" and not r["replicate"] and r["role"] != Role.CANDIDATE
-    }
-    means: dict[str, list[float]] = {}  # replicates count for their condition
-    for record in trials.values():
-        if record["state"] == "complete" and record["mean"] is not None:
-            means.setdefault(record["condition_id"], []).append(record["mean"])
-    named = {str(Role.BASELINE): baseline_number(counted)}
-    if counted:
-        named["best"] = max(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), -number))
-        named["worst"] = min(counted, key=lambda number: (fmean(means[counted[number]["condition_id"]]), number))
-    roles: dict[int, str] = {}
-    for role, number in named.items():
-        if number is not None:
-            roles[number] = f"{roles[number]} and {role}" if number in roles else role
-    return roles
-
-
-def baseline_number(trials: Mapping[int, Mapping[str, Any]]) -> int | None:
+def baseline_number(trials: Mapping[int, TrialRecord]) -> int | None:
     """Return the number of the baseline's trial, or None."""
-    return min((number for number, record in trials.items() if record["role"] == Role.BASELINE), default=None)
-
-
-async def log_audit(tracker: Tracker, audit: Mapping[str, Any]) -> None:
-    """Log an audit as a run of its own, from what the store keeps of it."""
-    await tracker.start(audit["id"], ABOUT_AUDITS, audit["judge"], {})
-    from analysis.figures import audit_figures
-
-    figures = audit_figures(pl.DataFrame(audit["table"]), str(audit["judge"]["judge"]))
-    await tracker.log_findings(audit["metrics"], audit["verdict"], {"judge_audit": audit["table"]}, figures, {})
-    await tracker.finish("FINISHED")
+    return min((number for number, record in trials.items() if record.role is Role.BASELINE), default=None)

@@ -1,58 +1,31 @@
-"""Rebuilding: Optuna's database and MLflow's view made anew from the results of record.
+"""Rebuilding: Optuna's database and MLflow's view made again from the results of record.
 
 Knows which view comes from what, and never destroys: views are written aside, put in place when they are whole, and
 what stood there is moved to a folder that is named. What is logged takes the way that a live study takes.
 """
 
 import asyncio
-import io
 import shutil
 import time
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import polars as pl
-from rich.console import Console
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from ablations.core.errors import StorageError, UsageError, redacted
-from ablations.core.records import Role
 from ablations.core.statistics import summarise
-from ablations.storage.claims import Claims
 from ablations.storage.replacement import Aside, move_folders
 from ablations.storage.store import Store
-from ablations.storage.workspace import LOSSES_FILE, PROMPT_FILE, SELECTION_FILE, Places, check_sqlite
-from ablations.studies.alignment.study import MODELS_MARK, log_models, study_names
-from ablations.studies.conditions.optuna_storage import carry_over, delete_optuna_study, known_studies
-from ablations.studies.engine.results import write_results
-from ablations.studies.icl_vs_ift.study import loss_curves, loss_frame, outcome_of
-from ablations.studies.manifest import CARD_NOTE
-from ablations.studies.views.optuna_view import remake_trials, why_not
-from ablations.studies.views.pages import AUDITS, Closing, log_audit, log_closing
-from ablations.studies.views.stored import KeptStudy, exported_study, stored_study
+from ablations.storage.workspace import Places, check_sqlite
+from ablations.studies.engine.optuna_view import OptunaView, forget, known_studies
+from ablations.studies.engine.results import training_steps, write_beside, write_results
+from ablations.studies.registry import find_kind
+from ablations.studies.views.checks import AUDITS, log_audit
+from ablations.studies.views.pages import FinishedStudy, about_study, log_study
+from ablations.studies.views.stored import StoredStudy, exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
 from ablations.tracking.tracker import Tracker
-from analysis.demonstrations.ways import ARM_WAY, LOSS_SCHEMA
-
-_NO_ROUNDS = (
-    "The rounds of this search are not kept, since an older version ran it. Its command run again looks up all that it "
-    "did, and shows them here."
-)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A comparison of several models: its own name and id, the experiment and files, and each model's study."""
-
-    name: str
-    study_id: str
-    experiment: str
-    files: dict[str, str]
-    names: dict[str, str]
-
-
-def rebuild(places: Places, name: str | None, console: Console) -> list[str]:
+def rebuild(places: Places, name: str | None, say: Callable[[str], None]) -> list[str]:
     """Make the views of all studies anew, or of one, and say what could not be made.
 
     Returns the studies that were left out, because their records are damaged or lacking.
@@ -73,7 +46,7 @@ def rebuild(places: Places, name: str | None, console: Console) -> list[str]:
         chosen = _chosen(store, places, name)
         for one in chosen:
             given_back.enter_context(places.lock(one))
-        return _Rebuild(places, store, chosen, name is None, console).run()
+        return _Rebuild(places, store, chosen, name is None, say).run()
 
 
 def _chosen(store: Store | None, places: Places, name: str | None) -> dict[str, str | None]:
@@ -84,21 +57,24 @@ def _chosen(store: Store | None, places: Places, name: str | None) -> dict[str, 
         raise UsageError(f"{places.folder} holds no results of a study; name the folder with --mlruns DIR")
     if name is None:
         return known
-    chosen = {one: known[one] for one in known if name in (one, one.partition(MODELS_MARK)[0])}
-    if not chosen:
-        shown = ", ".join(one.partition(MODELS_MARK)[0] for one in known)
-        raise UsageError(f"--name {name!r} is no study of {places.folder}; there are: {shown}")
-    return chosen
+    if name not in known:
+        raise UsageError(f"--name {name!r} is no study of {places.folder}; there are: {', '.join(known)}")
+    return {name: known[name]}
 
 
 class _Rebuild:
     """One rebuilding: where it writes, and what it has to say."""
 
     def __init__(
-        self, places: Places, store: Store | None, chosen: dict[str, str | None], everything: bool, console: Console
+        self,
+        places: Places,
+        store: Store | None,
+        chosen: dict[str, str | None],
+        everything: bool,
+        say: Callable[[str], None],
     ) -> None:
         self._places, self._store, self._chosen = places, store, chosen
-        self._everything, self._console = everything, console
+        self._everything, self._say = everything, say
         stamp = time.strftime("%Y%m%d-%H%M%S")
         taken = sum(1 for _ in places.folder.glob(f"*-{stamp}*")) + sum(
             1 for _ in places.folder.glob(f"artifacts/*-{stamp}*")
@@ -145,9 +121,6 @@ class _Rebuild:
             self._say(f"{len(self._left_out)} left out: {', '.join(self._left_out)}{where}")
         return self._left_out
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     def _begin_with_old(self) -> None:
         """Keep what is there of the other studies."""
         self._tracking.begin_with_old()
@@ -162,13 +135,6 @@ class _Rebuild:
                 forget_runs(self._tracking.url, study_id)
 
     async def _write(self) -> None:
-        async with AsyncExitStack() as claimed:
-            for name in self._chosen:
-                if self._store is not None:
-                    await claimed.enter_async_context(Claims(self._store, name, self._places.shared, alone=True))
-            await self._write_alone()
-
-    async def _write_alone(self) -> None:
         for name, study_id in self._chosen.items():
             try:
                 found = self._read(name, study_id)
@@ -177,123 +143,64 @@ class _Rebuild:
                 self._say(f"{name}: left out, because {why}")
                 self._left_out.append(name)
                 continue
-            if isinstance(found, _Comparison):
-                await self._compare(found)
-                said = ["compared in MLflow"]
-            else:
-                await self._register(found)
-                said = [f"{len(found.recorded.trials)} trials in MLflow", *self._refill(found), *found.lacking]
-            self._say(f"{name.partition(MODELS_MARK)[0]}: {'; '.join(said)}")
+            await self._register(found)
+            said = [f"{len(found.recorded.trials)} trials in MLflow", *self._refill(found), *found.lacking]
+            self._say(f"{name}: {'; '.join(said)}")
             self._made += 1
         if self._everything and self._store is not None:
-            await self._audits(self._store)
+            for audit in self._store.audits():
+                await log_audit(Tracker(self._tracking.url, self._artifacts, AUDITS, audit["name"]), audit)
 
-    def _read(self, name: str, study_id: str | None) -> KeptStudy | _Comparison:
+    def _read(self, name: str, study_id: str | None) -> StoredStudy:
         if study_id is None or self._store is None:
             return exported_study(name, self._places)
-        identity = self._store.find_study(name) or {}
-        if set(identity) != {"models"}:
-            kept = stored_study(self._store, name, study_id, self._places)
-            if kept.confirms is not None and not self._places.results(kept.confirms).is_file():
-                raise StorageError(
-                    f"it confirms {kept.confirms!r}, and {self._places.results(kept.confirms)} is missing"
-                )
-            return kept
-        shown, note = name.partition(MODELS_MARK)[0], self._store.notes(name).get(CARD_NOTE, {})
-        names = study_names(shown, identity["models"])
-        for own in names.values():
-            if not self._places.results(own).is_file():
-                raise StorageError(f"{self._places.results(own)} does not exist")
-        return _Comparison(shown, study_id, note.get("experiment", shown), note.get("files", {}), names)
+        return stored_study(self._store, name, study_id, self._places)
 
-    async def _compare(self, found: _Comparison) -> None:
-        tracker = Tracker(self._tracking.url, self._artifacts, found.experiment, found.name)
-        quiet = Console(file=io.StringIO())
-        await log_models(tracker, found.study_id, found.files, found.names, self._places, quiet)
-
-    async def _register(self, kept: KeptStudy) -> None:
+    async def _register(self, found: StoredStudy) -> None:
         """Log a study as it logs itself when it runs."""
-        card, recorded = kept.card, kept.recorded
-        tracker = Tracker(self._tracking.url, self._artifacts, card.experiment, kept.name, card.price)
-        times = [record[when] for record in recorded.trials.values() for when in ("started", "ended") if when in record]
-        begun, ended = min(times, default=None), max(times, default=None)
-        await tracker.start(kept.study_id, card.about, card.parameters, card.files, card.inputs, begun)
+        manifest, recorded = found.manifest, found.recorded
+        tracker = Tracker(self._tracking.url, self._artifacts, manifest.experiment, found.name, manifest.price)
+        records = recorded.trials.values()
+        begun = min((record.started for record in records), default=None)
+        ended = max((record.ended for record in records), default=None)
+        await tracker.start(
+            found.study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs, begun or None
+        )
         status = "FAILED"
         try:
             for number, record in recorded.trials.items():
-                if record["role"] != Role.CANDIDATE and not tracker.knows(number):
+                if record.own_run and not tracker.knows(number):
                     turns = recorded.turns.get(number, [])
-                    await tracker.log_trial(number, record, summarise(turns), turns, recorded.first_prompt(number))
-                    if self._store is not None and (outcome := outcome_of(self._store, record)) is not None:
-                        await tracker.log_steps(number, loss_curves(outcome))
-            for page in kept.rounds:
+                    steps = {} if self._store is None else training_steps(self._store, record)
+                    await tracker.log_trial(record, summarise(turns), turns, recorded.first_prompt(number), steps)
+            for page in found.pages:
                 if not tracker.knows(page.number):
-                    await tracker.log_round(page)
+                    await tracker.log_page(page)
             tracker.check()
-            if kept.finished:
-                await self._close(kept, tracker)
-            elif card.mode == "greedy-search" and kept.found is None:
-                await tracker.log_findings({}, _NO_ROUNDS, {}, {}, {})
-            status = "FINISHED" if kept.finished else "KILLED"
+            if found.finished:
+                await self._finish(found, tracker)
+            status = "FINISHED" if found.finished else "KILLED"
         finally:
-            await tracker.finish(status, ended)
+            await tracker.finish(status, ended or None)
 
-    async def _close(self, kept: KeptStudy, tracker: Tracker) -> None:
-        from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
-        from ablations.studies.conditions.findings import find
-        from ablations.studies.greedy.findings import SearchFindings
-        from ablations.studies.icl_vs_ift.findings import TuningFindings
-        from ablations.studies.views.sources import open_results
-
-        path = self._places.results(kept.name)
+    async def _finish(self, found: StoredStudy, tracker: Tracker) -> None:
+        path, results = self._places.results(found.name), found.results
         if not path.is_file():
-            write_results(kept.frame, path)
-        findings: Any
-        if kept.found is not None:
-            findings = SearchFindings.of(kept.found, kept.frame)
-        elif ARM_WAY in kept.frame.columns:
-            findings = TuningFindings.of(kept.frame, self._losses(kept))
-        elif kept.confirms is not None:
-            findings = ConfirmationFindings.of(open_results(kept.confirms, self._places.folder), kept.frame)
-        else:
-            findings = find(kept.frame)
-        files: list[Path] = [path, *(path.with_name(name) for name in (PROMPT_FILE, SELECTION_FILE, LOSSES_FILE))]
-        existing = [file for file in files if file.is_file()]
-        confirms = None if self._store is None else self._store.studies().get(kept.confirms or "")
-        closing = Closing(kept.name, kept.card, kept.frame, findings, kept.judging, existing, confirms)
-        await log_closing(tracker, closing, kept.recorded)
+            write_results(results.frame, path, found.manifest.mode)
+        files = [path, *write_beside(path, results.notes)]
+        findings = find_kind(found.manifest.mode).summarise(results)
+        confirms = None if self._store is None else self._store.studies().get(found.confirms or "")
+        about = about_study(found.name, results.frame, found.identity, found.judging, found.manifest)
+        finished = FinishedStudy(found.name, findings, findings.report(about), found.judging, files, confirms)
+        await log_study(tracker, finished, found.recorded)
 
-    def _losses(self, kept: KeptStudy) -> pl.DataFrame:
-        """Return the losses of a study's trainings: what the store has, or else the file beside the results."""
-        path = self._places.results(kept.name).with_name(LOSSES_FILE)
-        if self._store is not None and any("job" in record for record in kept.recorded.trials.values()):
-            return loss_frame(self._store, kept.name)
-        return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=LOSS_SCHEMA)
-
-    def _refill(self, kept: KeptStudy) -> list[str]:
-        """Make the study's trials in Optuna anew, and return what there is to say of that."""
-        new, old = self._storage, self._places.storage
-        if kept.card.space is None:
+    def _refill(self, found: StoredStudy) -> list[str]:
+        """Make the study's trials in Optuna again, and return what there is to say of that."""
+        space, url = found.manifest.space, self._storage.url
+        if space is None:
             return []
-        objection = why_not(kept)
-        if new.path is None and kept.name in known_studies(new.url):
+        if self._storage.path is None and found.name in known_studies(url):
             return ["Optuna's server has its trials already"]
-        if objection is None:
-            delete_optuna_study(kept.name, new.url)
-            remake_trials(kept, new.url)
-            return []
-        try:
-            there = new.exists and (kept.name in known_studies(new.url) or carry_over(kept.name, old, new.url))
-        except StorageError:
-            there = False
-        if there:
-            return [f"Optuna's trials copied from the old database, because {objection}"]
-        return [f"Optuna's trials cannot be made, because {objection}: the study can be browsed, and not go on"]
-
-    async def _audits(self, store: Store) -> None:
-        audits = store.audits()
-        for audit in audits:
-            if "id" in audit:
-                await log_audit(Tracker(self._tracking.url, self._artifacts, AUDITS, audit["name"]), audit)
-        if unnamed := sum("id" not in audit for audit in audits):
-            self._say(f"{unnamed} audits of judges: left out, because an older version kept them without a name")
+        forget(found.name, url)
+        OptunaView(found.name, url, space).complete(found.recorded.trials)
+        return []

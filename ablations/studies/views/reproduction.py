@@ -4,19 +4,24 @@ Knows the store and the backend; nothing is written. Answers of a judge that is 
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
 
 from ablations.core.concurrency import together
 from ablations.core.errors import StorageError, UsageError
+from ablations.core.jsonl import JsonObject
 from ablations.core.records import Completion, Judgment, Query
 from ablations.judges.base import Judge
 from ablations.models.base import Backend
+from ablations.models.placement import engine_backend, other_engine
+from ablations.models.resolve import folder_identity
+from ablations.models.training.jobs import MERGED, RESULT
+from ablations.models.vllm.adapters import AdaptedBackend, Adapter
 from ablations.storage.provenance import changes, environment
 from ablations.storage.store import Store, StoredRequest
-from ablations.studies.manifest import CARD_NOTE, ENVIRONMENT_FILE, StudyCard
+from ablations.storage.workspace import Places
+from ablations.studies.manifest import ENVIRONMENT_FILE, MANIFEST_NOTE, StudyManifest
 from ablations.studies.spec import differences
 
 _NOISE = 1e-5
@@ -24,7 +29,7 @@ _NOISE = 1e-5
 
 
 @dataclass(frozen=True)
-class KeptTrial:
+class StoredTrial:
     """A finished trial as it was asked for.
 
     Attributes:
@@ -33,10 +38,11 @@ class KeptTrial:
         label: what it is called.
         requests: every turn's, with what came back.
         queries: of the study, by id.
-        card: the study's.
+        manifest: the study's.
         identity: what the study was made from, with what answered this trial.
-        arm: of a comparison of prompts with fine-tuning, what the results say of the trial; else None.
+        arm: what the results say of what answered, where that differs from trial to trial.
         job: the key of the training that made its weights, or None.
+        answered_by_other: the model that answered, where that is another one than the study's own; else None.
     """
 
     study: str
@@ -44,38 +50,42 @@ class KeptTrial:
     label: str
     requests: tuple[StoredRequest, ...]
     queries: Mapping[str, Query]
-    card: StudyCard
-    identity: Mapping[str, Any]
-    arm: Mapping[str, Any] | None = None
+    manifest: StudyManifest
+    identity: JsonObject
+    arm: Mapping[str, str | int | float | None] = field(default_factory=dict)
     job: str | None = None
+    answered_by_other: str | None = None
 
     @classmethod
-    def read(cls, store: Store, study: str, number: int) -> "KeptTrial":
+    def read(cls, store: Store, study: str, number: int) -> "StoredTrial":
         """Return a trial of the store.
 
         Raises:
-            StorageError: the store does not hold it, or an older version kept it without its study's card.
+            StorageError: the store does not hold it, or its study's manifest.
         """
         identity, notes, records = store.find_study(study), store.notes(study), store.trials(study)
         if identity is None or number not in records:
             raise StorageError(
                 f"the store holds no trial {number} of a study {study!r}; name the folder it was run in with --mlruns"
             )
-        if CARD_NOTE not in notes:
-            raise StorageError(f"an older version kept the study {study!r} without its queries; run it again first")
-        card, record = StudyCard.from_dict(notes[CARD_NOTE]), records[number]
-        if (by := record.get("answered_by")) is not None:
+        if MANIFEST_NOTE not in notes:
+            raise StorageError(f"the store holds no manifest of the study {study!r}; run its command again first")
+        manifest, record = StudyManifest.from_dict(notes[MANIFEST_NOTE]), records[number]
+        own_model = identity["model"]
+        if (by := record.answered_by) is not None:
             identity |= {"model": by["model"], "backend": by["backend"], "engine": by["settings"]}
+        other = record.arm.get("model") if by is not None and by["model"] != own_model else None
         return cls(
+            answered_by_other=None if other is None or record.job is not None else str(other),
             study=study,
             number=number,
-            label=str(record["label"]),
+            label=record.label,
             requests=tuple(store.requests(study, number)),
-            queries={query.id: query for query in card.queries},
-            card=card,
+            queries={query.id: query for query in manifest.queries},
+            manifest=manifest,
             identity=identity,
-            arm=record.get("arm"),
-            job=record.get("job"),
+            arm=record.arm,
+            job=record.job,
         )
 
 
@@ -111,13 +121,13 @@ class Reproduction:
 
     Attributes:
         turns: every turn that was asked again, in the order of queries.
-        ingredients: what the study is made from otherwise than then, in words.
-        environment: name -> (then, now); None where it was not kept.
+        changes: what the study is made from otherwise than then, in words.
+        environment: name -> (then, now); None where it was not stored.
         judged: whether the judge was asked again.
     """
 
     turns: tuple[Repeated, ...]
-    ingredients: tuple[str, ...]
+    changes: tuple[str, ...]
     environment: Mapping[str, tuple[str, str]] | None
     judged: bool
 
@@ -127,7 +137,9 @@ class Reproduction:
         return tuple(turn for turn in self.turns if not turn.same or (self.judged and not turn.same_score))
 
 
-async def reproduce(kept: KeptTrial, backend: Backend, judge: Judge | None, limit: int | None = None) -> Reproduction:
+async def reproduce(
+    stored: StoredTrial, backend: Backend, judge: Judge | None, limit: int | None = None
+) -> Reproduction:
     """Ask for a trial's completions again and compare them; `judge`, where it is one, scores them again.
 
     Backend and judge have started. `limit` takes the first queries alone.
@@ -135,24 +147,21 @@ async def reproduce(kept: KeptTrial, backend: Backend, judge: Judge | None, limi
     Raises:
         UsageError: there is nothing to ask for.
     """
-    names = list(dict.fromkeys(request.query_id for request in kept.requests))[:limit]
-    asked = [request for request in kept.requests if request.query_id in names]
+    names = list(dict.fromkeys(request.query_id for request in stored.requests))[:limit]
+    asked = [request for request in stored.requests if request.query_id in names]
     if not asked:
-        raise UsageError(f"trial {kept.number} of {kept.study!r} has no stored answer; run its study again first")
-    if any(request.decoding is None for request in asked):
-        raise UsageError(f"an older version made the answers of {kept.study!r} and kept no decoding parameters of them")
+        raise UsageError(f"trial {stored.number} of {stored.study!r} has no stored answer; run its study again first")
 
     async def again(request: StoredRequest) -> Completion:
-        assert request.decoding is not None
         return await backend.generate(request.prompt, request.decoding, request.completion.seed)
 
     made = await together(again(request) for request in asked)
-    scores = await _scores(kept.queries, asked, made, judge)
-    then = kept.card.files.get(ENVIRONMENT_FILE)
+    scores = await _scores(stored.queries, asked, made, judge)
+    then = stored.manifest.files.get(ENVIRONMENT_FILE)
     now = {"model": backend.identity.model, "backend": backend.identity.backend, "engine": backend.identity.settings}
     return Reproduction(
         turns=tuple(Repeated(*one) for one in zip(asked, made, scores, strict=True)),
-        ingredients=tuple(differences({name: kept.identity[name] for name in now}, json.loads(json.dumps(now)))),
+        changes=tuple(differences({name: stored.identity[name] for name in now}, json.loads(json.dumps(now)))),
         environment=None if then is None else changes(json.loads(then), environment()),
         judged=judge is not None,
     )
@@ -170,3 +179,37 @@ async def _scores(
         return await judge.judge(queries[request.query_id], completions)
 
     return [judgment.score.value for judgment in await together(score(request) for request in asked)]
+
+
+def backend_of(trial: StoredTrial, model: str, places: Places, say: Callable[[str], None]) -> Backend:
+    """Return the engine that made a trial's answers, not started.
+
+    Args:
+        trial: a stored one.
+        model: the study's own model, where it lies now.
+        places: where trained weights are.
+        say: tells the user what happens.
+
+    Raises:
+        StorageError: its weights are gone.
+    """
+    settings = {name: value for name, value in trial.identity["engine"].items() if name != "vllm"}
+    log_file = places.engine_log(trial.study)
+    if trial.job is None:
+        other = trial.answered_by_other
+        return (
+            engine_backend(model, settings, log_file, say)
+            if other is None
+            else other_engine(other, settings, log_file, say)
+        )
+    full, adapts = trial.arm.get("tuning") == "full", bool(settings.get("enable_lora"))
+    folder = places.tuned / trial.job / (RESULT if full or adapts else MERGED)
+    if not folder.is_dir():
+        raise StorageError(
+            f"the tuned weights in {folder} are gone; run the study's command again with --fresh, which trains them "
+            "again and finds the stored answers, then this"
+        )
+    if full or not adapts:
+        return other_engine(str(folder), settings, log_file, say)
+    adapter = Adapter("tuned", 1, folder, f"lora:{folder_identity(folder)}")
+    return AdaptedBackend(engine_backend(model, settings, log_file, say), adapter, alone=True)

@@ -1,169 +1,133 @@
-"""Kept studies: all that the results of record say of a study, whatever version kept them.
+"""Stored studies: all that the results of record say of a study.
 
-Knows the store and `results.parquet`; neither Optuna nor MLflow. What an older store does not hold is taken from the
-frame as far as that has it, and named.
+Knows the store and `results.parquet`; neither Optuna nor MLflow nor what kinds of studies there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import StorageError
-from ablations.core.records import Completion, JudgedTurn, Judgment, Query, Role, Score, Usage
-from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX, RESULT_SCHEMA
+from ablations.core.jsonl import JsonObject
+from ablations.core.records import Completion, JudgedTurn, Judgment, Query, Role, Score, TrialRecord, TrialState, Usage
+from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
+from ablations.core.statistics import query_means
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
-from ablations.studies.conditions.confirmation import follow_up_account
-from ablations.studies.engine.results import results_frame
-from ablations.studies.engine.trial import readable_name
-from ablations.studies.greedy.search import FOUND_NOTE, ROUND_NOTE, Found
-from ablations.studies.manifest import CARD_NOTE, StudyCard, query_input
+from ablations.storage.workspace import Places, follow_up_account
+from ablations.studies.engine.results import PAGE_NOTE, mode_of, noted_tables, results_frame
+from ablations.studies.kind import Results
+from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest, query_input
 from ablations.studies.views.pages import Judging, Recorded, recorded_in
-from ablations.tracking.tracker import RoundPage
-from analysis.demonstrations.ways import ARM_WAY
-
-_SEARCHED = (Role.CANDIDATE, Role.HELD_BACK)
-"""Roles of a greedy search, whose trials have names of their own."""
-_NEEDED = {"trial", "condition_id", "role", "label", "state", "query_id", "turn", "query", "answer", "judge", "score"}
-_NEEDED |= {"unscored", "prompt_tokens", "completion_tokens", "truncated", "seed"}
-"""Columns without which a frame is no study's."""
-_DESCRIBED = ("condition_id", "role", "replicate", "varied", "reference", "label", "state", "failed_because", "active")
+from ablations.tracking.tracker import ChildPage
+from analysis.frames import load_results
 
 
 @dataclass(frozen=True)
-class KeptStudy:
+class StoredStudy:
     """A study as its results of record hold it.
 
     Attributes:
-        name, study_id: of the study.
-        card: what it is made from, as far as that is known.
+        study_id: of the study.
+        identity: what may not change under its name.
+        manifest: what it is made from, as far as that is known.
         recorded: its trials.
-        frame: its results.
+        results: what it left.
         judging: what judging took.
-        rounds, found: of a greedy search.
-        confirms: the study whose confirmation it is, or None.
+        pages: parts that are no trials, with runs of their own.
         finished: whether it came to its end.
         lacking: what is not known, in words.
+        confirms: the study whose confirmation it is, or None.
     """
 
-    name: str
     study_id: str
-    card: StudyCard
+    identity: JsonObject
+    manifest: StudyManifest
     recorded: Recorded
-    frame: pl.DataFrame
+    results: Results
     judging: Judging
-    rounds: tuple[RoundPage, ...]
-    found: Found | None
+    pages: tuple[ChildPage, ...]
     finished: bool
-    lacking: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
     confirms: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.results.name
 
-def stored_study(store: Store, name: str, study_id: str, places: Places) -> KeptStudy:
+
+def stored_study(store: Store, name: str, study_id: str, places: Places) -> StoredStudy:
     """Return a study of the store; raise `StorageError` where too little of it is left."""
-    identity, notes, path = store.find_study(name) or {}, store.notes(name), places.results(name)
-    lacking = []
-    if CARD_NOTE in notes:
-        card = StudyCard.from_dict(notes[CARD_NOTE])
-    elif path.is_file():
-        card = _card_without_note(name, identity, _queries(_loaded(path)))
-        lacking.append(
-            "an older version kept it, without study file, options and search space: its experiment has its own name"
-        )
-    else:
-        raise StorageError(f"an older version kept it without its queries, and {path} does not exist")
-    recorded = recorded_in(store, name, card.queries)
-    complete = _named({n: one for n, one in recorded.trials.items() if n in recorded.turns or "arm" in one})
-    rounds = [RoundPage.from_dict(note) for kind, note in notes.items() if kind.startswith(ROUND_NOTE)]
-    found = Found.from_dict(notes[FOUND_NOTE]) if FOUND_NOTE in notes else None
-    searches = card.mode == "greedy-search"
-    if searches and found is None:
-        lacking.append("its rounds are not kept: the command that ran it looks them up and shows them again")
-    planned = path.is_file() if card.trials is None else len(complete) >= card.trials
-    return KeptStudy(
-        name=name,
+    identity, notes = store.find_study(name) or {}, store.notes(name)
+    if MANIFEST_NOTE not in notes:
+        raise StorageError(f"the store holds no manifest of the study {name!r}, so that its queries are not known")
+    manifest = StudyManifest.from_dict(notes[MANIFEST_NOTE])
+    confirmed = store.studies().get(str(identity.get("confirms")))
+    account = study_id if confirmed is None else follow_up_account(confirmed)
+    pages = (ChildPage.from_dict(note) for kind, note in notes.items() if kind.startswith(f"{PAGE_NOTE} "))
+    return StoredStudy(
         study_id=study_id,
-        card=card,
-        recorded=Recorded(complete, recorded.turns, recorded.prompts),
-        frame=results_frame(store, name, card.queries),
-        judging=Judging.of(store, _account(store, study_id, identity), identity["judge"], card.price),
-        rounds=tuple(sorted(rounds, key=lambda page: page.number)),
-        found=found,
-        finished=found is not None if searches else planned and bool(complete),
-        lacking=tuple(lacking),
+        identity=identity,
+        manifest=manifest,
+        recorded=recorded_in(store, name, manifest.queries),
+        results=stored_results(store, name, manifest.queries, places),
+        judging=Judging.of(store, account, identity["judge"], manifest.price),
+        pages=tuple(sorted(pages, key=lambda page: page.number)),
+        finished=notes.get(FINISHED_NOTE, {}).get("at") is not None,
         confirms=identity.get("confirms"),
     )
 
 
-def _account(store: Store, study_id: str, identity: Mapping[str, Any]) -> str:
-    """Return what a study's judging was paid from: a confirmation pays from one that belongs to its study."""
-    confirmed = dict(store.studies()).get(str(identity.get("confirms")))
-    return study_id if confirmed is None else follow_up_account(confirmed)
+def stored_results(store: Store, name: str, queries: Sequence[Query], places: Places) -> Results:
+    """Return what a study of the store left, with the results of the study that it confirms, if there is one."""
+    notes, confirms = store.notes(name), (store.find_study(name) or {}).get("confirms")
+    parent = None if confirms is None else load_results(places.results(confirms))
+    frame = results_frame(store, name, queries)
+    return Results(name, frame, store.trials(name), notes, noted_tables(notes), parent)
 
 
-def exported_study(name: str, places: Places) -> KeptStudy:
-    """Return a study of which nothing but `results.parquet` is left; raise `StorageError` where that is no results."""
-    frame = _loaded(places.results(name))
+def exported_study(name: str, places: Places) -> StoredStudy:
+    """Return a study of which its results folder alone is left; raise `StorageError` where that holds no results."""
+    path = places.results(name)
+    frame, mode = load_results(path), mode_of(path)
     queries = _queries(frame)
     judge = str(frame.get_column("judge").drop_nulls()[0])
-    searches = "candidate" in frame.get_column("role").unique()
-    identity = {
-        "queries": content_hash([query.to_dict() for query in queries]),
-        "judge": {"judge": judge},
-        "mode": "greedy-search" if searches else "icl-vs-ift" if ARM_WAY in frame.columns else "ablation",
-    }
     by_id = {query.id: query for query in queries}
-    trials, turns = {}, {}
+    records, turns = {}, {}
     for (number,), rows in frame.group_by("trial", maintain_order=True):
-        own = rows.sort("query_id", "turn")
-        answered = own.drop_nulls("answer").iter_rows(named=True)
-        turns[int(number)] = [_turn(row, by_id[row["query_id"]]) for row in answered]
-        trials[int(number)] = _record(own)
+        answered = rows.sort("query_id", "turn").drop_nulls("answer").iter_rows(named=True)
+        turns[int(str(number))] = [_turn(row, by_id[row["query_id"]]) for row in answered]
+        records[int(str(number))] = _record(rows, turns[int(str(number))])
     used = sum((turn.judgment.usage for of_trial in turns.values() for turn in of_trial), Usage())
-    return KeptStudy(
-        name=name,
-        study_id=content_hash([name, sorted(record["condition_id"] for record in trials.values())], length=32),
-        card=_card_without_note(name, identity, queries),
-        recorded=Recorded(_named(trials), turns, lambda number: {}),
-        frame=frame,
+    identity: JsonObject = {"queries": content_hash([query.to_dict() for query in queries])}
+    return StoredStudy(
+        study_id=content_hash([name, sorted(record.condition_id for record in records.values())], length=32),
+        identity={},
+        manifest=StudyManifest(
+            experiment=name,
+            about="",
+            mode=mode,
+            parameters={"judge": judge, "queries_hash": identity["queries"]},
+            files={},
+            queries=queries,
+            inputs=(query_input({}, identity, queries),),
+        ),
+        recorded=Recorded(records, turns, lambda number: {}),
+        results=Results(name, frame, records, tables=tables_beside(path)),
         judging=Judging(used, None, None),
-        rounds=(),
-        found=None,
-        finished=not searches,
+        pages=(),
+        finished=True,
         lacking=("the store does not hold it, so that prompts, replies of the judge and options are missing",),
     )
 
 
-def _named(trials: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """Return the records with the names of their runs, which older versions did not keep."""
-    baseline: Mapping[str, Any] = next((r["values"] for r in trials.values() if r["role"] == Role.BASELINE), {})
-    named: dict[int, Mapping[str, Any]] = {}
-    for number, record in trials.items():
-        values = {name: value for name, value in record["values"].items() if name in record["active"]}
-        mark = "A/A: " if record["replicate"] else "baseline: " if record["role"] == Role.BASELINE else ""
-        own = record["label"] if record["role"] in _SEARCHED else readable_name(values, baseline, mark)
-        named[number] = {"run_name": own, **record}
-    return named
-
-
-def _loaded(path: Path) -> pl.DataFrame:
-    """Return the results in a file; columns that its version did not have yet are empty."""
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
-    if frame.is_empty() or not set(frame.columns) >= _NEEDED:
-        raise StorageError(f"{path} holds no results of a study")
-    empty = {
-        "judge_details": "{}",
-        **dict.fromkeys(("judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), 0),
-    }
-    lacking = {name: kind for name, kind in RESULT_SCHEMA.items() if name not in frame.columns}
-    return frame.with_columns(pl.lit(empty.get(name)).cast(kind).alias(name) for name, kind in lacking.items())
+def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
+    """Return the further tables that a study wrote beside its results, by name."""
+    others = (path for path in sorted(results.parent.glob("*.parquet")) if path != results)
+    return {path.stem: pl.read_parquet(path) for path in others}
 
 
 def _queries(frame: pl.DataFrame) -> tuple[Query, ...]:
@@ -176,42 +140,40 @@ def _queries(frame: pl.DataFrame) -> tuple[Query, ...]:
     return tuple(queries)
 
 
-def _card_without_note(name: str, identity: Mapping[str, Any], queries: tuple[Query, ...]) -> StudyCard:
-    judge = identity.get("judge", {})
-    kept = ("model", "backend", "engine", "mode", "sampler", "design", "levels", "seed", "min_coverage")
-    parameters = {one: identity[one] for one in kept if one in identity}
-    parameters |= {"queries_hash": identity["queries"], "judge": judge["judge"]}
-    parameters |= {f"judge.{one}": value for one, value in judge.items() if one != "judge"}
-    return StudyCard(
-        experiment=name,
-        about="",
-        mode=str(identity.get("mode", "ablation")),
-        parameters=parameters,
-        files={},
-        queries=queries,
-        inputs=(query_input({}, identity, queries),),
+def _record(rows: pl.DataFrame, turns: Sequence[JudgedTurn]) -> TrialRecord:
+    """Return what the store would hold of a trial."""
+    row = rows.row(0, named=True)
+    values = {
+        name.removeprefix(PARAMETER_PREFIX): row[name]
+        for name in rows.columns
+        if name.startswith(PARAMETER_PREFIX) and row[name] is not None
+    }
+    scores = query_means(turns)
+    return TrialRecord(
+        number=row["trial"],
+        condition_id=row["condition_id"],
+        label=row["label"],
+        run_name=row["label"],
+        role=Role(row["role"]),
+        state=TrialState(row["state"]),
+        values=values,
+        point={name: values[name] for name in row["active"] if name in values},
+        mean=sum(scores.values()) / len(scores) if scores else None,
+        failed_because=row["failed_because"],
+        replicate=row["replicate"],
+        varied=row["varied"],
+        reference=row["reference"],
+        own_run=row["role"] != Role.CANDIDATE,
+        arm={name.removeprefix(ARM_PREFIX): row[name] for name in rows.columns if name.startswith(ARM_PREFIX)},
     )
 
 
-def _record(rows: pl.DataFrame) -> dict[str, Any]:
-    """Return what the store would keep of a trial."""
-    row = rows.row(0, named=True)
-    names = (name for name in rows.columns if name.startswith(PARAMETER_PREFIX) and row[name] is not None)
-    arm = {name.removeprefix(ARM_PREFIX): row[name] for name in rows.columns if name.startswith(ARM_PREFIX)}
-    scored = rows.drop_nulls("score").group_by("query_id").agg(pl.col("score").mean())
-    return {
-        **{name: row[name] for name in _DESCRIBED},
-        "values": {name.removeprefix(PARAMETER_PREFIX): row[name] for name in names},
-        "seconds": 0.0,
-        "mean": scored.get_column("score").mean(),
-        **({"arm": arm, "run_name": row["label"]} if arm else {}),
-    }
-
-
-def _turn(row: Mapping[str, Any], query: Query) -> JudgedTurn:
+def _turn(row: Mapping[str, object], query: Query) -> JudgedTurn:
     """Return a judged turn as far as the frame has it; the raw completion is not known beyond its answer."""
-    reason = "length" if row["truncated"] else "stop"
-    completion = Completion(row["answer"], row["prompt_tokens"], row["completion_tokens"], reason, row["seed"])
-    used = (row.get(f"judge_{name}") or 0 for name in ("calls", "prompt_tokens", "completion_tokens"))
-    judgment = Judgment(row["judge"], Score(row["score"], row["unscored"]), usage=Usage(*used))
-    return JudgedTurn(query, row["turn"], completion, judgment)
+    fields: JsonObject = dict(row)
+    reason = "length" if fields["truncated"] else "stop"
+    counts = (fields["prompt_tokens"], fields["completion_tokens"])
+    completion = Completion(fields["answer"], *counts, reason, fields["seed"])
+    used = Usage(*(fields[f"judge_{name}"] for name in ("calls", "prompt_tokens", "completion_tokens")))
+    judgment = Judgment(fields["judge"], Score(fields["score"], fields["unscored"]), usage=used)
+    return JudgedTurn(query, fields["turn"], completion, judgment)

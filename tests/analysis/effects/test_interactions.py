@@ -67,7 +67,7 @@ def test_what_the_conditions_cannot_tell_apart_has_a_reason_and_no_figure() -> N
     rows = {
         (row["first"], row["second"]): row for row in interaction_effects(of_corners(moved_together, len)).to_dicts()
     }
-    assert rows["system_prompt", "template"]["reason"] == "the conditions do not tell it from rules × style"
+    assert rows["system_prompt", "template"]["reason"] == "the conditions do not tell it from system_prompt × style"
     assert rows["template", "style"]["difference"] is None
 
 

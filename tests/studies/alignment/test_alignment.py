@@ -10,12 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ablations.studies.alignment.study import compare_models, run_models, study_names
 from rich.console import Console
 
 from ablations.cli.main import main
 from ablations.core.errors import PartFailedError, UsageError, UserError
 from ablations.storage.workspace import Places
-from ablations.studies.alignment.study import compare_models, run_models, study_names
 from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.results import write_results
 from ablations.tracking.client import open_client

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ablations.studies.conditions.study import Finished
 
 from ablations.core.errors import StudyMismatchError, UsageError
 from ablations.core.prompt import Demonstration
@@ -24,7 +25,6 @@ from ablations.studies.conditions.confirmation import (
     same_choice,
     shown_queries,
 )
-from ablations.studies.conditions.study import Finished
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import request_seed
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial

@@ -2,27 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ablations.core.statistics import summarise
+from ablations.core.records import TrialState
+from ablations.core.statistics import blocks, clearly_negative, summarise
 from ablations.studies.conditions.findings import find
 from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
-from ablations.studies.conditions.study import Study
-from ablations.studies.engine.results import judged_turns, results_frame
-from ablations.studies.engine.sequential import blocks, clearly_negative
+from ablations.studies.engine.results import judged_turns
 from ablations.studies.spec import StudySpec
 from ablations.tracking.metrics import trial_metrics
 from analysis.effects.designs import read_design
 from analysis.effects.paired import lead_of_best, rivals
 from analysis.figures import race_figures
 from analysis.frames import trial_table
-from tests.studies.conditions.test_study import SPACE, World
 from tests.support.fakes import ColdJudge, TelltaleBackend, make_queries
-from tests.support.specs import changed, load
+from tests.support.specs import SPACE, changed, make_spec
+from tests.support.world import World
 
 
 def raced(own: np.ndarray, best: np.ndarray, order: Sequence[int]) -> int:
@@ -85,62 +84,60 @@ def test_all_trials_see_the_queries_in_one_shuffled_order() -> None:
     assert some == query_blocks(queries, 1) != query_blocks(queries, 2)
 
 
-def searching(folder: Path, **changes: Any) -> StudySpec:
-    path = folder / "space.toml"
-    path.write_text(SPACE)
-    settings = {"mode": "search", "sampler": "tpe", "trials": 16, "concurrency": 2} | changes
-    return StudySpec(load(path, name="test", levels=3, seed=1, **settings), make_queries(20))
+def searching(folder: Path, **keys: object) -> StudySpec:
+    settings: dict[str, object] = {"name": "test", "mode": "search", "sampler": "tpe", "trials": 16, "confirm": 0}
+    return changed(make_spec(folder, SPACE, **(settings | keys), seed=1), queries=make_queries(20))
 
 
 @pytest.fixture
 def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path, empty_tracking)
+    return World(tmp_path / "mlruns", empty_tracking)
 
 
 class Searched(NamedTuple):
     world: World
     spec: StudySpec
-    study: Study
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, empty_tracking: Path) -> Searched:
     """A finished search."""
     folder = tmp_path_factory.mktemp("searched")
-    world, spec = World(folder, empty_tracking), searching(folder)
-    return Searched(world, spec, world.run(spec, TelltaleBackend(), ColdJudge()))
+    world, spec = World(folder / "mlruns", empty_tracking), searching(folder)
+    world.run(spec, TelltaleBackend(), ColdJudge())
+    return Searched(world, spec)
 
 
-def test_a_search_stops_hopeless_trials_and_keeps_what_they_have(searched: Searched) -> None:
-    world, search, study = searched
-    states = [one.state for one in study.finished]
-    assert states.count("stopped") > 4
-    assert set(states) == {"complete", "stopped"}
-    frame = results_frame(world.store, "test", search.queries)
-    seen = dict(frame.group_by("trial").agg(pl.col("query_id").n_unique()).iter_rows())
+def states(world: World, name: str = "test") -> dict[int, TrialState]:
+    return {number: record.state for number, record in world.records(name).items()}
+
+
+def test_a_search_stops_hopeless_trials_and_has_what_they_answered(searched: Searched) -> None:
+    world, _ = searched
+    found, records = states(world), world.records("test")
+    stopped = [number for number, state in found.items() if state is TrialState.STOPPED]
+    assert len(stopped) > 4
+    assert set(found.values()) == {TrialState.COMPLETE, TrialState.STOPPED}
+    seen = dict(world.frame("test").group_by("trial").agg(pl.col("query_id").n_unique()).iter_rows())
     assert seen[0] == 20  # the baseline
-    full = {one.trial.number: 20 if one.state == "complete" else seen[one.trial.number] for one in study.finished}
-    assert seen == full
+    assert {number for number, queries in seen.items() if queries < 20} == set(stopped)
     assert min(seen.values()) == 8
-    assert study._evaluator.progress.skipped == 16 * 40 - len(frame)
-    trials = {trial.number: trial for trial in world.optuna_trials()}
-    for one in study.finished:
-        trial, record = trials[one.trial.number], world.store.trials("test")[one.trial.number]
-        if one.state == "stopped":
-            assert trial.state.name == "PRUNED"
-            assert trial.intermediate_values == {record["stopped"]["after"]: trial.value}
-        else:
+    for trial in world.optuna_trials("test"):
+        record = records[trial.user_attrs["trial"]]
+        if record.stopped is None:
             assert trial.state.name == "COMPLETE"
+        else:
+            assert trial.state.name == "PRUNED"
+            assert trial.intermediate_values == {record.stopped.after: record.stopped.estimate}
     runs = [run for run in world.runs() if "ablations.stopped" in run.data.tags]
-    assert len(runs) == states.count("stopped")
+    assert len(runs) == len(stopped)
     for run in runs:
         assert "score" not in run.data.metrics
         assert run.data.metrics["queries_before_stop"] < 20
 
 
 def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Searched) -> None:
-    world, search, _ = searched
-    frame = results_frame(world.store, "test", search.queries)
+    frame = searched.world.frame("test")
     table = trial_table(frame)
     stopped = table.filter(pl.col("state") == "stopped")
     assert stopped.get_column("mean").null_count() == len(stopped) > 0
@@ -155,40 +152,38 @@ def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Search
     assert lead is None or lead[0].n == 20
 
 
-def test_without_racing_and_in_an_ablation_every_trial_sees_every_query(world: World) -> None:
-    for changes in ({"racing": False}, {"mode": "ablation", "sampler": "qmc"}):
-        spec = changed(searching(world.folder, trials=8, **changes), name="-".join(map(str, changes)))
-        study = world.run(spec, TelltaleBackend(), ColdJudge())
-        assert {done.state for done in study.finished} == {"complete"}
+def test_without_racing_and_in_an_ablation_every_trial_sees_every_query(world: World, tmp_path: Path) -> None:
+    for number, keys in enumerate(({"racing": False}, {"mode": "ablation", "sampler": "qmc", "confirm": None})):
+        world.run(searching(tmp_path, trials=8, name=f"s{number}", **keys), TelltaleBackend(), ColdJudge())
+        assert set(states(world, f"s{number}").values()) == {TrialState.COMPLETE}
 
 
-def test_a_search_by_chance_races_too_and_gives_no_importances(world: World) -> None:
-    search = searching(world.folder, sampler="random", trials=10)
-    study = world.run(search, TelltaleBackend(), ColdJudge())
-    assert "stopped" in {one.state for one in study.finished}
-    assert read_design(results_frame(world.store, "test", search.queries)) == (
+def test_a_search_by_chance_races_too_and_gives_no_importances(world: World, tmp_path: Path) -> None:
+    world.run(searching(tmp_path, sampler="random", trials=10), TelltaleBackend(), ColdJudge())
+    assert TrialState.STOPPED in states(world).values()
+    assert read_design(world.frame("test")) == (
         "hopeless trials were stopped early, so that what is left says too little of bad values"
     )
 
 
-def test_a_resumed_search_knows_the_best_and_pays_nothing_again(world: World) -> None:
-    search, backend = searching(world.folder), TelltaleBackend(fail_after=200)
+def test_a_resumed_search_knows_the_best_and_pays_nothing_again(world: World, tmp_path: Path) -> None:
+    search, backend = searching(tmp_path), TelltaleBackend(fail_after=200)
     with pytest.raises(Exception, match="out of order"):
         world.run(search, backend, ColdJudge())
     again = TelltaleBackend()
-    study = world.run(search, again, ColdJudge())
-    assert len(study.finished) == 16
+    world.run(search, again, ColdJudge())
+    found = states(world)
+    assert len(found) == 16
     assert not set(again.requests) & set(backend.requests)
-    assert "stopped" in {one.state for one in study.finished}
-    repeated = world.run(search, TelltaleBackend(fail_after=0), ColdJudge())
-    assert {one.trial.number: one.state for one in repeated.finished} == {
-        one.trial.number: one.state for one in study.finished
-    }
+    assert TrialState.STOPPED in found.values()
+    world.run(search, TelltaleBackend(fail_after=0), ColdJudge())
+    assert states(world) == found
 
 
 def test_a_stopped_trials_mean_has_a_name_of_its_own(searched: Searched) -> None:
-    stopped = next(one.trial.number for one in searched.study.finished if one.state == "stopped")
-    summary = summarise(judged_turns(searched.world.store, "test", searched.spec.queries, [stopped])[stopped])
+    world, spec = searched
+    stopped = next(number for number, state in states(world).items() if state is TrialState.STOPPED)
+    summary = summarise(judged_turns(world.store, "test", spec.queries, [stopped])[stopped])
     metrics = trial_metrics(summary, None, None, stopped=True)
     assert metrics["score_before_stop"] == summary.mean
     assert not any(name.startswith(("score_turn", "score_low", "score_category")) for name in metrics)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ablations.studies.config.assembly import Assembly, fitted
+from ablations.studies.config.assembly import assembled as assembled_study
 from rich.console import Console
 
 from ablations.cli.parser import RunArguments, parse
 from ablations.core.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
 from ablations.datasets.queries import load_queries
 from ablations.prompts.components import built_in_demonstrations
-from ablations.studies.config.assembly import Assembly, fitted
-from ablations.studies.config.assembly import assembled as assembled_study
 from ablations.studies.config.config import load_config
 from ablations.studies.greedy.config import GreedyConfig
 from ablations.studies.registry import CONFIGS

@@ -8,7 +8,7 @@ import pytest
 from ablations.core.condition import Condition, DecodingParams
 from ablations.core.errors import PromptError
 from ablations.prompts.components import build_parts
-from ablations.studies.engine.lengths import check_prompt_lengths, largest_fitting, longest_need
+from ablations.studies.planning.lengths import check_prompt_lengths, largest_fitting, longest_need
 from tests.support.fakes import FakeBackend, make_queries
 
 PARTS = build_parts(shots=1)

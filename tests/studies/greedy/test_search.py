@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ablations.studies.greedy.search import Gain
+from ablations.studies.greedy.session import SearchSession
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams
@@ -34,8 +36,6 @@ from ablations.studies.greedy.plan import (
     race_settings,
     with_first,
 )
-from ablations.studies.greedy.search import Gain
-from ablations.studies.greedy.session import SearchSession
 from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries

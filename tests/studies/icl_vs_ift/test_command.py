@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from ablations.studies.icl_vs_ift.decoding_source import best_decoding
 
 from ablations.cli.main import main
 from ablations.cli.parser import RunArguments, parse
@@ -11,7 +12,6 @@ from ablations.storage.workspace import Places
 from ablations.studies.config.config import load_config
 from ablations.studies.config.file import find_study_file
 from ablations.studies.icl_vs_ift.config import TuningConfig
-from ablations.studies.icl_vs_ift.decoding_source import best_decoding
 from ablations.studies.registry import CONFIGS
 from tests.conftest import ROOT
 from tests.support.specs import load

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ablations.studies.icl_vs_ift.study import _steps
 
 from ablations.core.errors import BackendError, StudyMismatchError
 from ablations.core.records import Completion
@@ -12,7 +13,6 @@ from ablations.core.schema import RESULT_SCHEMA
 from ablations.models.resolve import ResolvedModel
 from ablations.storage.store import Store
 from ablations.storage.workspace import LOSSES_FILE, Places
-from ablations.studies.icl_vs_ift.study import _steps
 from ablations.tracking.client import open_client
 from analysis.demonstrations.ways import ARM_SCHEMA
 from tests.studies.icl_vs_ift.test_plan import write_pool

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from rich.console import Console
+from tests.studies.conditions.test_study import SPACE
 
 import ablations.studies.views.rebuild
 from ablations.cli.main import main
@@ -23,7 +24,6 @@ from ablations.studies.spec import StudySpec
 from ablations.studies.views.rebuild import rebuild
 from ablations.tracking.cleanup import moved_experiments
 from ablations.tracking.client import open_client
-from tests.studies.conditions.test_study import SPACE
 from tests.support.fakes import ColdJudge, FakeBackend, FakeJudge, TelltaleBackend, make_queries
 from tests.support.specs import BASELINE, changed, make_spec
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ablations.studies.alignment.study import compare_models, study_names
+from ablations.studies.greedy.search import FOUND_NOTE, Found
 from rich.console import Console
 
 from ablations.cli.main import main
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.alignment.study import compare_models, study_names
 from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.results import write_results
-from ablations.studies.greedy.search import FOUND_NOTE, Found
 from tests.studies.alignment.test_alignment import arm
 from tests.studies.greedy.test_search import WORDS, NeverStarted, World, make_spec
 from tests.studies.views.test_pages import documented

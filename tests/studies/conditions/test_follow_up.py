@@ -1,7 +1,5 @@
-"""Claims about a study and its confirmation as one session: what is asked, resumed, made anew, shown and logged."""
+"""Claims about a study and its confirmation in one run: what is asked, resumed, run again, shown and logged."""
 
-import asyncio
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +9,6 @@ from typing import Any
 import optuna
 import polars as pl
 import pytest
-from rich.console import Console
 
 from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, BudgetError, PromptError, StorageError, StudyMismatchError
@@ -19,16 +16,14 @@ from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
-from ablations.storage.store import Store
-from ablations.storage.workspace import Places
-from ablations.studies.conditions.confirm_session import ConfirmedSession
-from ablations.studies.conditions.confirmation import Confirmation, HeldBack, follow_up_account
-from ablations.studies.engine.runner import Session
+from ablations.storage.workspace import follow_up_account
+from ablations.studies.conditions.confirmation import Confirmation, HeldBack
 from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
 from tests.support.bad_server import MODEL, bad_server
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed, make_spec
+from tests.support.world import NeverAsked, World
 
 TRIALS = 5
 SEEN, HELD_BACK = make_queries(7)[:4], make_queries(7)[4:]
@@ -48,19 +43,14 @@ class StartedOnce(FakeBackend):
         return await super().generate(prompt, decoding, seed)
 
 
-class NeverStarted(FakeBackend):
-    async def start(self) -> None:
-        raise AssertionError("the engine was started")
-
-
-class World:
+class Confirmed(World):
     """A folder of results, begun as a copy of another one, and studies run and confirmed in it."""
 
     def __init__(self, folder: Path, begin: Path) -> None:
         shutil.copytree(begin, folder / "mlruns")
-        self.places = Places.choose(str(folder / "mlruns"), None, None, None)
+        super().__init__(folder / "mlruns")
 
-    def run(
+    def confirm(
         self,
         spec: StudySpec,
         best: int = 2,
@@ -69,23 +59,8 @@ class World:
         judge: Any = None,
         fresh: bool = False,
     ) -> tuple[str, FakeBackend]:
-        text, backend = io.StringIO(), backend or StartedOnce()
-        confirmation = Confirmation(best, HeldBack(tuple(held_back), ()))
-        given = (spec, {}, backend, judge or FakeJudge(), self.places, Console(file=text, width=250), fresh)
-        asyncio.run(ConfirmedSession(*given, confirmation=confirmation).run())
-        return text.getvalue(), backend
-
-    def frame(self, name: str) -> pl.DataFrame:
-        return pl.read_parquet(self.places.results(name))
-
-    def store(self) -> Store:
-        return Store(self.places.store)
-
-    def runs(self, **tags: str) -> list[Any]:
-        client = open_client(self.places.tracking_uri)
-        runs = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=500)
-        wanted = {f"ablations.{name}": value for name, value in tags.items()}
-        return [run for run in runs if wanted.items() <= run.data.tags.items()]
+        backend = backend or StartedOnce()
+        return self.run(spec, backend, judge, Confirmation(best, HeldBack(tuple(held_back), ())), fresh), backend
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +74,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory, empty_tracking: Path) -> Pat
 
 @pytest.fixture
 def world(tmp_path: Path, empty: Path) -> World:
-    return World(tmp_path, empty)
+    return Confirmed(tmp_path, empty)
 
 
 def sampled_spec(folder: Path) -> StudySpec:
@@ -114,21 +89,21 @@ def spec(tmp_path: Path) -> StudySpec:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> tuple[World, str, FakeBackend]:
+def done(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> tuple[Confirmed, str, FakeBackend]:
     """A confirmed study, only to be looked at: its folder, what was shown, and the backend."""
     folder = tmp_path_factory.mktemp("done")
-    world = World(folder, empty)
-    return world, *world.run(sampled_spec(folder))
+    world = Confirmed(folder, empty)
+    return world, *world.confirm(sampled_spec(folder))
 
 
 @pytest.fixture
-def confirmed(tmp_path: Path, done: tuple[World, str, FakeBackend]) -> World:
+def confirmed(tmp_path: Path, done: tuple[Confirmed, str, FakeBackend]) -> World:
     """A copy of the confirmed study, to go on with."""
-    return World(tmp_path, done[0].places.folder)
+    return Confirmed(tmp_path, done[0].places.folder)
 
 
 def test_the_best_conditions_and_the_baseline_are_evaluated_again_on_one_engine(
-    done: tuple[World, str, FakeBackend],
+    done: tuple[Confirmed, str, FakeBackend],
 ) -> None:
     world, text, backend = done
     study, again = world.frame("s"), world.frame("s.confirmation")
@@ -142,7 +117,7 @@ def test_the_best_conditions_and_the_baseline_are_evaluated_again_on_one_engine(
     assert "Confirmation: 2 conditions and the baseline again, on 4 queries with fresh seeds and 3 held back" in text
 
 
-def test_completions_are_fresh_on_the_same_queries(done: tuple[World, str, FakeBackend]) -> None:
+def test_completions_are_fresh_on_the_same_queries(done: tuple[Confirmed, str, FakeBackend]) -> None:
     world, _, backend = done
     assert len({seed for _, _, seed in backend.requests}) == (4 * 2) * 2 + (4 + 3) * 2  # the replicate has its own
     both = world.frame("s").join(world.frame("s.confirmation"), on=["condition_id", "query_id", "turn"])
@@ -150,9 +125,9 @@ def test_completions_are_fresh_on_the_same_queries(done: tuple[World, str, FakeB
     assert (both["answer"] != both["answer_right"]).all()
 
 
-def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world: World, tmp_path: Path) -> None:
+def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world: Confirmed, tmp_path: Path) -> None:
     spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
-    text, backend = world.run(spec)
+    text, backend = world.confirm(spec)
     assert len(backend.requests) == (4 * 4 + 3 * 3) * 2
     assert "2 of 2 conditions, like the baseline, answer the same queries as before whatever the seed" in text
     found = world.frame("s.confirmation")
@@ -160,21 +135,20 @@ def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world
 
 
 def test_a_greedy_study_without_held_back_queries_confirms_nothing_and_starts_no_engine(
-    world: World, tmp_path: Path
+    world: Confirmed, tmp_path: Path
 ) -> None:
     spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
-    given = (spec, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO()))
-    asyncio.run(Session(*given).run())
-    text, _ = world.run(spec, held_back=(), backend=NeverStarted())
+    world.run(spec)
+    text, _ = world.confirm(spec, held_back=(), backend=NeverAsked())
     assert "Not confirmed on other queries, because none was held back" in text
 
 
 def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
-    confirmed: World, spec: StudySpec, done: tuple[World, str, FakeBackend]
+    confirmed: Confirmed, spec: StudySpec, done: tuple[Confirmed, str, FakeBackend]
 ) -> None:
     world, first = confirmed, done[1]
     frame, runs = world.frame("s.confirmation"), len(world.runs())
-    again, backend = world.run(spec, backend=NeverStarted())
+    again, backend = world.confirm(spec, backend=NeverAsked())
     assert backend.requests == []
     assert world.frame("s.confirmation").equals(frame)
     assert len(world.runs()) == runs
@@ -184,37 +158,38 @@ def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
 
 @pytest.mark.parametrize("after", [20, TRIALS * 4 * 2, 65])
 def test_what_broke_off_goes_on_where_it_was(
-    world: World, spec: StudySpec, done: tuple[World, str, FakeBackend], after: int
+    world: Confirmed, spec: StudySpec, done: tuple[Confirmed, str, FakeBackend], after: int
 ) -> None:
     whole, _, undisturbed = done
     broken = FakeBackend(fail_after=after)
     with pytest.raises(BackendError):
-        world.run(spec, backend=broken)
-    _, backend = world.run(spec)
+        world.confirm(spec, backend=broken)
+    _, backend = world.confirm(spec)
     assert len(broken.requests) + len(backend.requests) == len(undisturbed.requests)
     assert world.frame("s.confirmation").equals(whole.frame("s.confirmation"))
     numbers = [run.data.tags["ablations.trial"] for run in world.runs(kind="trial", study="s.confirmation")]
     assert sorted(numbers) == ["0", "1", "2"]
 
 
-def test_a_study_that_exists_can_be_confirmed_later(world: World, spec: StudySpec) -> None:
-    given = (spec, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO()))
-    asyncio.run(Session(*given).run())
-    text, backend = world.run(spec)
+def test_a_study_that_exists_can_be_confirmed_later(world: Confirmed, spec: StudySpec) -> None:
+    world.run(spec)
+    text, backend = world.confirm(spec)
     assert len(backend.requests) == 3 * 7 * 2
     assert "its log is " in text
     assert "s.confirmation.vllm.log" not in text
 
 
-def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(confirmed: World, spec: StudySpec) -> None:
+def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(
+    confirmed: Confirmed, spec: StudySpec
+) -> None:
     world = confirmed
-    text, _ = world.run(spec, best=1, backend=NeverStarted())
-    assert "it is made anew, because conditions or queries are not those of last time" in text
+    text, _ = world.confirm(spec, best=1, backend=NeverAsked())
+    assert "it is run again, because conditions or queries are not those of last time" in text
     assert world.frame("s.confirmation")["trial"].n_unique() == 2
     parents = world.runs(kind="study", study="s.confirmation")
     assert len(parents) == 2  # MLflow keeps the earlier one
-    text, _ = world.run(spec, best=2, held_back=HELD_BACK[:2], backend=NeverStarted())
-    assert "made anew" in text
+    text, _ = world.confirm(spec, best=2, held_back=HELD_BACK[:2], backend=NeverAsked())
+    assert "run again, because" in text
     assert set(world.frame("s.confirmation")["query_id"]) == {f"q{number}" for number in range(6)}
 
 
@@ -226,65 +201,63 @@ class Hot(FakeJudge):
         return Judgment(self.name, Score(float(len(completions[-1].answer.split()))))
 
 
-def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: World, tmp_path: Path) -> None:
+def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: Confirmed, tmp_path: Path) -> None:
     space = "[parameters.max_tokens]\nchoices = [4, 5, 6, 9]\n[study.baseline]\ntemperature = 0.0\nmax_tokens = 4\n"
     spec = replace(make_spec(tmp_path, '[study]\ndesign = "factorial"\n' + space), queries=SEEN)
-    world.run(changed(spec, trials=4), best=1, judge=Hot())
+    world.confirm(changed(spec, trials=4), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 6}
-    text, _ = world.run(changed(spec, trials=5), best=1, judge=Hot())
+    text, _ = world.confirm(changed(spec, trials=5), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 9}
-    assert "made anew" in text
+    assert "run again, because" in text
 
 
-def test_changed_ingredients_are_refused_before_the_engine_starts(confirmed: World, spec: StudySpec) -> None:
+def test_changed_ingredients_are_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
     world = confirmed
     with pytest.raises(StudyMismatchError, match="seed: was 0, now 7"):
-        world.run(changed(spec, seed=7), backend=NeverStarted())
-    store = world.store()
+        world.confirm(changed(spec, seed=7), backend=NeverAsked())
+    store = world.store
     store.forget_study("s")
     store.close()
     with pytest.raises(
         StudyMismatchError, match=r"the study 's\.confirmation' exists.*(?s:.)*min_coverage: was 0.9, now 0.5"
     ):
-        world.run(changed(spec, min_coverage=0.5), backend=NeverStarted())
+        world.confirm(changed(spec, min_coverage=0.5), backend=NeverAsked())
 
 
 def test_a_fresh_study_has_a_fresh_confirmation_even_where_it_is_not_confirmed(
-    confirmed: World, spec: StudySpec
+    confirmed: Confirmed, spec: StudySpec
 ) -> None:
     world = confirmed
-    given = (changed(spec, min_coverage=0.5), {}, FakeBackend(), FakeJudge(), world.places)
-    asyncio.run(Session(*given, Console(file=io.StringIO()), True).run())
-    store = world.store()
+    world.run(changed(spec, min_coverage=0.5), fresh=True)
+    store = world.store
     assert store.find_study("s.confirmation") is None
     store.close()
-    text, _ = world.run(changed(spec, min_coverage=0.5), backend=NeverStarted())
+    text, _ = world.confirm(changed(spec, min_coverage=0.5), backend=NeverAsked())
     assert "onfirmed: " in text
 
 
-def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: World, spec: StudySpec) -> None:
+def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: Confirmed, spec: StudySpec) -> None:
     own = changed(spec, name="s.confirmation", trials=2)
-    asyncio.run(Session(own, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO())).run())
+    world.run(own)
     frame = world.frame("s.confirmation")
     for fresh in (False, True):
         with pytest.raises(StudyMismatchError, match="another study of that name exists"):
-            world.run(spec, backend=NeverStarted(), fresh=fresh)
-    plain = (spec, {}, FakeBackend(), FakeJudge(), world.places, Console(file=io.StringIO()), True)
-    asyncio.run(Session(*plain).run())  # --fresh of its neighbour
-    store = world.store()
+            world.confirm(spec, backend=NeverAsked(), fresh=fresh)
+    world.run(spec, fresh=True)  # --fresh of its neighbour
+    store = world.store
     assert store.find_study("s.confirmation") is not None
     store.close()
     assert world.frame("s.confirmation").equals(frame)
 
 
-def test_two_processes_do_not_confirm_one_study_at_once(world: World, spec: StudySpec) -> None:
+def test_two_processes_do_not_confirm_one_study_at_once(world: Confirmed, spec: StudySpec) -> None:
     world.places.prepare()
     with world.places.lock("s.confirmation"), pytest.raises(StorageError, match="being run by another process"):
-        world.run(spec, backend=NeverStarted())
+        world.confirm(spec, backend=NeverAsked())
 
 
 def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_table_and_figure(
-    done: tuple[World, str, FakeBackend],
+    done: tuple[Confirmed, str, FakeBackend],
 ) -> None:
     world, _, _ = done
     (parent,) = world.runs(kind="study", study="s.confirmation")
@@ -304,29 +277,29 @@ def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_
     assert {"results.parquet", "tables/confirmation.json", "figures/confirmation.png"} <= files
 
 
-def test_the_closing_table_shows_the_lead_three_times(done: tuple[World, str, FakeBackend]) -> None:
+def test_the_closing_table_shows_the_lead_three_times(done: tuple[Confirmed, str, FakeBackend]) -> None:
     _, text, _ = done
     for expected in ("as selected", "fresh seeds", "held back", "shrinkage", "4 queries as before and 3 held back"):
         assert expected in text
 
 
-def test_without_scores_there_is_nothing_to_confirm(world: World, spec: StudySpec) -> None:
-    text, backend = world.run(spec, judge=FakeJudge(unscored=[query.id for query in SEEN]))
+def test_without_scores_there_is_nothing_to_confirm(world: Confirmed, spec: StudySpec) -> None:
+    text, backend = world.confirm(spec, judge=FakeJudge(unscored=[query.id for query in SEEN]))
     assert "Nothing to confirm: the baseline or every other condition lacks enough scores." in text
     assert len(backend.requests) == TRIALS * 4 * 2
 
 
 def test_a_held_back_query_that_does_not_fit_the_context_is_refused_before_anything_runs(
-    world: World, spec: StudySpec
+    world: Confirmed, spec: StudySpec
 ) -> None:
     long = replace(HELD_BACK[0], turns=("word " * 900, "more"))
     with pytest.raises(PromptError, match=r"held back, query 'q4' .*; or --held-back 0 confirms fresh seeds alone"):
-        world.run(spec, held_back=[long], backend=FakeBackend(context_length=1400))
-    assert not (world.places.folder / "store.db").exists()
+        world.confirm(spec, held_back=[long], backend=FakeBackend(context_length=1400))
+    assert not (world.folder / "store.db").exists()
 
 
 def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_of_its_own(
-    world: World, spec: StudySpec, tmp_path: Path
+    world: Confirmed, spec: StudySpec, tmp_path: Path
 ) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(f'["{MODEL}"]\nprompt = 1000.0\ncompletion = 1000.0\n')
@@ -339,25 +312,24 @@ def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_o
             )
 
         def paid() -> tuple[float, float]:
-            price, store = judge(None).budget.price, world.store()
+            price, store = judge(None).budget.price, world.store
             study_id = store.add_study("s", {})
             found = tuple(price.cost(store.paid(name)) for name in (study_id, follow_up_account(study_id)))
             store.close()
             return found  # type: ignore[return-value]
 
         spec, held_back = changed(spec, trials=3, queries=SEEN[:2]), HELD_BACK[:2]
-        plain = (spec, {}, FakeBackend(), judge(None), world.places, Console(file=io.StringIO()))
-        asyncio.run(Session(*plain).run())
+        world.run(spec, judge=judge(None))
         study, nothing = paid()
         assert (study > 0, nothing) == (True, 0)
         with pytest.raises(BudgetError):
-            world.run(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
+            world.confirm(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
         assert 0 < sum(paid()) - study <= 0.3 * study
         with pytest.raises(BudgetError):  # what the first run paid counts
-            world.run(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
+            world.confirm(spec, best=1, held_back=held_back, judge=judge(study * 1.3))
         assert sum(paid()) <= 1.3 * study
-        text, _ = world.run(spec, best=1, held_back=held_back, judge=judge(None))
+        text, _ = world.confirm(spec, best=1, held_back=held_back, judge=judge(None))
         before = paid()
-        world.run(spec, best=1, held_back=HELD_BACK[:1], judge=judge(None), backend=NeverStarted())
+        world.confirm(spec, best=1, held_back=HELD_BACK[:1], judge=judge(None), backend=NeverAsked())
         assert paid() == before  # made anew, it has the same account
         assert text.count("Judging: ") == 2

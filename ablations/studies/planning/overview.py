@@ -1,0 +1,114 @@
+"""Overviews: what every plan says before anything runs: model, judge, queries, pool, requests, cost.
+
+Knows specifications and judges; the kinds put their own rows beside these.
+"""
+
+from collections.abc import Sequence
+
+from ablations.core.condition import DECODING_PARAMETERS, Condition, format_value, neutral_value
+from ablations.core.errors import redacted
+from ablations.core.records import Usage
+from ablations.datasets.prepare import CHARACTERS_PER_TOKEN, Prepared
+from ablations.judges.base import Judge
+from ablations.judges.prices import format_money
+from ablations.judges.registry import DEFAULT_JUDGE
+from ablations.studies.spec import StudySpec
+from analysis.report.page import About, Report, Section
+from analysis.report.tables import Table
+
+_SIZES = {"8B": 8e9, "70B": 70e9}
+Row = tuple[str, str]
+
+
+def overview(spec: StudySpec, rows: Sequence[Row], notes: Sequence[str] = (), details: Sequence[Table] = ()) -> Report:
+    """Return a plan as a report.
+
+    Args:
+        spec: what is evaluated.
+        rows: what the study will do, each with its name.
+        notes: what there is to mind, in sentences.
+        details: further tables, which a dry run shows.
+    """
+    title = f"Plan of the study {spec.name!r}"
+    table = Table("", ("", ""), tuple(rows), (False, False))
+    mind = (*(note for one in spec.pools for note in one.notes), *notes)
+    plan = Section(title, mind, tables=(table,), brief=True)
+    return Report(About(spec.name, ()), "", (plan, *([Section("Details", tables=tuple(details))] if details else ())))
+
+
+def model_row(spec: StudySpec) -> Row:
+    """Return what answers."""
+    served = f"what {', '.join(map(redacted, spec.config.server))} serves"
+    return ("model", spec.config.study.model or served)
+
+
+def judge_row(judge: Judge) -> Row:
+    """Return what judges."""
+    if judge.name == DEFAULT_JUDGE:
+        return ("judge", f"{judge.name}  (a proxy without an LLM, for trying things out)")
+    model = judge.identity.get("model")
+    return ("judge", judge.name if model is None else f"{judge.name}, model {model}")
+
+
+def prompt_text(spec: StudySpec) -> str:
+    """Return the baseline's prompt in words."""
+    parts = spec.baseline.prompt
+    return f"system prompt {parts.system_prompt_name}, template {parts.template.name}, {len(parts.shots)} shots"
+
+
+def pool_text(prepared: Prepared | None) -> str:
+    """Return a pool in words."""
+    if prepared is None:
+        return "the built-in demonstrations"
+    pool = prepared.chooser.pool
+    leaks = len(prepared.overlaps) if prepared.allowed else 0
+    equal = f"{leaks} of them equal to queries" if leaks else "none of them equal to a query"
+    return f"{pool.name}, {len(pool.demonstrations)} demonstrations, {equal}"
+
+
+def decoding_text(condition: Condition) -> str:
+    """Return the decoding parameters of a condition: the usual ones, and those that are not neutral."""
+    decoding = condition.decoding
+    values = ((name, getattr(decoding, name)) for name in DECODING_PARAMETERS)
+    always = ("temperature", "max_tokens", "stop")
+    moved = {name: value for name, value in values if name in always or value != neutral_value(name)}
+    return ", ".join(f"{name} {format_value(value)}" for name, value in moved.items())
+
+
+def compute_text(spec: StudySpec, conditions: Sequence[Condition], trials: float, new_tokens: float) -> str:
+    """Estimate what a study takes on larger models: 2 operations per parameter and token (Kaplan et al. 2020).
+
+    Prompts are counted at four characters a token; what the prefix cache saves is not taken off.
+    """
+    characters = sum(
+        len(parts.system_prompt)
+        + sum(len(one.query) + len(one.answer or "") for one in parts.shown_to(query.id))
+        + len(text)
+        for parts in (condition.prompt for condition in conditions)
+        for query in spec.queries
+        for text in query.turns
+    )
+    read = characters / CHARACTERS_PER_TOKEN * trials / max(len(conditions), 1)
+    petaflop = {name: 2 * size * (read + new_tokens) / 1e15 for name, size in _SIZES.items()}
+    shown = ", ".join(f"{amount:.2g} PFLOP with {name} parameters" for name, amount in petaflop.items())
+    return f"about {read:,.0f} prompt tokens before caching; {shown}"
+
+
+def judging_text(spec: StudySpec, judge: Judge, trials: float, answer_tokens: float) -> str:
+    """Estimate what judging takes: answers at their longest, nothing stored, no question asked twice."""
+    once = sum(
+        (
+            judge.expected_usage(query, turn, answer_tokens)
+            for query in spec.queries
+            for turn in range(1, len(query.turns) + 1)
+        ),
+        Usage(),
+    )
+    calls, prompt, completion = (
+        round(trials * number) for number in (once.calls, once.prompt_tokens, once.completion_tokens)
+    )
+    if not calls:
+        return "no calls, no cost"
+    cost = format_money(judge.budget.cost(Usage(calls, prompt, completion)))
+    limit = "" if judge.budget.limit is None else f", stops before ${judge.budget.limit:g}"
+    return f"about {calls:,} calls, {prompt:,} tokens in and {completion:,} out: {cost}{limit}"
