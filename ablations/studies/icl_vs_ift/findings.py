@@ -340,5 +340,5 @@ def summarise(results: Results) -> Findings:
     """
     rates = {what: [(rate, loss) for rate, loss in tried] for what, tried in results.notes.get(RATES_NOTE, {}).items()}
     losses = results.table(LOSSES)
-    steps = None if losses is None else losses.cast(dict(LOSS_SCHEMA))
+    steps = None if losses is None else losses.cast(pl.Schema(LOSS_SCHEMA))
     return TuningFindings.of(results.frame, steps, rates)
