@@ -206,11 +206,8 @@ def schema(asked: SchemaArguments) -> int:
         except OSError as error:
             raise UsageError(f"--readme {asked.readme} cannot be drawn again: {error.strerror}; name a page") from error
         return 0
-    kinds = configs()
-    if asked.study is not None:
-        mode = load_config(find_study_file(asked.study), (), configs()).mode
-        kinds = {mode: configs()[mode]}
-    print(json.dumps(study_schema(kinds), indent=2, ensure_ascii=False))
+    mode = None if asked.study is None else load_config(find_study_file(asked.study), (), configs()).mode
+    print(json.dumps(study_schema(configs(), mode), indent=2, ensure_ascii=False))
     return 0
 
 

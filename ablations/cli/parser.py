@@ -46,7 +46,6 @@ class RunArguments:
         dry_run: whether the plan is all that is shown.
         quiet: whether errors alone are printed.
         list: whether the studies are listed.
-        given: all arguments, for the processes of several models.
     """
 
     study: str | None
@@ -57,7 +56,6 @@ class RunArguments:
     dry_run: bool
     quiet: bool
     list: bool
-    given: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
     """Return what the command line asks for; raise `UsageError` for what it cannot."""
     found = _build_parser().parse_args(arguments)
     if found.asked is RunArguments:
-        return _take(RunArguments, found, overrides=tuple(_overrides(found)), given=tuple(arguments))
+        return _take(RunArguments, found, overrides=tuple(_overrides(found)))
     if found.asked is AuditArguments:
         given = {name: _given(found, "judge", one) for name, one in table_fields(JudgeTable).items()}
         settings = read_flags(JudgeTable, {name: value for name, value in given.items() if value is not None})
@@ -190,8 +188,6 @@ def _overrides(found: argparse.Namespace) -> Iterator[Override]:
         if (value := getattr(found, name)) is not None:
             yield Override(name, value, flag)
     for table, field in flagged():
-        if field.name == "models" and found.one_of_models:
-            continue
         if (value := _given(found, table, field)) is not None:
             yield Override(f"{table}.{field.name}", value, field.key.flag)
     for pair in found.engine:
@@ -256,7 +252,6 @@ def _add_run(commands: Any) -> None:
         group = groups.get(title) or groups.setdefault(title, run.add_argument_group(title))
         _add_flag(group, table, field)
     model, walk = groups[MODEL], groups[WALK]
-    model.add_argument("--one-of-models", action="store_true", help=argparse.SUPPRESS)  # said to each model's process
     model.add_argument(
         "--base-url",
         dest="server",

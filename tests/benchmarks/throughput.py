@@ -63,9 +63,8 @@ class Round:
 
 async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str, float]:
     """Return tokens per second of each way, ratios of their times, and MLflow's share of the study's time."""
-    backend = Recording(
-        VllmBackend(resolve_model(model), dict(load(find_study_file("decoding")).engine), folder / "vllm.log")
-    )
+    engine = dict(load(find_study_file("decoding")).engine)
+    backend = Recording(VllmBackend(resolve_model(model), engine, folder / "vllm.log"))
     judge = make_judge("reference")
     begun = time.perf_counter()
     await asyncio.gather(backend.start(), judge.start())

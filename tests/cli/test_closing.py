@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+from ablations.cli.closing import show_confirmation, show_findings
 from ablations.cli.plan import show_plan
 from rich.console import Console
 
-from ablations.cli.closing import show_confirmation, show_findings
 from ablations.studies.conditions.findings import find
 from tests.analysis.test_statistics import found, make_results
 from tests.studies.conditions.test_confirmation_findings import findings

@@ -45,7 +45,7 @@ class AlignmentConfig(KindConfig):
         """Raise `UserError` for models that are named twice over, or ways of asking that are none."""
         if {"study.models", "study.model"} <= config.flags.keys():
             raise UsageError("--models names several models and --model one; drop one of the flags")
-        if not self.models and config.study.model is None and not config.server:
+        if not self.models and "study.model" not in config.flags and not config.server:
             raise config.refusal("study.models", "names no model; give a list, or --models A,B,…")
         if not self.conditions:
             raise config.refusal("study.conditions", "names no way of asking; add [[study.conditions]]")

@@ -83,23 +83,29 @@ _VALUES: Mapping[str, JsonObject] = {
 """What each parameter of a condition can be. The texts are those of the reference."""
 
 
-def study_schema(kinds: Kinds) -> JsonObject:
+def study_schema(kinds: Kinds, only: str | None = None) -> JsonObject:
     """Return the JSON Schema (draft 2020-12) of a study file of one of these kinds.
 
     Args:
         kinds: the kinds by mode; a file that names no mode is of the first.
+        only: the one mode that the schema is for; None for all.
     """
     default = next(iter(kinds))
+    kinds = kinds if only is None else {only: kinds[only]}
+    named: JsonObject = {} if default in kinds else {"required": ["mode"]}
     tables = {name: _table(name, kinds) for name in dict.fromkeys([*SHARED, *(one.table for one in kinds.values())])}
     study = tables["study"]["properties"]
     about = "; ".join(f"`{mode}`: {kind.about}" for mode, kind in kinds.items())
-    study["mode"] = {"enum": list(kinds), "default": default, "description": f"the kind of study. {about}"}
+    study["mode"] = {"enum": list(kinds), "description": f"the kind of study. {about}"}
+    study["mode"] |= {} if named else {"default": default}
+    tables["study"] |= named
     study["baseline"] = _parameters("the condition that effects are measured against")
     return {
         "$schema": DIALECT,
         "title": "A study file of ablations",
         "type": "object",
         "additionalProperties": False,
+        **({"required": ["study"]} if named else {}),
         "properties": tables
         | {
             "parameters": {

@@ -34,7 +34,7 @@ GREEDY: dict[str, Any] = {
     "max_tokens": 48,
     "shots": 1,
 }
-Role.SAMPLED: dict[str, Any] = GREEDY | {"temperature": 0.8}
+SAMPLED: dict[str, Any] = GREEDY | {"temperature": 0.8}
 
 
 def conditions_around(baseline: Values) -> Callable[[Values], Condition]:
@@ -70,7 +70,7 @@ def shipped_plan(name: str) -> DesignPlan:
 
 PLANS = {
     **{f"greedy {sampler}": make_plan(sampler=sampler) for sampler in SAMPLERS},
-    **{f"sampled {sampler}": make_plan(sampler=sampler, baseline=Role.SAMPLED) for sampler in SAMPLERS},
+    **{f"sampled {sampler}": make_plan(sampler=sampler, baseline=SAMPLED) for sampler in SAMPLERS},
     "nested requirement": make_plan(TEMPERATURE, TOP_P, NESTED),
     "shots": make_plan(Parameter("shots", Range(0, 4, integer=True)), TEMPERATURE),
     "decoding": shipped_plan("decoding"),
@@ -135,7 +135,7 @@ def test_a_long_study_gets_all_of_its_trials_where_the_space_has_them(sampler: s
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("baseline", [GREEDY, Role.SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("baseline", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_a_shorter_design_is_the_beginning_of_a_longer_one(sampler: str, baseline: Values) -> None:
     longest = make_design(make_plan(sampler=sampler, baseline=baseline, trials=60))
     for trials in (1, 2, 5, 13, 30, 59):
@@ -187,7 +187,7 @@ def test_an_anchor_has_a_replicate_of_its_own() -> None:
 
 
 def test_a_sampled_baseline_needs_no_anchor() -> None:
-    points = make_design(make_plan(baseline=Role.SAMPLED))
+    points = make_design(make_plan(baseline=SAMPLED))
     assert {point.role for point in points} == {Role.BASELINE, Role.REPLICATE, Role.ONE_FACTOR, Role.FILL}
     assert {point.varied for point in points if point.role == Role.ONE_FACTOR} == set(make_plan().space.names)
 

@@ -16,7 +16,7 @@ from ablations.studies.greedy.session import SearchSession
 from rich.console import Console
 
 from ablations.core.condition import DecodingParams
-from ablations.core.errors import BackendError, StudyMismatchError, UserError
+from ablations.core.errors import BackendError, StudyMismatchError, UsageError, UserError
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.pools import Pool
