@@ -19,7 +19,7 @@ from ablations.studies.alignment.study import compare_models, run_models, study_
 from ablations.studies.config.file import find_study_file, read_study_file
 from ablations.studies.engine.results import write_results
 from ablations.tracking.client import open_client
-from tests.analysis.test_statistics import make_results
+from tests.support.temperatures import make_results
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
