@@ -62,7 +62,14 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
     note = parent["tags"]["mlflow.note.content"]
     assert note.splitlines()[0] == parent["tags"]["ablations.headline"]
     assert re.match(r"(The best of|None of) \d+ ", note)
-    for part in ("`fake-model`", "**Judge**: `fake`", "4 of `made`, 8 turns", "`results/s/results.parquet`", "A/A"):
+    for part in (
+        "fake-model",
+        "**Judge**: fake",
+        "4 of made, 8 turns",
+        "results/s/results.parquet",
+        "A/A",
+        "**Varied**",
+    ):
         assert part in note
     assert parent["tags"]["ablations.headline"] in parent["experiment"][1]
 
@@ -200,22 +207,10 @@ def test_whole_queries_are_traced_up_to_the_limit() -> None:
     queries = make_queries(30, turns=2)
     made, judgment = Completion("a", 1, 1, "stop", 0), Judgment("fake", Score(1.0))
     turns = [JudgedTurn(query, turn, made, judgment) for query in queries for turn in (1, 2)]
-    (shown,) = traced_trials(Recorded({0: RECORD}, {0: turns}, lambda number: {}))
-    assert shown.role == "baseline and best and worst"
+    (shown,) = traced_trials(Recorded({0: RECORD}, {0: turns}, lambda number: {}), {0: "baseline", 7: "unrecorded"})
+    assert shown.role == "baseline"
     assert len(shown.turns) == TRACED_TURNS
     assert {turn.query.id for turn in shown.turns} == {query.id for query in queries[: TRACED_TURNS // 2]}
-
-
-def test_replicates_count_for_their_condition_and_failed_trials_for_nothing() -> None:
-    turns = turns_of(Score(1.0))
-    trials = {
-        0: RECORD,
-        1: RECORD | {"replicate": 1, "role": "replicate", "mean": 9.0},
-        2: RECORD | {"role": "fill", "condition_id": "two", "state": "failed", "mean": 0.1},
-        3: RECORD | {"role": "fill", "condition_id": "three", "mean": RECORD["mean"] + 0.1},
-    }
-    shown = traced_trials(Recorded(trials, dict.fromkeys(trials, turns), lambda number: {}))
-    assert {one.number: one.role for one in shown} == {0: "baseline and best", 3: "worst"}
 
 
 def documented(metric: str) -> bool:
