@@ -21,8 +21,10 @@ import os
 from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
+from ablations.studies.conditions.findings import summarise
+from ablations.studies.kind import Results
 from ablations.studies.views.sources import open_confirmation, open_results
-from analysis.report import About, study_report
+from analysis.report.page import About
 
 STUDY = "decoding"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
@@ -31,7 +33,8 @@ try:
     results = open_results(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = study_report(results, About(STUDY, ()), open_confirmation(STUDY, MLRUNS))
+found = summarise(Results(STUDY, results, confirmation=open_confirmation(STUDY, MLRUNS)))
+report = found.report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]
@@ -46,7 +49,7 @@ display(Markdown(f"**{report.headline}**"))
 # %%
 importance = report["Importance"]
 display(*(importance.figures[name] for name in ("importance",) if name in importance.figures))
-display(*importance.tables[:1], *(Markdown(text) for text in importance.text if text.startswith("No importance")))
+display(*importance.tables[:1], *map(Markdown, importance.statements))
 
 # %% [markdown]
 # ## One parameter at a time

@@ -23,8 +23,10 @@ import os
 from IPython.display import Markdown, display
 
 from ablations.core.errors import MissingStudyError, StorageError
+from ablations.studies.conditions.findings import summarise
+from ablations.studies.kind import Results
 from ablations.studies.views.sources import open_results
-from analysis.report import About, study_report
+from analysis.report.page import About
 
 STUDY = "components-loo"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
@@ -38,7 +40,7 @@ except MissingStudyError:
     ) from None
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = study_report(results, About(STUDY, ()))
+report = summarise(Results(STUDY, results)).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]
@@ -68,7 +70,7 @@ display(*effects.tables[:1], *effects.figures.values())
 # ## Scores by turn and category
 
 # %%
-display(*report["Scores"].figures.values())
+display(*report["Scores"].figures.values(), *report["Scores by category"].figures.values())
 
 # %% [markdown]
 # ## What this cannot show

@@ -20,9 +20,12 @@ import os
 
 from IPython.display import Markdown, display
 
+import ablations.studies.conditions.findings as conditions
+import ablations.studies.greedy.findings as greedy
 from ablations.core.errors import StorageError
+from ablations.studies.kind import Results
 from ablations.studies.views.sources import open_results
-from analysis.report import About, search_report, study_report
+from analysis.report.page import About
 
 STUDY, SEARCH = "many-shot", "greedy-search"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
@@ -31,7 +34,8 @@ try:
     results, searched = open_results(STUDY, MLRUNS), open_results(SEARCH, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report, search = study_report(results, About(STUDY, ())), search_report(searched, About(SEARCH, ()))
+report = conditions.summarise(Results(STUDY, results)).report(About(STUDY))
+search = greedy.summarise(Results(SEARCH, searched)).report(About(SEARCH))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]
@@ -59,8 +63,8 @@ display(*(costs[name] for name in ("cost",) if name in costs))
 # ## The greedy search
 #
 # In each round every candidate is put in front of the demonstrations so far, and the hopeless ones stop early. The
-# winner of a round was chosen by these queries and is flattered on them; the honest figure is that on the held-back
-# queries.
+# winner of a round was chosen by these queries, so that its score on them is subject to selection bias; the honest
+# figure is that on the held-back queries.
 
 # %%
 display(Markdown(f"**{search.headline}**"))

@@ -12,7 +12,8 @@
 # # How far from an aligned model?
 #
 # Several models on the same queries: zero-shot, with URIAL's prompt in context, and as aligned models with their chat
-# template. `STUDY` is the name of a study of several models; each model's results lie beside it as `STUDY.MODEL`.
+# template. `STUDY` is the name of a study whose arms are models, the path of a `results.parquet`, or `runs:/ID` of
+# MLflow.
 
 # %%
 # %matplotlib inline
@@ -21,17 +22,19 @@ import os
 from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
-from ablations.studies.views.sources import open_models
-from analysis.report import About, models_report
+from ablations.studies.alignment.findings import summarise
+from ablations.studies.kind import Results
+from ablations.studies.views.sources import open_results
+from analysis.report.page import About
 
 STUDY = "alignment"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    frames = open_models(STUDY, MLRUNS)
+    results = open_results(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = models_report(frames, About(STUDY, ()))
+report = summarise(Results(STUDY, results)).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

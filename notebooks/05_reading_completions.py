@@ -23,7 +23,7 @@ from IPython.display import display
 from ablations.core.errors import StorageError
 from ablations.studies.views.sources import open_results
 from analysis.examples import read_examples, telling_conditions
-from analysis.report import ExamplesPage
+from analysis.report.render import ExamplesPage
 
 STUDY, QUERIES = "decoding", 4
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"

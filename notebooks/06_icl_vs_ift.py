@@ -23,15 +23,18 @@ import os
 from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
+from ablations.studies.icl_vs_ift.findings import summarise
+from ablations.studies.kind import Results
 from ablations.studies.views.sources import open_losses, open_results
-from analysis.report import About, tuning_report
+from analysis.report.page import About
 
 STUDY = "icl-vs-ift"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
     results, losses = open_results(STUDY, MLRUNS), open_losses(STUDY, MLRUNS)
-    report = tuning_report(results, losses, About(STUDY, ()))
+    tables = {} if losses is None else {"losses": losses}
+    report = summarise(Results(STUDY, results, tables=tables)).report(About(STUDY))
 except StorageError as error:
     raise SystemExit(str(error)) from None
 display(Markdown(f"**{report.headline}**"))

@@ -36,13 +36,26 @@ def shared_data() -> Path:
     return folder
 
 
+DRAWS, FITS, DRAWN = importance.DRAWS, importance.FITS, figures._DRAWN
+
+
 @pytest.fixture(scope="session", autouse=True)
-def quick_closing() -> Iterator[None]:
-    """Studies that end in a test close at once: few resamplings and one figure. Tests of analysis have all of them."""
+def quick_findings() -> Iterator[None]:
+    """Studies that end in a test have findings at once: few resamplings and one figure; see `whole_findings`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importance, "DRAWS", 4)
         patch.setattr(importance, "FITS", 2)
         patch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_findings() -> Iterator[None]:
+    """All resamplings and figures, which tests that are not about findings do without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "DRAWS", DRAWS)
+        patch.setattr(importance, "FITS", FITS)
+        patch.setattr(figures, "_DRAWN", DRAWN)
         yield
 
 

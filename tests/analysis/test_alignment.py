@@ -15,18 +15,13 @@ Scores = dict[str, tuple[float | None, float | None]]
 ZERO: Scores = {"q1": (2.0, 4.0), "q2": (3.0, 5.0), "q3": (4.0, 6.0)}
 SHOWN: Scores = {"q1": (4.0, 4.0), "q2": (5.0, 7.0), "q3": (6.0, 8.0)}
 ALIGNED: Scores = {"q1": (8.0, 6.0), "q2": (9.0, None), "q3": (7.0, 9.0)}
-WAYS: dict[str, dict[str, Any]] = {
-    ZERO_SHOT: {"param.template": "urial", "param.shots": 0},
-    IN_CONTEXT: {"param.template": "urial", "param.shots": 3},
-    CHAT: {"param.template": "chat", "param.shots": 0},
-}
 ARMS = {ZERO_SHOT: ZERO, IN_CONTEXT: SHOWN, CHAT: ALIGNED}
 
 
 def trial(way: str, scores: Scores | None = None, number: int | None = None, **more: Any) -> list[dict[str, Any]]:
-    described = {"trial": list(WAYS).index(way) if number is None else number, "state": "complete", "replicate": 0}
+    described = {"trial": list(ARMS).index(way) if number is None else number, "state": "complete", "replicate": 0}
     return [
-        {**described, **WAYS[way], "query_id": query, "turn": turn, "score": score, **more}
+        {**described, "arm.way": way, "query_id": query, "turn": turn, "score": score, **more}
         for query, turns in (scores or ARMS[way]).items()
         for turn, score in enumerate(turns, start=1)
     ]
@@ -39,15 +34,24 @@ def model(*trials: list[dict[str, Any]]) -> pl.DataFrame:
 BASE, CHATTY = model(trial(ZERO_SHOT), trial(IN_CONTEXT)), model(trial(CHAT), trial(IN_CONTEXT))
 
 
+def study(frames: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return one frame of several models' trials."""
+    own = [
+        frame.with_columns(pl.lit(name).alias("arm.model"), trial=pl.col("trial") + 100 * at)
+        for at, (name, frame) in enumerate(frames.items())
+    ]
+    return pl.concat(own, how="diagonal_relaxed")
+
+
 def gaps(frames: dict[str, pl.DataFrame]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    rows = alignment_gaps(frames).to_dicts()
+    rows = alignment_gaps(study(frames)).to_dicts()
     found = {(row["better"], row["worse"], row["group"]): row for row in rows}
     assert len(found) == len(rows)
     return found
 
 
 def test_a_table_has_the_means_of_each_turn_and_of_both() -> None:
-    rows = {(row["way"], row["group"]): row for row in alignment_table({"base": BASE}).iter_rows(named=True)}
+    rows = {(row["way"], row["group"]): row for row in alignment_table(study({"base": BASE})).iter_rows(named=True)}
     assert list(rows) == [(way, group) for way in (ZERO_SHOT, IN_CONTEXT) for group in ("turn 1", "turn 2", "average")]
     assert [rows[ZERO_SHOT, group]["mean"] for group in ("turn 1", "turn 2", "average")] == [3.0, 5.0, 4.0]
     assert {row["model"] for row in rows.values()} == {"base"}
@@ -59,24 +63,19 @@ def test_a_table_has_the_means_of_each_turn_and_of_both() -> None:
 
 
 def test_an_unscored_answer_is_judged_and_in_no_mean() -> None:
-    rows = {row["group"]: row for row in alignment_table({"chatty": model(trial(CHAT))}).iter_rows(named=True)}
+    rows = {row["group"]: row for row in alignment_table(study({"chatty": model(trial(CHAT))})).iter_rows(named=True)}
     assert (rows["turn 2"]["mean"], rows["turn 2"]["n_scored"], rows["turn 2"]["n_judged"]) == (7.5, 2, 3)
     assert (rows["average"]["mean"], rows["average"]["n_scored"]) == (pytest.approx(39 / 5), 5)
 
 
 def test_a_group_without_a_score_has_no_mean_and_one_without_an_answer_no_row() -> None:
-    unscored = alignment_table({"m": model(trial(CHAT, {"q1": (8.0, None)}))})
+    unscored = alignment_table(study({"m": model(trial(CHAT, {"q1": (8.0, None)}))}))
     (row,) = unscored.filter(pl.col("group") == "turn 2").to_dicts()
     assert (row["mean"], row["low"], row["high"], row["n_scored"], row["n_judged"]) == (None, None, None, 0, 1)
     (alone,) = unscored.filter(pl.col("group") == "turn 1").to_dicts()
     assert (alone["mean"], alone["low"], alone["high"]) == (8.0, None, None)
-    one_turn = alignment_table({"m": model(trial(CHAT)).filter(pl.col("turn") == 1)})
+    one_turn = alignment_table(study({"m": model(trial(CHAT)).filter(pl.col("turn") == 1)}))
     assert one_turn.get_column("group").to_list() == ["turn 1", "average"]
-
-
-def test_the_chat_template_is_a_way_of_its_own_with_and_without_demonstrations() -> None:
-    table = alignment_table({"m": model(trial(CHAT, **{"param.shots": 3}))})
-    assert set(table.get_column("way")) == {CHAT}
 
 
 def test_a_gap_within_a_model_is_paired_over_its_queries() -> None:
@@ -128,9 +127,9 @@ def test_replicates_and_failed_trials_are_left_out() -> None:
     ten: Scores = {"q1": (10.0, 10.0)}
     more = trial(ZERO_SHOT, ten, 7, replicate=1), trial(IN_CONTEXT, ten, 8, state="failed")
     with_more = model(trial(ZERO_SHOT), trial(IN_CONTEXT), *more)
-    assert alignment_table({"base": with_more}).equals(alignment_table({"base": BASE}))
-    assert alignment_gaps({"base": with_more}).equals(alignment_gaps({"base": BASE}))
-    assert alignment_table({"m": model(trial(CHAT, state="failed"))}).is_empty()
+    assert alignment_table(study({"base": with_more})).equals(alignment_table(study({"base": BASE})))
+    assert alignment_gaps(study({"base": with_more})).equals(alignment_gaps(study({"base": BASE})))
+    assert alignment_table(study({"m": model(trial(CHAT, state="failed"))})).is_empty()
 
 
 def points(axes: Axes) -> list[tuple[float, float, float]]:
@@ -146,7 +145,7 @@ def points(axes: Axes) -> list[tuple[float, float, float]]:
 
 def test_the_figure_shows_both_turns_of_every_arm() -> None:
     long = "a-model-whose-name-does-not-fit"
-    table = alignment_table({"base": BASE, long: model(trial(CHAT, {"q1": (8.0, None)}))})
+    table = alignment_table(study({"base": BASE, long: model(trial(CHAT, {"q1": (8.0, None)}))}))
     with new_figure() as (_, axes):
         draw_alignment(table, axes)
     half = student_t.ppf(0.975, 2) / 3**0.5
@@ -171,7 +170,7 @@ def test_the_figure_shows_both_turns_of_every_arm() -> None:
 def test_two_conditions_of_one_way_keep_their_own_rows() -> None:
     more = trial(IN_CONTEXT, number=7, label="shots=10")
     named = [row | {"label": "shots=3"} for row in trial(IN_CONTEXT)]
-    table = alignment_table({"m": model(named, more)})
+    table = alignment_table(study({"m": model(named, more)}))
     assert table.get_column("way").unique(maintain_order=True).to_list() == [
         IN_CONTEXT,
         f"{IN_CONTEXT}: shots=10",
@@ -182,5 +181,5 @@ def test_a_way_whose_trial_failed_is_named_with_its_reason() -> None:
     failed = trial(CHAT, state="failed", failed_because="coverage 50% is below 90%: 3 x no rating")
     fine = [row | {"failed_because": None} for row in trial(ZERO_SHOT)]
     frames = {"m": model(fine, failed)}
-    assert missing_arms(frames) == ["m, aligned (chat template): coverage 50% is below 90%: 3 x no rating"]
-    assert set(alignment_table(frames).get_column("way")) == {ZERO_SHOT}
+    assert missing_arms(study(frames)) == ["m, aligned (chat template): coverage 50% is below 90%: 3 x no rating"]
+    assert set(alignment_table(study(frames)).get_column("way")) == {ZERO_SHOT}

@@ -12,16 +12,10 @@ from analysis.effects.intervals import Interval, clustered_mean, mean_intervals,
 from analysis.effects.paired import condition_effects, paired_effects
 from analysis.effects.shapley import shapley_values
 from analysis.frames import Scores
+from tests.support.coverage import STUDIES, check
 from tests.support.simulated import Floats, judge_scores, study, true_difference
 
-STUDIES = 1000
 SHIFT = 0.5
-
-
-def check(what: str, covered: int | float, studies: int = STUDIES, least: float = 0.93, most: float = 0.97) -> None:
-    share = float(covered) / studies
-    print(f"coverage | {what} | {share:.1%} of {studies}")
-    assert least <= share <= most
 
 
 def covers(found: Sequence[Interval | None], truth: float) -> int:

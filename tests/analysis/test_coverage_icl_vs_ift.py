@@ -8,7 +8,7 @@ import pytest
 from analysis.demonstrations.crossed import crossed_interval
 from analysis.demonstrations.crossover import crossing_interval, crossover
 from analysis.demonstrations.sizes import size_differences
-from tests.analysis.test_coverage import check
+from tests.support.coverage import check
 from tests.support.simulated import Floats
 from tests.support.simulated_sizes import both_ways, differences, sized
 

@@ -15,7 +15,8 @@ from analysis.demonstrations.crossover import CROSSOVER_SCHEMA
 from analysis.demonstrations.sizes import COST_SCHEMA, CURVE_SCHEMA, DIFFERENCE_SCHEMA, REFERENCE_SCHEMA
 from analysis.plots import draw_costs, draw_losses, draw_size_curve, draw_size_differences, new_figure
 from analysis.plots.style import BLUE, ORANGE, shades
-from tests.analysis.test_plots import Row, bars, legend, names, points, table, title, written
+from analysis.report.page import About
+from tests.support.axes import Row, bars, legend, names, points, table, title, written
 from tests.support.simulated_sizes import arm, simulated_losses, simulated_study, sized
 
 
@@ -192,7 +193,7 @@ def test_each_pool_has_figures_of_its_own_with_one_scale_for_both_turns() -> Non
     one = simulated_study(np.random.default_rng(0), 8, 1)
     other = simulated_study(np.random.default_rng(1), 8, 2, "second/pool").filter(pl.col("arm.pool").is_not_null())
     both = pl.concat([one, other.with_columns(trial=pl.col("trial") + 100)])
-    figures = TuningFindings.of(both, simulated_losses(np.random.default_rng(0))).figures
+    figures = TuningFindings.of(both, simulated_losses(np.random.default_rng(0))).report(About("s")).figures
     kinds = ("size_curve", "size_differences", "training_cost")
     assert set(figures) == {f"{kind}_{end}" for kind in kinds for end in ("pool", "second-pool")} | {
         "training_loss_pool"
@@ -205,12 +206,12 @@ def test_each_pool_has_figures_of_its_own_with_one_scale_for_both_turns() -> Non
 def test_pools_whose_names_differ_in_signs_alone_do_not_share_a_figure() -> None:
     studies = [simulated_study(np.random.default_rng(n), 8, 1, pool) for n, pool in enumerate(("a_b", "a-b"))]
     own = studies[1].filter(pl.col("arm.pool").is_not_null()).with_columns(trial=pl.col("trial") + 100)
-    figures = TuningFindings.of(pl.concat([studies[0], own]), None).figures
+    figures = TuningFindings.of(pl.concat([studies[0], own]), None).report(About("s")).figures
     assert {name for name in figures if name.startswith("size_curve")} == {"size_curve_1-a-b", "size_curve_2-a-b"}
 
 
 def test_a_study_of_one_turn_has_one_panel_and_no_figure_without_its_numbers() -> None:
     alone = sized(np.array([[4.0, 5.0], [5.0, 7.0], [6.0, 6.0]]), [arm("ift", 2, 0, "p"), arm("zero-shot")])
-    figures = TuningFindings.of(alone, None).figures
+    figures = TuningFindings.of(alone, None).report(About("s")).figures
     assert list(figures) == ["size_curve"]
     assert len(figures["size_curve"].axes) == 1

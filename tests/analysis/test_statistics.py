@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
-from ablations.studies.conditions.findings import Findings, find
+from ablations.studies.conditions.findings import ConditionFindings
 from analysis.effects.importance import FANOVA, importances
 from analysis.effects.intervals import paired_interval
 from analysis.effects.paired import (
@@ -19,67 +19,14 @@ from analysis.effects.paired import (
     paired_difference,
 )
 from analysis.frames import condition_scores, trial_table, varied_parameters
-
-TEMPERATURES = (0.0, 0.5, 1.0)
+from analysis.report.page import About
+from tests.support.temperatures import make_results
 
 
 @cache
-def found() -> Findings:
+def found() -> ConditionFindings:
     """The findings of `make_results()`, whose importances take seconds."""
-    return find(make_results())
-
-
-def make_results(
-    effect: float = 1.0, queries: int = 12, trials: int = 24, role: str = "fill", seed: int = 0, noise: float = 0.3
-) -> pl.DataFrame:
-    """A study in which temperature alone matters: each step costs `effect`; top_p has none."""
-    generator = np.random.default_rng(seed)
-    difficulty = generator.normal(5, 2, queries)
-    rows = []
-    for trial in range(trials):
-        temperature = TEMPERATURES[trial % 3]
-        top_p = 1.0 if temperature == 0 else float(generator.choice([0.5, 0.75, 1.0]))
-        replicate = int(trial == 1)
-        if trial <= 1:
-            temperature, top_p = 0.0, 1.0
-        roles = {0: "baseline", 1: "replicate", 2: "one-factor"}
-        for query in range(queries):
-            for turn in (1, 2):
-                score = difficulty[query] - effect * temperature * 2 + generator.normal(0, noise)
-                rows.append(
-                    {
-                        "study": "s",
-                        "trial": trial,
-                        "condition_id": f"c{0 if trial == 1 else trial}",
-                        "role": roles.get(trial, role),
-                        "replicate": replicate,
-                        "varied": "temperature" if trial == 2 else None,
-                        "reference": "c0" if trial in (1, 2) else None,
-                        "label": "temperature=0" if trial == 0 else f"trial {trial}",
-                        "state": "complete",
-                        "failed_because": None,
-                        "active": ["temperature"] if temperature == 0 else ["temperature", "top_p"],
-                        "param.temperature": temperature,
-                        "param.top_p": top_p if temperature > 0 else 0.5,
-                        "param.top_k": 0,
-                        "param.min_p": 0.0,
-                        "query_id": f"q{query}",
-                        "category": "math",
-                        "turn": turn,
-                        "query": f"query {query}, turn {turn}",
-                        "judge": "fake",
-                        "judge_details": "{}",
-                        **dict.fromkeys(("seed", "judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), 0),
-                        "answer": "word " * (5 + (7 * trial + 3 * query + turn) % 30),
-                        "score": score,
-                        "unscored": None,
-                        "prompt_tokens": 100,
-                        "completion_tokens": 10,
-                        "truncated": False,
-                        "repetition": 0.0,
-                    }
-                )
-    return pl.DataFrame(rows)
+    return ConditionFindings.of(make_results())
 
 
 def test_a_paired_difference_finds_the_planted_effect() -> None:
@@ -171,18 +118,26 @@ def test_a_failed_trial_neither_wins_nor_counts() -> None:
 def test_findings_hold_a_headline_with_interval_and_a_figure_per_parameter() -> None:
     findings = found()
     assert "paired over 12 queries" in findings.headline
-    assert set(findings.figures) >= {"importance", "parameter_temperature", "parameter_top_p", "marginals", "cost"}
+    figures = findings.report(About("s")).figures
+    assert set(figures) >= {
+        "importance",
+        "parameter_temperature",
+        "parameter_top_p",
+        "marginals",
+        "cost",
+    }
     fanova = findings.importances.of(FANOVA).filter(pl.col("parameter") == "temperature")
     assert findings.metrics()["importance/temperature"] == fanova.get_column("importance")[0]
 
 
 def test_a_figure_shows_the_numbers_of_its_frame() -> None:
     findings = found()
-    axes = findings.figures["importance"].axes[0]
+    figures = findings.report(About("s")).figures
+    axes = figures["importance"].axes[0]
     widths = sorted(bar.get_width() for bar in axes.patches)  # type: ignore[attr-defined]
     assert widths == pytest.approx(sorted(findings.importances.table.get_column("importance")))
     assert "23 conditions, 12 queries" in axes.get_title(loc="left")
-    drawn = findings.figures["parameter_temperature"].axes[0]
+    drawn = figures["parameter_temperature"].axes[0]
     assert "temperature" in drawn.get_xlabel()
     assert "fake judge" in drawn.get_ylabel()
 
@@ -195,4 +150,4 @@ def test_the_best_of_many_equal_conditions_is_seldom_called_clear() -> None:
 
 
 def test_a_real_lead_is_called_clear() -> None:
-    assert ": a clear difference" in find(make_results(effect=-1.0, trials=9)).headline
+    assert ": a clear difference" in ConditionFindings.of(make_results(effect=-1.0, trials=9)).headline

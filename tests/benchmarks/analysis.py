@@ -15,6 +15,7 @@ from ablations.core.schema import RESULT_SCHEMA
 from ablations.studies.conditions import findings
 from analysis.effects.intervals import DRAWS
 from analysis.frames import Floats, condition_scores
+from analysis.report.page import About
 
 PARTS = (
     "condition_effects",
@@ -26,7 +27,7 @@ PARTS = (
     "text_table",
     "turn_table",
 )
-"""Functions of `analysis.findings` that are timed one by one."""
+"""Functions behind the findings that are timed one by one."""
 
 
 def simulated_study(trials: int, queries: int, seed: int = 0) -> pl.DataFrame:
@@ -79,10 +80,10 @@ async def measure(_: Path, trials: int = 1_000, queries: int = 80) -> dict[str, 
     """Return seconds of all findings and of their parts, and the time against a bootstrap column by column."""
     results = simulated_study(trials, queries)
     begun = time.perf_counter()
-    found = findings.find(results)
+    found = findings.ConditionFindings.of(results)
     figures: dict[str, float] = {f"all findings, s ({trials} x {queries} x 2)": time.perf_counter() - begun}
     begun = time.perf_counter()
-    drawn = len(found.figures)
+    drawn = len(list(found.report(About("simulated")).figures.values()))
     figures[f"{drawn} figures, s"] = time.perf_counter() - begun
     for name in PARTS:
         begun = time.perf_counter()

@@ -6,9 +6,9 @@ import pytest
 
 from ablations.storage.store import Store
 from ablations.tracking.client import open_client
-from tests.studies.views.test_rebuild import places_of
 from tests.support.fakes import FakeBackend
 from tests.support.fault_studies import Command, Disturbed, check_same
+from tests.support.world import places_of
 
 HOUR = 3600.0
 
@@ -30,7 +30,7 @@ def test_a_clock_that_is_set_meanwhile_changes_no_duration_and_no_run_ends_befor
     store = Store(places.store)
     records = store.trials("s").values()
     store.close()
-    assert all(0 <= record["seconds"] <= record["ended"] - record["started"] < HOUR / 2 for record in records)
+    assert all(0 <= record.seconds <= record.ended - record.started < HOUR / 2 for record in records)
     client = open_client(places.tracking_uri)
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
     assert [run.info.run_name for run in runs if run.info.end_time < run.info.start_time] == []

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from ablations.core.errors import StorageError, TrackingError
 from ablations.storage import database as databases
-from ablations.studies.engine.results import aside_of, write_results
+from ablations.studies.engine.results import part_of, write_results
 from ablations.tracking import tracker
 from ablations.tracking.run_page import RunPage, log_page
-from tests.studies.views.test_rebuild import TRIALS, NeverAsked, pages, run, spec_of
 from tests.support.fakes import FakeBackend, make_queries
 from tests.support.fault_studies import Command, Disturbed, check_same, table
+from tests.support.world import TRIALS, NeverAsked, pages, run, spec_of
 
 DATABASES = ["store.db", "optuna.db"]
 LOCK = """
@@ -119,7 +119,7 @@ def test_where_the_disk_is_full_the_study_ends_with_3_and_goes_on_when_there_is_
 def fill_disk(results: Path) -> None:
     """Let what is written beside the results go where there is no room, until somebody makes some."""
     results.parent.mkdir(parents=True, exist_ok=True)
-    aside_of(results).symlink_to("/dev/full")
+    part_of(results).symlink_to("/dev/full")
 
 
 def test_results_that_the_disk_has_no_room_for_leave_the_old_ones_and_no_remnant(tmp_path: Path) -> None:

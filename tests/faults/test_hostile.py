@@ -19,10 +19,10 @@ from ablations.datasets.pools import load_pool
 from ablations.storage.workspace import Places
 from ablations.studies.views.report import report_study
 from ablations.tracking.tracker import Tracker
-from tests.studies.views.test_rebuild import places_of, run, spec_of
 from tests.support.fakes import FakeBackend
 from tests.support.servers import free_port
 from tests.support.specs import changed
+from tests.support.world import places_of, run, spec_of
 from tests.test_layout import SOURCES
 
 SCRIPT = "<script>alert(1)</script>"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.studies.views.test_rebuild import NeverAsked, pages
 from tests.support.fakes import FakeBackend
 from tests.support.fault_studies import MIDDLE, Command, Disturbed, check_same
+from tests.support.world import NeverAsked, pages
 
 Press = Callable[[], None]
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ablations.core.condition import content_hash
-from tests.studies.views.test_rebuild import pages, run, spec_of
 from tests.support.fakes import FakeBackend, make_queries
 from tests.support.fault_studies import table
+from tests.support.world import pages, run, spec_of
 
 FORK = multiprocessing.get_context("forkserver")
 KILLS, HELD, SECONDS = 20, 12, 4.0

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from ablations.cli.progress import ConsoleReporter
 from ablations.core.errors import AblationError
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
-from ablations.storage.workspace import Places
-from ablations.studies.engine.runner import Session
+from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.engine.runner import Parts, Runner
+from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, Answer, BadServer, Handler, bad_server, fails, says
 from tests.support.fakes import FakeBackend, make_queries
 from tests.support.specs import BASELINE, TEMPERATURE, make_spec
+from tests.support.world import places_of
 
 KEY = "sk-marked-0123456789abcdef"
 LIMITS = Limits(call_seconds=1.0, total_seconds=3.0, attempts=2, breaker_failures=4, breaker_seconds=0.2)
@@ -55,11 +58,12 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def make_session(server: BadServer, folder: Path, text: io.StringIO) -> Session:
+def make_runner(server: BadServer, folder: Path, text: io.StringIO) -> Runner:
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=server.url, limits=LIMITS))
     spec = replace(make_spec(folder, BASELINE + TEMPERATURE, trials=3), queries=make_queries(2))
-    places = Places.choose(str(folder / "mlruns"), None, None, None)
-    return Session(spec, {}, FakeBackend(), judge, places, Console(file=text, width=160))
+    reporter = ConsoleReporter(Console(file=text, width=160))
+    parts = Parts(FakeBackend(), judge, places_of(folder / "mlruns"), reporter, folder / "engine.log")
+    return Runner(find_kind("ablation"), ConditionsPlan(spec), parts, {"queries": "given"})
 
 
 @pytest.mark.parametrize("kind", [*SERVERS, "a listing that echoes"])
@@ -71,7 +75,7 @@ def test_the_key_stands_nowhere(
         if kind not in SERVERS:
             server.listing = echoes(401)
         try:
-            asyncio.run(make_session(server, tmp_path, text).run())
+            asyncio.run(make_runner(server, tmp_path, text).run())
         except AblationError as error:
             shown = f"{error}\n{error!r}\n{''.join(traceback.format_exception(error))}"
         assert server.keys, "the judge's server was never asked, so nothing was tested"

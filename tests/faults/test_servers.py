@@ -13,7 +13,7 @@ from tenacity import RetryCallState
 from ablations.core.condition import content_hash
 from ablations.judges.llm.client import Limits
 from ablations.models import http as servers
-from ablations.studies.config import flags
+from ablations.studies.planning import inputs
 from tests.support.bad_server import MODEL, BadServer, Handler, bad_server, fails, says
 from tests.support.fakes import FakeBackend
 from tests.support.fault_studies import Command, Disturbed, table
@@ -64,7 +64,7 @@ def judged(server: BadServer, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...
 
     limits = {"total_seconds": usual.total_seconds / FASTER, "breaker_seconds": usual.breaker_seconds / FASTER}
     monkeypatch.setattr(servers._Pause, "__call__", shorter)
-    monkeypatch.setattr(flags, "Limits", partial(Limits, **limits))
+    monkeypatch.setattr(inputs, "Limits", partial(Limits, **limits))
     return ("--judge", "rubric", "--judge-model", MODEL, "--judge-base-url", server.url)
 
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.studies.conditions.test_study import SPACE
 
 from ablations.core.records import Price
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
 from ablations.studies.manifest import StudyCard
 from tests.support.fakes import FakeBackend, FakeJudge
-from tests.support.specs import changed, make_spec
+from tests.support.specs import SPACE, changed, make_spec
 
 
 def card_of(folder: Path) -> StudyCard:

@@ -10,13 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.studies.conditions.test_study import SPACE
 
-from ablations.cli import run as command
 from ablations.cli.main import main
-from ablations.studies.config import assembly
-from tests.studies.views.test_rebuild import TRIALS, NeverAsked, pages, places_of
+from ablations.studies.planning import inputs
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.specs import SPACE
+from tests.support.world import TRIALS, NeverAsked, pages, places_of
 
 ROOT = Path(__file__).parents[2]
 UNSTABLE = ("seconds", "started", "ended")
@@ -62,19 +61,18 @@ class Command:
     def __call__(self, backend: FakeBackend, *more: str, judge: FakeJudge | None = None, trials: int = TRIALS) -> int:
         """Run the study's command and return its exit code; without a fake one, the judge is what `more` asks for."""
 
-        async def make_backend(*_: Any) -> FakeBackend:
-            return backend
-
         self._backends.append(backend)
         with self._patch.context() as patch:
-            patch.setattr(command, "make_backend", make_backend)
+            patch.setattr(inputs, "engine_backend", lambda *_: backend)
             if "--judge" not in more:
-                patch.setattr(assembly, "make_judge", lambda *_: judge or FakeJudge())
+                patch.setattr(inputs, "make_judge", lambda *_: judge or FakeJudge())
             return main([*self.arguments, "--trials", str(trials), *more])
 
     def in_another_process(self) -> "subprocess.CompletedProcess[str]":
         """Run the command a second time, while this process may be running it."""
-        code = f"import sys; from tests.faults.studies import beside; sys.exit(beside({str(self.folder.parent)!r}))"
+        code = (
+            f"import sys; from tests.support.fault_studies import beside; sys.exit(beside({str(self.folder.parent)!r}))"
+        )
         return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     @property

@@ -85,6 +85,7 @@ def study(
         schema_overrides={"trial": pl.Int64, "turn": pl.Int64},
     ).sort("trial", "query_id", "turn")
     constant = {"study": "s", "judge": "fake", "category": "math", "answer": "some words of an answer"}
+    constant |= {"query": "a query", "judge_details": "{}"}
     fixed = [pl.lit(value).alias(name) for name, value in constant.items() if name not in by_trial.columns]
     return cells.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
 

@@ -26,6 +26,7 @@ from ablations.studies.views.rebuild import rebuild
 from ablations.tracking.client import open_client
 from analysis.frames import load_results
 from tests.support.fakes import FakeBackend, FakeJudge
+from tests.support.specs import SPACE, changed, make_spec
 
 
 class NeverAsked(FakeBackend):
@@ -153,3 +154,23 @@ def _files(client: Any, run_id: str, folder: str) -> list[str]:
     for file in client.list_artifacts(run_id, folder):
         found += _files(client, run_id, file.path) if file.is_dir else [file.path]
     return found
+
+
+TRIALS = 8
+
+
+def spec_of(folder: Path, **keys: object) -> StudySpec:
+    """Return the study `s` of `SPACE`, whose file lies in the folder, with other values of keys."""
+    return changed(make_spec(folder, SPACE, trials=TRIALS), **keys)
+
+
+def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
+    return World(folder).run(spec, backend, judge)
+
+
+def rebuilt(folder: Path, name: str | None = None) -> str:
+    return World(folder).rebuild(name)
+
+
+def pages(folder: Path) -> list[dict[str, Any]]:
+    return World(folder).pages()

@@ -112,6 +112,11 @@ def judged_turns(
     return turns
 
 
+def part_of(path: Path) -> Path:
+    """Return where this process writes what then becomes `path`."""
+    return path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+
+
 def write_results(frame: pl.DataFrame, path: Path, mode: str | None = None) -> None:
     """Write a frame as Parquet, whole or not at all, with the mode of its study; raise `StorageError` where that fails.
 
@@ -121,7 +126,7 @@ def write_results(frame: pl.DataFrame, path: Path, mode: str | None = None) -> N
     >>> mode_of(path)
     'ablation'
     """
-    part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         frame.write_parquet(part, metadata=None if mode is None else {_MODE: mode})

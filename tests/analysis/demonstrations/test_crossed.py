@@ -11,8 +11,8 @@ from scipy.stats import t as student_t
 from analysis.demonstrations.crossed import crossed_interval, crossed_resamples
 from analysis.demonstrations.sizes import OVER_BOTH, size_differences
 from analysis.effects.intervals import mean_intervals
-from tests.analysis.demonstrations.test_sizes import NAN, rows
 from tests.support.simulated_sizes import both_ways, sized
+from tests.support.written_sizes import NAN, rows
 
 
 def draws_of(differences: Sequence[Sequence[float]], **more: Any) -> pl.DataFrame:

@@ -9,16 +9,8 @@ import pytest
 
 from analysis.demonstrations.crossover import LEAST_QUERIES, UNDECIDABLE, _lacking, crossings, crossover, isotonic
 from analysis.demonstrations.sizes import size_differences
-from tests.analysis.demonstrations.test_sizes import ARMS, NAN, ONE_TURN, Row
 from tests.support.simulated_sizes import both_ways, sized
-
-
-def steady(differences: Mapping[int, float], queries: int = 24, noise: float = 0.5, draws: int = 1) -> pl.DataFrame:
-    """Return a study whose differences scatter evenly around these, by number of examples."""
-    arms = both_ways(tuple(differences), draws)
-    own = np.repeat(np.array(list(differences.values())), draws)
-    scatter = noise * np.where(np.arange(queries)[:, None] % 2, 1.0, -1.0) * np.ones(len(own))
-    return sized(np.hstack([np.full((queries, len(own)), 5.0), 5 + own + scatter]), arms)
+from tests.support.written_sizes import ARMS, NAN, ONE_TURN, Row, steady
 
 
 def verdict(differences: Mapping[int, float], **more: Any) -> Row:

@@ -1,11 +1,8 @@
 """Claims about ICL against IFT by number of examples, on numbers written down."""
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import t as student_t
 
 from ablations.core.errors import StorageError
 from ablations.studies.icl_vs_ift.findings import TuningFindings
@@ -21,19 +18,7 @@ from analysis.demonstrations.sizes import (
 )
 from analysis.effects.intervals import mean_intervals
 from tests.support.simulated_sizes import arm, both_ways, simulated_losses, sized
-
-NAN = float("nan")
-Row = dict[str, Any]
-ICL_2, ICL_4, IFT_2, IFT_4 = both_ways((2, 4))
-ARMS = (ICL_2, ICL_4, IFT_2, IFT_4, arm("zero-shot"), arm("urial", label="urial"))
-ONE_TURN = np.array([[4.0, 6.0, 3.0, 8.0, 2.0, 5.0], [5.0, 6.0, 3.0, 9.0, 3.0, 5.0], [6.0, 6.0, 6.0, 7.0, 4.0, 5.0]])
-"""Three queries by `ARMS`: IFT minus ICL is -1, -2, 0 with two examples and 2, 3, 1 with four."""
-
-
-def rows(frame: pl.DataFrame, *keys: str) -> dict[tuple[Any, ...], Row]:
-    found = {tuple(row[key] for key in keys): row for row in frame.to_dicts()}
-    assert len(found) == len(frame)
-    return found
+from tests.support.written_sizes import ARMS, IFT_4, NAN, ONE_TURN, failed_study, half, rows
 
 
 def two_turns() -> pl.DataFrame:
@@ -41,11 +26,6 @@ def two_turns() -> pl.DataFrame:
     second = ONE_TURN - np.array([2.0, 2.0, 0, 0, 0, 0])
     second[2, 0] = NAN
     return sized(np.stack([ONE_TURN, second], axis=1), ARMS)
-
-
-def half(deviation: float, n: int = 3) -> float:
-    """Half of Student's interval of a mean."""
-    return float(student_t.ppf(0.975, n - 1) * deviation / n**0.5)
 
 
 def test_each_way_has_its_mean_and_interval_at_each_size() -> None:
@@ -96,11 +76,6 @@ def test_a_size_that_does_not_fit_the_context_is_left_to_ift() -> None:
     row = rows(costs(results), "examples")[(8,)]
     assert (row["training_tokens"], row["ift_prompt_tokens"]) == (2400.0, 50.0)
     assert row["icl_prompt_tokens"] is row["extra_prompt_tokens"] is row["break_even_requests"] is None
-
-
-def failed_study() -> pl.DataFrame:
-    why = {"state": "failed", "failed_because": "the loss is not a number"}
-    return sized(ONE_TURN, [IFT_4 | why if one is IFT_4 else one for one in ARMS])
 
 
 def test_an_arm_whose_tuning_failed_counts_nowhere_and_is_named() -> None:

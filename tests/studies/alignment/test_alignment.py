@@ -19,8 +19,8 @@ from ablations.storage.workspace import Places
 from ablations.studies.config.file import find_study_file
 from ablations.studies.engine.results import write_results
 from ablations.tracking.client import open_client
-from tests.analysis.test_statistics import make_results
 from tests.support.specs import load
+from tests.support.temperatures import make_results
 
 ROOT = Path(__file__).parents[3]
 CHILD = """

@@ -179,7 +179,7 @@ def test_without_held_back_queries_there_is_no_verdict_on_other_queries() -> Non
     assert "Not confirmed on other queries, because none was held back" in found.headline
     assert found.table.get_column("confirmed").to_list() == [None, None]
     assert found.metrics()["held_back_lead/1"] is None
-    assert found.figures["confirmation"].axes[0].get_title(loc="left").endswith("(20 queries, 0 held back)")
+    assert found.section().figures["confirmation"].axes[0].get_title(loc="left").endswith("(20 queries, 0 held back)")
 
 
 def test_numbers_and_figure_are_those_of_the_table() -> None:
@@ -189,7 +189,7 @@ def test_numbers_and_figure_are_those_of_the_table() -> None:
     assert metrics["held_back_lead_low/2"] == found.table.row(1, named=True)["held_back_low"]
     assert metrics["shrinkage_high/1"] == row["shrinkage_high"]
     assert metrics["confirmed"] == found.table.get_column("confirmed").sum()
-    axes = found.figures["confirmation"].axes[0]
+    axes = found.section().figures["confirmation"].axes[0]
     drawn = {round(float(value), 6) for line in axes.lines for value in line.get_xdata()}  # type: ignore[union-attr]
     assert {round(row[name], 6) for name in ("selected", "fresh", "held_back")} <= drawn
     assert "12 queries" not in axes.get_title(loc="left")
@@ -213,4 +213,4 @@ def test_without_the_baselines_scores_there_is_no_verdict() -> None:
     study = frame([[1, 2], [3, 5]], ["a", "b"], ["base", "one"])
     found = ConfirmationFindings.of(study, study.with_columns(state=pl.lit("failed")))
     assert found.headline.startswith("No verdict")
-    assert (found.tables(), found.figures, found.metrics()) == ({}, {}, {"confirmed": None})
+    assert (found.tables(), dict(found.section().figures), found.metrics()) == ({}, {}, {"confirmed": None})

@@ -6,11 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ablations.studies.conditions.findings import Findings, find
+from ablations.studies.conditions.findings import ConditionFindings
 from analysis.figures import MOST_LISTED, Drawing, study_figures
 from analysis.outputs import text_table
+from analysis.report.page import About, Figures
 from tests.support.simulated import Floats, judge_scores, study
 
+pytestmark = pytest.mark.usefixtures("whole_findings")
 ALWAYS = {"categories", "length", "cost", "answers"}
 
 
@@ -19,8 +21,12 @@ def scores_of(conditions: int, queries: int = 6, turns: int = 1, best: float = 0
     return judge_scores(np.random.default_rng(0), (queries, turns, conditions), shifts)
 
 
-def of(scores: Any, settings: Any = None, **more: Any) -> Findings:
-    return find(study(scores, settings, **more))
+def of(scores: Any, settings: Any = None, **more: Any) -> ConditionFindings:
+    return ConditionFindings.of(study(scores, settings, **more))
+
+
+def figures(found: ConditionFindings) -> Figures:
+    return found.report(About("s")).figures
 
 
 def test_a_clear_lead_is_called_clear_with_its_corrected_interval() -> None:
@@ -67,24 +73,24 @@ def test_metrics_are_the_numbers_of_the_tables() -> None:
 def test_tables_are_columns_of_the_frames_that_have_rows() -> None:
     found = of(scores_of(3))
     assert {name for name, frame in found.frames.items() if len(frame)} == set(found.tables())
-    assert found.tables()["conditions"]["trial"] == [1, 2]
+    assert found.tables()["conditions"]["trial"].to_list() == [1, 2]
     assert "importance" not in found.tables()
 
 
 def test_only_what_the_tables_allow_is_drawn() -> None:
-    assert set(of(scores_of(2)).figures) == ALWAYS
+    assert set(figures(of(scores_of(2)))) == ALWAYS
     turns = of(scores_of(3, turns=2), {"temperature": [0.0, 0.5, 1.0]})
-    assert set(turns.figures) == ALWAYS | {"turns", "parameter_temperature", "marginals"}
+    assert set(figures(turns)) == ALWAYS | {"turns", "parameter_temperature", "marginals"}
     both = of(scores_of(4), {"temperature": [0.0, 0.0, 1.0, 1.0], "repetition_penalty": [1.0, 1.2, 1.0, 1.2]})
     drawn = {"temperature_by_repetition_penalty", "marginals"}  # decoding parameters are no components of a prompt
-    assert set(both.figures) == ALWAYS | drawn | {"parameter_temperature", "parameter_repetition_penalty"}
+    assert set(figures(both)) == ALWAYS | drawn | {"parameter_temperature", "parameter_repetition_penalty"}
     curve = of(scores_of(3), {"shots": [0, 2, 4], "source": [None, "random", "random"]})
-    assert "demonstrations" in curve.figures
+    assert "demonstrations" in figures(curve)
 
 
 def test_an_optimisers_study_has_no_figure_of_its_parameters_as_a_whole() -> None:
     found = of(scores_of(3), {"temperature": [0.0, 0.5, 1.0]}, roles=["baseline", "sampled", "sampled"])
-    assert set(found.figures) == ALWAYS | {"parameter_temperature"}
+    assert set(figures(found)) == ALWAYS | {"parameter_temperature"}
     assert "optimiser" in found.importances.withheld["fanova"]
 
 
@@ -94,13 +100,13 @@ def test_figures_name_the_best_condition_and_how_many_of_many_they_list() -> Non
     found = of(scores_of(many, 3, best=4), settings, roles=roles)
     texts = found.frames["texts"]
     assert len(texts) == MOST_LISTED + 6
-    figures = study_figures(Drawing(found.frames, "fake", [], 0, found.best))
-    heading = figures["answers"].get_suptitle()
+    drawn = study_figures(Drawing(found.frames, "fake", [], 0, found.best))
+    heading = drawn["answers"].get_suptitle()
     assert (
         heading
         == f"Answers by condition (the first {MOST_LISTED} of {len(texts)} conditions, 3 queries, 95 % intervals)"
     )
-    labels = [text.get_text() for text in figures["categories"].legends[0].get_texts()]
+    labels = [text.get_text() for text in drawn["categories"].legends[0].get_texts()]
     assert labels == ["baseline", "best: temperature=0.29"]
 
 
@@ -125,7 +131,7 @@ def test_an_odd_study_still_has_findings(kind: str) -> None:
     found = of(scores, **more)
     assert found.headline
     assert found.tables()
-    assert "categories" in found.figures or kind == "all failed"
+    assert "categories" in figures(found) or kind == "all failed"
     assert all(value is None or np.isfinite(value) for value in found.metrics().values())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ablations.core.records import TrialState
 from ablations.core.statistics import blocks, clearly_negative, summarise
-from ablations.studies.conditions.findings import find
+from ablations.studies.conditions.findings import ConditionFindings
 from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
 from ablations.studies.engine.results import judged_turns
 from ablations.studies.spec import StudySpec
@@ -143,7 +143,7 @@ def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Search
     assert stopped.get_column("mean").null_count() == len(stopped) > 0
     conditions = frame.filter(pl.col("replicate") == 0).get_column("condition_id").n_unique()
     assert rivals(frame) == conditions - 1
-    found = find(frame)
+    found = ConditionFindings.of(frame)
     assert "by an optimiser" in str(read_design(frame))
     assert f" {conditions - 1} " in found.headline.partition("conditions")[0] + " "
     assert set(found.frames["races"].get_column("outcome")) == {"stopped", "finished", "best"}

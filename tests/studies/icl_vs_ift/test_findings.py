@@ -7,9 +7,9 @@ from mlflow.utils.validation import _validate_metric_name
 
 from ablations.studies.icl_vs_ift.findings import TuningFindings
 from ablations.tracking.metrics import metric_name
-from tests.analysis.demonstrations.test_crossover import steady
-from tests.analysis.demonstrations.test_sizes import ARMS, ICL_2, IFT_4, ONE_TURN, failed_study, half
+from analysis.report.page import About
 from tests.support.simulated_sizes import simulated_losses, sized
+from tests.support.written_sizes import ARMS, ICL_2, IFT_4, ONE_TURN, failed_study, half, steady
 
 
 def test_a_headline_says_the_difference_at_the_largest_common_size_and_who_leads() -> None:
@@ -58,7 +58,7 @@ def test_without_a_common_size_there_is_no_headline() -> None:
     found = TuningFindings.of(sized(ONE_TURN[:, [0, 3]], [ICL_2, IFT_4]), None)
     assert found.headline == "No headline: no number of examples was scored both in the prompt and in the weights."
     assert found.frames["crossover"].is_empty()
-    assert list(found.figures) == ["size_curve"]
+    assert list(found.report(About("s")).figures) == ["size_curve"]
 
 
 def test_metrics_have_both_ends_and_the_pool_where_there_are_several() -> None:

@@ -17,9 +17,9 @@ from ablations.tracking.client import open_client
 from ablations.tracking.inputs import DataInput
 from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import Tracker
-from tests.studies.views.test_rebuild import TRIALS, finished, pages, places_of, run, spec_of  # noqa: F401
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
+from tests.support.world import TRIALS, pages, places_of, run, spec_of
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
@@ -50,24 +50,31 @@ def test_a_long_name_keeps_all_that_differs_and_says_that_more_was_left_out() ->
     assert all(f"{name}=" in changed for name in baseline)
 
 
-def test_every_trial_has_a_name_of_its_own_that_marks_baseline_and_replicate(finished: Path) -> None:  # noqa: F811
+def test_every_trial_has_a_name_of_its_own_that_marks_baseline_and_replicate(finished: Path) -> None:
     names = [page["name"] for page in children_of(finished)]
     assert len(set(names)) == TRIALS
     assert sum(name.startswith("baseline: temperature=0 ") for name in names) == 1
     assert any(name.startswith("A/A: ") for name in names)
 
 
-def test_the_description_begins_with_the_headline_and_says_what_was_studied(finished: Path) -> None:  # noqa: F811
+def test_the_description_begins_with_the_headline_and_says_what_was_studied(finished: Path) -> None:
     parent = parent_of(finished)
     note = parent["tags"]["mlflow.note.content"]
     assert note.splitlines()[0] == parent["tags"]["ablations.headline"]
     assert re.match(r"(The best of|None of) \d+ ", note)
-    for part in ("`fake-model`", "**Judge**: `fake`", "4 of `made`, 8 turns", "`results/s/results.parquet`", "A/A"):
+    for part in (
+        "fake-model",
+        "**Judge**: fake",
+        "4 of made, 8 turns",
+        "results/s/results.parquet",
+        "A/A",
+        "**Varied**",
+    ):
         assert part in note
     assert parent["tags"]["ablations.headline"] in parent["experiment"][1]
 
 
-def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Path) -> None:
     (own,) = parent_of(finished)["inputs"]
     assert own == ("made", parent_of(finished)["parameters"]["queries_hash"])
     client = open_client(places_of(finished).tracking_uri)
@@ -75,7 +82,7 @@ def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Pa
     assert '"rows": 4' in study.inputs.dataset_inputs[0].dataset.profile
 
 
-def test_each_trial_shows_the_exact_prompt_of_the_first_query(finished: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_each_trial_shows_the_exact_prompt_of_the_first_query(finished: Path, tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     client = open_client(places_of(finished).tracking_uri)
     expected = render_prompt(spec.queries[0], spec.baseline.prompt).text
@@ -85,7 +92,7 @@ def test_each_trial_shows_the_exact_prompt_of_the_first_query(finished: Path, tm
         assert Path(client.download_artifacts(one.info.run_id, "prompt.txt")).read_text(encoding="utf-8") == expected
 
 
-def test_baseline_best_and_worst_have_a_trace_for_each_turn_with_the_judges_score(finished: Path) -> None:  # noqa: F811
+def test_baseline_best_and_worst_have_a_trace_for_each_turn_with_the_judges_score(finished: Path) -> None:
     shown = {page["name"]: page for page in children_of(finished) if page["traces"]}
     assert 2 <= len(shown) <= 3
     scores = {page["name"]: page["metrics"]["score"] for page in children_of(finished) if "A/A" not in page["name"]}
@@ -105,7 +112,7 @@ def test_baseline_best_and_worst_have_a_trace_for_each_turn_with_the_judges_scor
 
 
 def test_a_finished_study_run_again_doubles_no_trace_and_leaves_no_thread(
-    finished: Path,  # noqa: F811
+    finished: Path,
     tmp_path: Path,
 ) -> None:
     before = pages(finished)
@@ -200,22 +207,10 @@ def test_whole_queries_are_traced_up_to_the_limit() -> None:
     queries = make_queries(30, turns=2)
     made, judgment = Completion("a", 1, 1, "stop", 0), Judgment("fake", Score(1.0))
     turns = [JudgedTurn(query, turn, made, judgment) for query in queries for turn in (1, 2)]
-    (shown,) = traced_trials(Recorded({0: RECORD}, {0: turns}, lambda number: {}))
-    assert shown.role == "baseline and best and worst"
+    (shown,) = traced_trials(Recorded({0: RECORD}, {0: turns}, lambda number: {}), {0: "baseline", 7: "unrecorded"})
+    assert shown.role == "baseline"
     assert len(shown.turns) == TRACED_TURNS
     assert {turn.query.id for turn in shown.turns} == {query.id for query in queries[: TRACED_TURNS // 2]}
-
-
-def test_replicates_count_for_their_condition_and_failed_trials_for_nothing() -> None:
-    turns = turns_of(Score(1.0))
-    trials = {
-        0: RECORD,
-        1: RECORD | {"replicate": 1, "role": "replicate", "mean": 9.0},
-        2: RECORD | {"role": "fill", "condition_id": "two", "state": "failed", "mean": 0.1},
-        3: RECORD | {"role": "fill", "condition_id": "three", "mean": RECORD["mean"] + 0.1},
-    }
-    shown = traced_trials(Recorded(trials, dict.fromkeys(trials, turns), lambda number: {}))
-    assert {one.number: one.role for one in shown} == {0: "baseline and best", 3: "worst"}
 
 
 def documented(metric: str) -> bool:

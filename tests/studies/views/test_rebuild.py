@@ -1,125 +1,31 @@
-"""Claims about views made anew from the results of record: the same as before, never at the cost of what is there."""
+"""Claims about views that are rebuilt from the results of record, also of a folder that was moved."""
 
-import asyncio
-import io
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from rich.console import Console
-from tests.studies.conditions.test_study import SPACE
 
-import ablations.studies.views.rebuild
 from ablations.cli.main import main
 from ablations.core.errors import BackendError, StorageError, TrackingError, UsageError
 from ablations.judges.base import audit_key
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
-from ablations.studies.engine.runner import Session
-from ablations.studies.spec import StudySpec
-from ablations.studies.views.rebuild import rebuild
+from ablations.studies.views import rebuild
 from ablations.tracking.cleanup import moved_experiments
 from ablations.tracking.client import open_client
-from tests.support.fakes import ColdJudge, FakeBackend, FakeJudge, TelltaleBackend, make_queries
+from tests.support.fakes import ColdJudge, FakeBackend, TelltaleBackend, make_queries
 from tests.support.specs import BASELINE, changed, make_spec
+from tests.support.world import TRIALS, NeverAsked, World, pages, places_of, rebuilt, run, spec_of
 
-TRIALS = 8
 LISTS = '[parameters.stop]\nchoices = ["headings", ["\\n\\n", "###"]]\n'
 
 
-class NeverAsked(FakeBackend):
-    """A backend that a finished study has no use for."""
-
-    async def start(self) -> None:
-        raise AssertionError("the engine was started")
-
-
-def places_of(folder: Path) -> Places:
-    return Places.choose(str(folder), None, None, None)
-
-
-def spec_of(folder: Path, **changes: Any) -> StudySpec:
-    return changed(make_spec(folder, SPACE), trials=TRIALS, **changes)
-
-
-def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
-    text = io.StringIO()
-    console = Console(file=text, width=200)
-    given = (spec, {"queries": "made"}, backend or FakeBackend(), judge or FakeJudge(), places_of(folder), console)
-    asyncio.run(Session(*given).run())
-    return text.getvalue()
-
-
-def rebuilt(folder: Path, name: str | None = None) -> str:
-    text = io.StringIO()
-    rebuild(places_of(folder), name, Console(file=text, width=400))
-    # A command ends here; this process may hold the replaced file open.
-    open_client(places_of(folder).tracking_uri)._tracking_client.store.engine.dispose()
-    return text.getvalue()
-
-
-def pages(folder: Path) -> list[dict[str, Any]]:
-    """All that the pages show of a folder's runs, but for ids and times of writing."""
-    client = open_client(places_of(folder).tracking_uri)
-    shown = []
-    for experiment in client.search_experiments():
-        names = {}
-        found = client.search_runs([experiment.experiment_id], max_results=1000)
-        names = {run.info.run_id: run.info.run_name for run in found}
-        traces = client.search_traces(locations=[experiment.experiment_id], max_results=500)
-        for run in found:
-            tags = {k: v for k, v in run.data.tags.items() if k.startswith(("ablations.", "mlflow.note", "mlflow.log"))}
-            own = [trace for trace in traces if trace.info.trace_metadata["mlflow.sourceRun"] == run.info.run_id]
-            shown.append(
-                {
-                    "experiment": (experiment.name, experiment.tags["mlflow.note.content"]),
-                    "name": run.info.run_name,
-                    "under": names.get(run.data.tags.get("mlflow.parentRunId", "")),
-                    "status": run.info.status,
-                    "parameters": run.data.params,
-                    "metrics": run.data.metrics,
-                    "tags": tags,
-                    "inputs": [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs],
-                    "files": sorted(_files(client, run.info.run_id, "")),
-                    "traces": sorted(
-                        (t.info.tags["mlflow.traceName"], repr(t.data.spans[0].inputs), t.info.assessments[0].value)
-                        for t in own
-                    ),
-                }
-            )
-    return sorted(shown, key=lambda page: (page["experiment"], page["under"] or "", page["name"]))
-
-
-def _files(client: Any, run_id: str, folder: str) -> list[str]:
-    found = []
-    for file in client.list_artifacts(run_id, folder):
-        found += _files(client, run_id, file.path) if file.is_dir else [file.path]
-    return found
-
-
 def optuna_trials(folder: Path, name: str) -> list[tuple[Any, ...]]:
-    study = optuna.load_study(study_name=name, storage=places_of(folder).storage)
-    return [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs) for t in study.trials]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, empty_tracking: Path) -> Path:
-    """A folder of results with one finished study, `s`."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "mlruns").mkdir()
-    shutil.copy(empty_tracking, folder / "mlruns" / "mlflow.db")
-    run(spec_of(folder), folder / "mlruns")
-    return folder / "mlruns"
-
-
-@pytest.fixture
-def moved(finished: Path, tmp_path: Path) -> Path:
-    """The same folder elsewhere; where it was, nothing can be read."""
-    return Path(shutil.copytree(finished, tmp_path / "moved"))
+    """What Optuna shows of finished trials, in the order of the study's own numbers."""
+    trials = World(folder).optuna_trials(name)
+    return [(t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs) for t in trials]
 
 
 def test_a_moved_folder_shows_the_same_again_and_its_files_can_be_read(finished: Path, moved: Path) -> None:
@@ -132,7 +38,7 @@ def test_a_moved_folder_shows_the_same_again_and_its_files_can_be_read(finished:
             assert one.info.artifact_uri.startswith((moved / "artifacts").as_uri())
 
 
-def test_missing_databases_are_made_anew_and_the_study_is_finished(finished: Path, moved: Path, tmp_path: Path) -> None:
+def test_missing_databases_are_rebuilt_and_the_study_is_finished(finished: Path, moved: Path, tmp_path: Path) -> None:
     before = optuna_trials(moved, "s")
     for name in ("mlflow.db", "optuna.db"):
         (moved / name).unlink()
@@ -145,15 +51,15 @@ def test_missing_databases_are_made_anew_and_the_study_is_finished(finished: Pat
     assert pages(moved) == pages(finished)
 
 
-def test_what_stood_there_is_kept_and_nothing_is_left_beside(moved: Path) -> None:
+def test_what_stood_there_is_moved_and_nothing_is_left_beside(moved: Path) -> None:
     before = {name: (moved / name).read_bytes() for name in ("mlflow.db", "optuna.db")}
     said = rebuilt(moved)
-    (kept,) = moved.glob("replaced-*")
-    assert str(kept) in said
-    assert {name: (kept / name).read_bytes() for name in before} == before
-    assert (kept / "artifacts" / "space").is_dir()
+    (replaced,) = moved.glob("replaced-*")
+    assert str(replaced) in said
+    assert {name: (replaced / name).read_bytes() for name in before} == before
+    assert (replaced / "artifacts" / "space").is_dir()
     names = {path.name for path in moved.iterdir()}
-    assert names - {kept.name} == {"artifacts", "locks", "mlflow.db", "optuna.db", "results", "store.db"}
+    assert names - {replaced.name} == {"artifacts", "locks", "mlflow.db", "optuna.db", "results", "store.db"}
     assert len(list((moved / "artifacts").iterdir())) == 1
 
 
@@ -169,7 +75,7 @@ def test_a_failure_leaves_the_old_views(moved: Path, monkeypatch: pytest.MonkeyP
         raise TrackingError("the disk is full")
 
     before = sorted((path, path.read_bytes()) for path in moved.rglob("*") if path.is_file())
-    monkeypatch.setattr(ablations.rebuild, "log_closing", fail)
+    monkeypatch.setattr(rebuild, "log_study", fail)
     with pytest.raises(TrackingError, match="the disk is full"):
         rebuilt(moved)
     after = sorted((path, path.read_bytes()) for path in moved.rglob("*") if path.is_file())
@@ -190,11 +96,11 @@ def test_an_interrupted_study_goes_on_where_it_was(mode: str, tmp_path: Path, em
     broken = FakeBackend(fail_after=30)
     with pytest.raises(BackendError):
         run(spec, folder, broken)
-    whole = [trial for trial in optuna_trials(folder, "s") if trial[1].is_finished()]
+    whole = optuna_trials(folder, "s")
     (folder / "optuna.db").unlink()
     rebuilt(folder)
-    told = [trial for trial in optuna_trials(folder, "s") if trial[1].is_finished()]
-    assert all(trial in told for trial in whole)  # and those that were kept and not told yet
+    told = optuna_trials(folder, "s")
+    assert all(trial in told for trial in whole)
     assert {page["status"] for page in pages(folder) if page["under"] is None} == {"KILLED"}
     again = FakeBackend()
     shown = run(spec, folder, again)
@@ -211,7 +117,7 @@ def test_trials_that_a_search_stopped_are_pruned_again(tmp_path: Path, empty_tra
     search = spec_of(tmp_path, mode="search", sampler="random", queries=make_queries(16))
     run(search, folder, TelltaleBackend(), ColdJudge())
     before, shown = optuna_trials(folder, "s"), pages(folder)
-    assert optuna.trial.TrialState.PRUNED in {trial[1] for trial in before}
+    assert optuna.trial.TrialState.PRUNED in {trial[0] for trial in before}
     for name in ("optuna.db", "mlflow.db"):
         (folder / name).unlink()
     rebuilt(folder)
@@ -239,39 +145,6 @@ def test_one_study_alone_of_a_folder_that_was_moved_is_refused(moved: Path) -> N
     with pytest.raises(UsageError, match="because it was moved; rebuild all studies: leave --name out"):
         rebuilt(moved, "s")
     assert (moved / "mlflow.db").read_bytes() == before
-
-
-def without_notes(folder: Path) -> None:
-    """Make the store one of a version that kept no cards."""
-    with sqlite3.connect(folder / "store.db") as connection:
-        connection.execute("drop table notes")
-        rows = connection.execute(
-            "select number, json_remove(record, '$.point', '$.index', '$.run_name', '$.started',"
-            " '$.ended', '$.measured') from trials"
-        ).fetchall()
-        connection.executemany("update trials set record = ? where number = ?", [(r, n) for n, r in rows])
-    connection.close()
-
-
-def test_an_older_store_is_rebuilt_as_far_as_it_goes_and_that_is_said(moved: Path, finished: Path) -> None:
-    without_notes(moved)
-    trials = optuna_trials(moved, "s")
-    said = rebuilt(moved)
-    assert "Optuna's trials copied from the old database, because its search space is not kept" in said
-    assert "an older version kept it, without study file" in said
-    assert optuna_trials(moved, "s") == trials
-    shown, known = ([page for page in pages(folder) if page["under"]] for folder in (moved, finished))
-    assert sorted(page["name"] for page in shown) == sorted(page["name"] for page in known)
-    scores = [sorted(page["metrics"]["score"] for page in those) for those in (shown, known)]
-    assert scores[0] == scores[1]
-    (parent,) = (page for page in pages(moved) if page["under"] is None)
-    assert parent["tags"]["mlflow.note.content"].startswith(("The best of", "None of"))
-
-
-def test_without_the_old_database_an_older_study_is_browsed_alone(moved: Path) -> None:
-    without_notes(moved)
-    (moved / "optuna.db").unlink()
-    assert "the study can be browsed, and not go on" in rebuilt(moved)
 
 
 def test_a_study_of_which_only_the_results_file_is_left_is_shown(moved: Path, finished: Path) -> None:
@@ -311,26 +184,24 @@ def test_a_study_that_runs_is_not_rebuilt(moved: Path) -> None:
         rebuilt(moved)
 
 
-def test_a_damaged_view_is_replaced_and_kept(moved: Path, finished: Path) -> None:
+def test_a_damaged_view_is_replaced(moved: Path, finished: Path) -> None:
     (moved / "mlflow.db").write_bytes(b"damaged")
     rebuilt(moved)
     assert pages(moved) == pages(finished)
-    (kept,) = moved.glob("replaced-*")
-    assert (kept / "mlflow.db").read_bytes() == b"damaged"
+    (replaced,) = moved.glob("replaced-*")
+    assert (replaced / "mlflow.db").read_bytes() == b"damaged"
 
 
-def test_audits_are_shown_again_and_those_without_a_name_are_counted(moved: Path) -> None:
+def test_audits_are_shown_again(moved: Path) -> None:
     store = Store(places_of(moved).store)
     counts = {"wins": [9], "ties": [0], "pairs": [9], "unscored": [0]}
     table = {"control": ["empty"], **counts, "low": [0.7], "high": [1.0], "least": [0.9], "passed": [True]}
-    kept = {"id": "a" * 32, "name": "rubric m", "judge": {"judge": "rubric"}, "metrics": {"passed": 1.0}}
-    store.add_audit(audit_key({"judge": "rubric"}), kept | {"verdict": "passed", "table": table})
-    store.add_audit(audit_key({"judge": "old"}), {"verdict": "failed", "table": table})
+    audit = {"id": "a" * 32, "name": "rubric m", "judge": {"judge": "rubric"}, "metrics": {"passed": 1.0}}
+    store.add_audit(audit_key({"judge": "rubric"}), audit | {"verdict": "passed", "table": table})
     store.close()
-    said = rebuilt(moved)
-    assert "1 audits of judges: left out" in said
-    (audit,) = (page for page in pages(moved) if page["experiment"][0] == "judge-audits")
-    assert (audit["name"], audit["metrics"], audit["status"]) == ("rubric m", {"passed": 1.0}, "FINISHED")
+    rebuilt(moved)
+    (shown,) = (page for page in pages(moved) if page["experiment"][0] == "judge-audits")
+    assert (shown["name"], shown["metrics"], shown["status"]) == ("rubric m", {"passed": 1.0}, "FINISHED")
 
 
 def test_stop_lists_and_conditional_parameters_come_back_typed(tmp_path: Path, empty_tracking: Path) -> None:

@@ -20,8 +20,8 @@ from ablations.studies.engine.results import write_results
 from tests.studies.alignment.test_alignment import arm
 from tests.studies.greedy.test_search import WORDS, NeverStarted, World, make_spec
 from tests.studies.views.test_pages import documented
-from tests.studies.views.test_rebuild import finished, pages, places_of, rebuilt  # noqa: F401
 from tests.support.specs import load
+from tests.support.world import pages, places_of, rebuilt
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_models_are_compared_again(tmp_path: Path, empty_tracking: Path) -> None
 def test_models_of_which_one_has_no_results_are_left_out_and_that_is_said(
     tmp_path: Path,
     empty_tracking: Path,
-    finished: Path,  # noqa: F811
+    finished: Path,
 ) -> None:
     folder = tmp_path / "mlruns"
     folder.mkdir()

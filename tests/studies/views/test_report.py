@@ -9,7 +9,8 @@ from ablations.cli.main import main
 from ablations.core.errors import StorageError
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.views.report import report_study
+from ablations.studies.views.report import MODE, report_study, summarise_of
+from tests.support.recorded import models, recorded
 
 MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
 
@@ -40,9 +41,19 @@ def test_what_the_store_knows_of_the_study_is_on_the_page(tmp_path: Path) -> Non
         assert expected in text
 
 
-def test_models_are_reported_under_the_name_of_their_study(tmp_path: Path) -> None:
-    html, _ = report_study("alignment", places(MLRUNS), tmp_path)
+def test_the_kind_comes_from_the_metadata_of_results_and_never_from_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "models" / "results.parquet"
+    path.parent.mkdir(parents=True)
+    models().frame.write_parquet(path, metadata={MODE: "alignment"})
+    html, markdown = report_study("models", places(tmp_path), None)
     assert "smollm2-135m-instruct" in html.read_text()
+    assert "Models side by side" in markdown.read_text()
+    recorded("greedy-search").write_parquet(path)
+    assert "## The chosen prompt" not in report_study("models", places(tmp_path), None)[1].read_text()
+    assert (
+        "## The chosen prompt"
+        in report_study("models", places(tmp_path), None, summarise_of("greedy-search"))[1].read_text()
+    )
 
 
 def test_an_unknown_study_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
-"""Claims about the page of ICL against IFT, what the terminal shows of it, and its notebook."""
+"""Claims about the page of ICL against IFT, and its notebook."""
 
-import io
 from functools import cache
 from pathlib import Path
 
@@ -8,16 +7,17 @@ import jupytext
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
-from ablations.cli.closing_tuning import show_tuning
 from ablations.cli.main import main
 from ablations.core.errors import StorageError
 from ablations.core.schema import RESULT_SCHEMA
-from ablations.studies.icl_vs_ift.findings import TuningFindings
+from ablations.studies.icl_vs_ift.findings import TuningFindings, summarise
+from ablations.studies.kind import Results
+from ablations.studies.views.report import MODE
 from ablations.studies.views.sources import open_losses
-from analysis.report import About, Report, tuning_report, write_report
-from tests.analysis.report.test_report import Reader
+from analysis.report.page import About, Report
+from analysis.report.render import write_report
+from tests.support.html import Reader
 from tests.support.simulated_sizes import simulated_losses, simulated_study
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,14 +47,18 @@ def losses() -> pl.DataFrame:
 
 @cache
 def report() -> Report:
-    return tuning_report(results(), losses(), ABOUT)
+    return page(results(), losses())
+
+
+def page(results: pl.DataFrame, losses: pl.DataFrame | None = None) -> Report:
+    return summarise(Results("icl-vs-ift", results, tables={} if losses is None else {"losses": losses})).report(ABOUT)
 
 
 def stored(folder: Path, with_losses: bool = True) -> Path:
     """Write the study where a session would; return the folder of all results."""
     own = folder / "results" / "icl-vs-ift"
     own.mkdir(parents=True)
-    results().write_parquet(own / "results.parquet")
+    results().write_parquet(own / "results.parquet", metadata={MODE: "icl-vs-ift"})
     if with_losses:
         losses().write_parquet(own / "losses.parquet")
     return folder
@@ -76,10 +80,11 @@ def test_the_page_has_a_section_for_each_question() -> None:
 def test_the_tables_say_what_the_findings_hold() -> None:
     frames = TuningFindings.of(results(), losses()).frames
     scores, lines = report()["Score by number of examples"].tables
-    assert len(scores.rows) == len(frames["curve"])
-    assert scores.rows[0][:3] == ("ICL", "2", "turn 1")
+    assert scores.columns[:4] == ("on", "examples", "ICL", "IFT")
+    assert sum(text != "–" for row in scores.rows for text in row[2:4]) == len(frames["curve"])
+    assert scores.rows[0][:2] == ("turn 1", "2")
     assert scores.note == "Not in the table: ift pool 64: out of <memory>."
-    assert [row[0] for row in lines.rows[::3]] == ["zero-shot", "urial", "aligned"]
+    assert [row[0] for row in lines.rows] == ["zero-shot", "urial", "aligned"]
     (crossings,) = report()["Crossover"].tables
     assert [row[-1] for row in crossings.rows] == frames["crossover"].get_column("verdict").to_list()
 
@@ -102,46 +107,33 @@ def test_both_forms_are_written_and_need_nothing_else(tmp_path: Path) -> None:
 def test_without_losses_there_is_no_section_on_training_and_with_several_pools_a_column() -> None:
     other = results().filter(pl.col("arm.pool").is_not_null())
     other = other.with_columns(pl.lit("other").alias("arm.pool"), trial=pl.col("trial") + 100)
-    page = tuning_report(pl.concat([results(), other]), None, ABOUT)
-    assert "Training" not in [section.title for section in page.sections]
-    assert page["Crossover"].tables[0].columns[0] == "pool"
+    made = page(pl.concat([results(), other]))
+    assert "Training" not in [section.title for section in made.sections]
+    assert made["Crossover"].tables[0].columns[0] == "pool"
 
 
 def test_a_study_without_a_common_size_has_a_page() -> None:
-    page = tuning_report(results().filter(pl.col("arm.way") != "icl"), losses(), ABOUT)
-    assert page.headline.startswith("No headline")
-    assert "Crossover" not in [section.title for section in page.sections]
+    made = page(results().filter(pl.col("arm.way") != "icl"), losses())
+    assert made.headline.startswith("No headline")
+    assert "Crossover" not in [section.title for section in made.sections]
+    assert page(results().filter(pl.col("arm.way") == "zero-shot")).sections
 
 
-def shown(findings: TuningFindings) -> str:
-    text = io.StringIO()
-    show_tuning(Console(file=text, width=200, soft_wrap=True), findings)
-    return text.getvalue()
+def test_a_terminal_is_shown_scores_differences_verdicts_costs_and_who_failed() -> None:
+    made = report()
+    assert [section.title for section in made.brief] == SECTIONS
+    (verdicts,) = (table.brief() for table in made["Crossover"].tables)
+    assert verdicts.columns == ("on", "verdict")
+    assert "break-even, requests" in made["What each way costs"].tables[0].brief().columns
+    assert made["Score by number of examples"].tables[0].brief().note.endswith("out of <memory>.")
 
 
-def test_the_terminal_shows_scores_differences_crossover_costs_and_the_headline_last() -> None:
-    findings = TuningFindings.of(results(), losses())
-    text = shown(findings)
-    for expected in (
-        "Scores by number of examples, 95 % intervals over queries, and over draws where there are several",
-        "IFT minus ICL",
-    ):
-        assert expected in text
-    assert all(
-        f"Crossover, {row['group']}: {row['verdict']}" in text for row in findings.frames["crossover"].to_dicts()
-    )
-    assert "Counts for nothing: ift pool 64: out of <memory>" in text
-    assert "break-even, requests" in text
-    assert "base-instruct" in text
-    assert text.rstrip().endswith(findings.headline)
-
-
-def test_the_terminal_says_so_where_nothing_can_be_compared() -> None:
-    text = shown(TuningFindings.of(results().filter(pl.col("arm.way") != "icl"), None))
-    assert text.rstrip().endswith(
-        "No headline: no number of examples was scored both in the prompt and in the weights."
-    )
-    assert shown(TuningFindings.of(results().filter(pl.col("arm.way") == "zero-shot"), None))
+def test_learning_rates_that_were_tried_are_said_with_the_chosen_one() -> None:
+    tried = {"8 examples": [[1e-4, 1.5], [2e-4, 1.25], [4e-4, None]], "2 examples": [[1e-4, None]]}
+    made = summarise(Results("s", results(), {"learning-rates": tried})).report(ABOUT)["Training"]
+    assert made.brief
+    assert made.statements[0].endswith("0.0001: 1.500, 0.0002: 1.250 (chosen), 0.0004: failed.")
+    assert made.statements[1].endswith("0.0001: failed.")
 
 
 def test_the_command_report_takes_the_losses_beside_the_results(
