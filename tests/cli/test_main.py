@@ -307,7 +307,7 @@ def test_a_prompt_file_is_taken_apart_into_parts_that_a_study_takes(
     (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
     planned = command("run", "--search-space", "mine.toml", "--pool", "pool.jsonl", "--limit", "4", "--dry-run")
     assert planned.code == 0, planned.err
-    assert "rules rules.txt, headings urial, 1 demonstrations" in planned.out
+    assert "system prompt rules.txt, template urial, 1 shots" in planned.out
     assert "pool.jsonl, 1 demonstrations, none of them equal to a query" in planned.out
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from ablations.studies.icl_vs_ift.decoding_source import best_decoding
 
 from ablations.cli.main import main
 from ablations.cli.parser import RunArguments, parse
@@ -12,7 +11,8 @@ from ablations.storage.workspace import Places
 from ablations.studies.config.config import load_config
 from ablations.studies.config.file import find_study_file
 from ablations.studies.icl_vs_ift.config import TuningConfig
-from ablations.studies.registry import CONFIGS
+from ablations.studies.icl_vs_ift.inputs import best_decoding
+from ablations.studies.registry import configs
 from tests.conftest import ROOT
 from tests.support.specs import load
 
@@ -96,7 +96,7 @@ def test_a_rate_that_is_not_looked_for_can_be_said(tmp_path: Path) -> None:
 def tuning_of(*flags: str) -> TuningConfig:
     asked = parse(["run", *flags])
     assert isinstance(asked, RunArguments)
-    kind = load_config(find_study_file("icl-vs-ift"), asked.overrides, CONFIGS).kind
+    kind = load_config(find_study_file("icl-vs-ift"), asked.overrides, configs()).kind
     assert isinstance(kind, TuningConfig)
     return kind
 
