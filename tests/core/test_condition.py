@@ -19,14 +19,14 @@ from ablations.core.errors import ConditionError
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.templates import URIAL, URIAL_V5, URIAL_V6
 
-DEMONSTRATIONS = (Demonstration("a", "Hi?", "Hello."), Demonstration("b", "1 + 1?", "2."))
+SHOTS = (Demonstration("a", "Hi?", "Hello."), Demonstration("b", "1 + 1?", "2."))
 SAMPLING: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.1}
 
 
 def condition(
-    rules: str = "Be kind.", headings: Any = URIAL, shown: Any = DEMONSTRATIONS, **decoding: Any
+    system_prompt: str = "Be kind.", template: Any = URIAL, shots: Any = SHOTS, **decoding: Any
 ) -> Condition:
-    return Condition(DecodingParams(**decoding), PromptParts(rules, headings, shown))
+    return Condition(DecodingParams(**decoding), PromptParts(system_prompt, template, shots))
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_settings_that_decode_the_same_have_one_id(one: dict[str, Any], other: d
         {"stop": "none"},
         {"system_prompt": "Be brief."},
         {"template": URIAL_V6},
-        {"shown": DEMONSTRATIONS[:1]},
-        {"shown": DEMONSTRATIONS[::-1]},
+        {"shots": SHOTS[:1]},
+        {"shots": SHOTS[::-1]},
     ],
 )
 def test_every_parameter_is_part_of_the_id(change: dict[str, Any]) -> None:
@@ -214,8 +214,8 @@ def test_every_parameter_is_part_of_the_id(change: dict[str, Any]) -> None:
 
 
 def test_names_that_leave_the_prompt_alone_are_no_part_of_the_id() -> None:
-    renamed = tuple(Demonstration(f"{shown.id}-copy", shown.query, shown.answer) for shown in DEMONSTRATIONS)
-    one = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, DEMONSTRATIONS, system_prompt_name="full"))
+    renamed = tuple(Demonstration(f"{shown.id}-copy", shown.query, shown.answer) for shown in SHOTS)
+    one = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, SHOTS, system_prompt_name="full"))
     other = Condition(DecodingParams(), PromptParts("Be kind.", URIAL, renamed, system_prompt_name="kind.txt"))
     assert one.condition_id == other.condition_id
 

@@ -7,12 +7,25 @@ from typing import Any
 import pytest
 
 from ablations.core.errors import QueryError
-from ablations.core.records import Completion, Judgment, Prompt, Query, Record, Score, Usage
+from ablations.core.records import (
+    Completion,
+    Judgment,
+    Prompt,
+    Query,
+    Record,
+    Role,
+    Score,
+    Stop,
+    TrialRecord,
+    TrialState,
+    Usage,
+)
 from ablations.models.training.jobs import Failure, Outcome, StepSeen
 from ablations.models.training.recipe import Recipe
 from ablations.tracking.inputs import DataInput
-from ablations.tracking.tracker import RoundPage
+from ablations.tracking.tracker import ChildPage
 
+STOP = Stop(12, 40, 0, 4.25)
 RECORDS: list[Record] = [
     Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
     Query("q2", "", ("Say “hi”\u2028in German.",)),
@@ -28,7 +41,13 @@ RECORDS: list[Record] = [
     StepSeen(1, 20, 2.5, 1e-3, 120, 3.5),
     Outcome("0a1b", 240, 60, 7.5, 1_000, 10_000, 1 << 30, ((1, 2.5, 1e-3, 120), (2, 2.25, 5e-4, 240)), 2.125),
     Failure("loss", "the loss of step 3 of 20 is nan"),
-    RoundPage(1, "round 1: a of 2", 1.5, 2.5, {"kept": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
+    ChildPage("round", 1, "round 1", 1.5, 2.5, {"added": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
+    STOP,
+    TrialRecord(0, "0a1b", "t=0", "baseline", Role.BASELINE, TrialState.COMPLETE, {"stop": ("a", "b")}, {}, 5.0),
+    TrialRecord(7, "0a1b", "t=1", "t=1", Role.SAMPLED, TrialState.FAILED, {}, {}, None, "no score"),
+    TrialRecord(
+        8, "2c", "t=2", "t=2", Role.CANDIDATE, TrialState.STOPPED, {"top_p": 0.5}, {"top_p": 0.5}, 4.5, stopped=STOP
+    ),
 ]
 
 
@@ -116,3 +135,42 @@ def test_a_query_refuses_impossible_turns_by_its_id(turns: Any, references: Any,
 def test_records_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Prompt("q", 1, "text").text = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"text": None}, "a completion holds a text, not None"),
+        ({"prompt_tokens": -1}, "prompt_tokens of a completion is a whole number from 0 on, not -1"),
+        ({"completion_tokens": 1.5}, "completion_tokens of a completion .* not 1.5"),
+        ({"seed": True}, "seed of a completion .* not True"),
+        ({"finish_reason": "abort"}, "not by 'abort'"),
+    ],
+)
+def test_a_completion_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"text": "x", "prompt_tokens": 1, "completion_tokens": 1, "finish_reason": "stop"}
+    with pytest.raises(ValueError, match=message):
+        Completion(**(given | {"seed": 0} | fields))
+
+
+@pytest.mark.parametrize(
+    ("state", "mean", "reason", "message"),
+    [
+        (TrialState.COMPLETE, None, None, "trial 3 is complete and has no mean"),
+        (TrialState.COMPLETE, 5.0, "no score", "trial 3 is complete and failed because of 'no score'"),
+        (TrialState.FAILED, None, None, "trial 3 is failed and failed because of None"),
+        (TrialState.STOPPED, math.nan, None, "the mean of trial 3 is a finite number or None, not nan"),
+    ],
+)
+def test_a_trial_that_cannot_be_is_refused(state: TrialState, mean: Any, reason: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrialRecord(3, "0a1b", "t", "t", Role.SAMPLED, state, {}, {}, mean, reason)
+
+
+def test_a_restored_trial_has_its_types() -> None:
+    record = TrialRecord(8, "2c", "t", "t", Role.CANDIDATE, TrialState.STOPPED, {"stop": ("a",)}, {}, 4.5, stopped=STOP)
+    again = TrialRecord.from_json(record.to_json())
+    assert (again.role, again.state) == (Role.CANDIDATE, TrialState.STOPPED)
+    assert isinstance(again.role, Role)
+    assert isinstance(again.state, TrialState)
+    assert (again.stopped, again.values) == (STOP, {"stop": ("a",)})

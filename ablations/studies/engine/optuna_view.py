@@ -65,7 +65,7 @@ class OptunaView:
     def _drop(self, attempts: Iterable[FrozenTrial]) -> None:
         """Let Optuna forget attempts that were interrupted."""
         for one in attempts:
-            self._study.tell(one.number, state=TrialState.FAIL)
+            _again(partial(self._study.tell, one.number, state=TrialState.FAIL, skip_if_finished=True))
 
     def _check(self, name: str) -> None:
         foreign = _OURS not in self._study.user_attrs and self._trials()
@@ -78,7 +78,7 @@ class OptunaView:
             )
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        return _again(partial(self._study.get_trials, deepcopy=False))
 
     def check(self, records: Mapping[int, TrialRecord]) -> None:
         """Raise `StudyMismatchError` where Optuna holds finished trials that the store does not know."""
@@ -106,9 +106,9 @@ class OptunaView:
             _again(partial(self._study.add_trial, _finished(self._space, record)))
         else:
             for name, value in _attributes(record).items():
-                asked.set_user_attr(name, value)
+                _again(partial(asked.set_user_attr, name, value))
             if record.stopped is not None:
-                asked.report(record.stopped.estimate, record.stopped.after)
+                _again(partial(asked.report, record.stopped.estimate, record.stopped.after))
             value = record.mean if record.state is State.COMPLETE else None
             _again(partial(self._study.tell, asked, value, _STATES[record.state], skip_if_finished=True))
         self._known.add(record.number)
@@ -118,12 +118,12 @@ class OptunaView:
         for left in self._trials():
             if _number(left) == number and left.state is TrialState.RUNNING:
                 self._drop([left])
-                self._study.enqueue_trial(left.params)
+                _again(partial(self._study.enqueue_trial, left.params))
         self._study.sampler = make_sampler(sampler, seed)
         trial = _again(self._study.ask)
-        trial.set_user_attr(_NUMBER, number)
+        _again(partial(trial.set_user_attr, _NUMBER, number))
         self._running[number] = trial
-        return self._space.suggest(trial)
+        return _again(partial(self._space.suggest, trial))
 
 
 def _number(trial: FrozenTrial) -> int | None:

@@ -7,9 +7,9 @@ import pytest
 
 from ablations.cli.main import main
 from ablations.core.errors import StorageError
-from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.views.report import MODE, report_study, summarise_of
+from ablations.studies.engine.results import write_results
+from ablations.studies.views.report import report_study
 from tests.support.recorded import models, recorded
 
 MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
@@ -28,32 +28,29 @@ def test_the_report_lies_beside_the_results(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "store.db").exists()  # reading makes no database
 
 
-def test_what_the_store_knows_of_the_study_is_on_the_page(tmp_path: Path) -> None:
-    copytree(MLRUNS, tmp_path, dirs_exist_ok=True)
-    where = places(tmp_path)
-    store = Store(where.store)
-    identity = {"model": "my-model", "judge": {"judge": "rubric", "model": "gpt"}, "mode": "ablation", "seed": 7}
-    store.add_study("greedy-search", identity)
-    store.close()
-    _, markdown = report_study("greedy-search", where, tmp_path / "out")
+def test_what_the_store_knows_of_the_study_is_on_the_page(finished: Path, tmp_path: Path) -> None:
+    _, markdown = report_study("s", places(finished), tmp_path / "out")
     text = markdown.read_text()
-    for expected in ("| model | my-model |", "| judge | reference, gpt |", "| seed | 7 |"):
+    for expected in ("| model | fake-model |", "| judge | fake |", "| seed | 0 |"):
         assert expected in text
 
 
 def test_the_kind_comes_from_the_metadata_of_results_and_never_from_their_columns(tmp_path: Path) -> None:
-    path = tmp_path / "results" / "models" / "results.parquet"
-    path.parent.mkdir(parents=True)
-    models().frame.write_parquet(path, metadata={MODE: "alignment"})
+    path = places(tmp_path).results("models")
+    write_results(models().frame, path, "alignment")
     html, markdown = report_study("models", places(tmp_path), None)
     assert "smollm2-135m-instruct" in html.read_text()
     assert "Models side by side" in markdown.read_text()
-    recorded("greedy-search").write_parquet(path)
+    write_results(recorded("greedy-search"), path, "ablation")
     assert "## The chosen prompt" not in report_study("models", places(tmp_path), None)[1].read_text()
-    assert (
-        "## The chosen prompt"
-        in report_study("models", places(tmp_path), None, summarise_of("greedy-search"))[1].read_text()
-    )
+    write_results(recorded("greedy-search"), path, "greedy-search")
+    assert "## The chosen prompt" in report_study("models", places(tmp_path), None)[1].read_text()
+
+
+def test_results_that_do_not_say_what_made_them_are_refused(tmp_path: Path) -> None:
+    write_results(models().frame, places(tmp_path).results("models"))
+    with pytest.raises(StorageError, match="results.parquet"):
+        report_study("models", places(tmp_path), None)
 
 
 def test_an_unknown_study_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:

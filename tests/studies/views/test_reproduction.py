@@ -19,7 +19,7 @@ from ablations.storage import provenance as environments
 from ablations.storage.provenance import changes, environment
 from ablations.storage.store import Store
 from ablations.studies.views.checks import reproduction_report
-from ablations.studies.views.reproduction import KeptTrial, Reproduction, reproduce
+from ablations.studies.views.reproduction import Reproduction, StoredTrial, reproduce
 from ablations.tracking.client import open_client, trial_of_run
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
@@ -38,7 +38,7 @@ class OutOfOrder(FakeBackend):
 
 class Done(NamedTuple):
     folder: Path
-    kept: KeptTrial
+    stored: StoredTrial
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("reproduced")
     run(changed(spec_of(folder), trials=TRIALS), folder)
     store = Store(places_of(folder).store)
-    kept = KeptTrial.read(store, "s", TRIAL)
+    stored = StoredTrial.read(store, "s", TRIAL)
     store.close()
-    return Done(folder, kept)
+    return Done(folder, stored)
 
 
 class OtherEngine(FakeBackend):
@@ -64,13 +64,13 @@ class OtherEngine(FakeBackend):
         return replace(made, text=made.text[:6] + "[b]" + made.text[6:]) if prompt.query_id == "q1" else made
 
 
-def again(kept: KeptTrial, backend: FakeBackend, limit: int | None = None, judged: bool = True) -> Reproduction:
-    return asyncio.run(reproduce(kept, backend, FakeJudge() if judged else None, limit))
+def again(stored: StoredTrial, backend: FakeBackend, limit: int | None = None, judged: bool = True) -> Reproduction:
+    return asyncio.run(reproduce(stored, backend, FakeJudge() if judged else None, limit))
 
 
-def said(kept: KeptTrial, found: Reproduction) -> list[str]:
+def said(stored: StoredTrial, found: Reproduction) -> list[str]:
     """Everything that the report says."""
-    report = reproduction_report(kept, found)
+    report = reproduction_report(stored, found)
     rows = (row for section in report.sections for table in section.tables for row in table.rows)
     sentences = (sentence for section in report.sections for sentence in section.statements)
     return [report.headline, *sentences, *(" ".join(row) for row in rows)]
@@ -78,28 +78,28 @@ def said(kept: KeptTrial, found: Reproduction) -> list[str]:
 
 def test_the_same_engine_gives_the_same_answers_and_scores(done: Done) -> None:
     backend = FakeBackend()
-    found = again(done.kept, backend)
+    found = again(done.stored, backend)
     assert len(found.turns) == len(backend.requests) == 8
-    assert (found.differing, found.ingredients, found.environment) == ((), (), {})
+    assert (found.differing, found.changes, found.environment) == ((), (), {})
     assert [turn.score for turn in found.turns] == [turn.request.judgment.score.value for turn in found.turns]
-    headline, *sentences = said(done.kept, found)
+    headline, *sentences = said(done.stored, found)
     assert "8 of 8 answers are the same, character for character" in headline
     assert "Versions, machine and code are those of that time." in sentences
 
 
 def test_requests_are_those_that_were_sent(done: Done) -> None:
     backend, fresh = FakeBackend(), FakeBackend()
-    again(done.kept, backend)
+    again(done.stored, backend)
     run(changed(spec_of(done.folder), trials=TRIALS), done.folder / "second", fresh)
     assert set(backend.requests) <= set(fresh.requests)
 
 
 def test_another_answer_is_shown_from_where_it_differs(done: Done) -> None:
-    found = again(done.kept, OtherEngine())
+    found = again(done.stored, OtherEngine())
     assert {turn.request.query_id for turn in found.differing} == {"q1"}
     assert {turn.first_difference for turn in found.turns if not turn.same} == {6}
-    assert found.ingredients == ("engine.dtype: was None, now 'bfloat16'",)
-    headline, *sentences = said(done.kept, found)
+    assert found.changes == ("engine.dtype: was None, now 'bfloat16'",)
+    headline, *sentences = said(done.stored, found)
     assert "6 of 8 answers are the same" in headline
     assert any("[b]" in sentence for sentence in sentences)
     assert any("engine.dtype" in sentence for sentence in sentences)
@@ -120,23 +120,23 @@ class NoisyJudge(FakeJudge):
 
 @pytest.mark.parametrize(("noise", "differing"), [(2e-7, 0), (0.01, 8)])
 def test_a_score_differs_by_more_than_numerical_noise(done: Done, noise: float, differing: int) -> None:
-    found = asyncio.run(reproduce(done.kept, FakeBackend(), NoisyJudge(noise)))
+    found = asyncio.run(reproduce(done.stored, FakeBackend(), NoisyJudge(noise)))
     assert len(found.differing) == differing
 
 
 def test_a_paid_judge_is_not_asked_and_the_first_queries_are_enough(done: Done) -> None:
-    found = again(done.kept, FakeBackend(), limit=2, judged=False)
+    found = again(done.stored, FakeBackend(), limit=2, judged=False)
     assert [turn.score for turn in found.turns] == [None] * 4
     assert found.differing == ()
-    assert any("The judge was not asked again" in sentence for sentence in said(done.kept, found))
+    assert any("The judge was not asked again" in sentence for sentence in said(done.stored, found))
 
 
 def test_another_environment_is_named(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "_commit", lambda: "abc+changes")
-    found = again(done.kept, FakeBackend(), limit=1)
+    found = again(done.stored, FakeBackend(), limit=1)
     assert found.environment is not None
     assert list(found.environment) == ["code"]
-    (changed,) = (sentence for sentence in said(done.kept, found) if sentence.startswith("code: "))
+    (changed,) = (sentence for sentence in said(done.stored, found) if sentence.startswith("code: "))
     assert changed.endswith("abc+changes now.")
     assert changes({"torch": "1"}, {"torch": "2", "vllm": "3"}) == {"torch": ("1", "2"), "vllm": ("absent", "3")}
 
@@ -166,13 +166,10 @@ def test_a_run_of_a_trial_is_found_and_others_are_refused(done: Done) -> None:
 def test_what_the_store_does_not_hold_is_said(done: Done, tmp_path: Path) -> None:
     store = Store(places_of(done.folder).store)
     with pytest.raises(StorageError, match="the store holds no trial 77 of a study 's'"):
-        KeptTrial.read(store, "s", 77)
+        StoredTrial.read(store, "s", 77)
     store.close()
-    unknown = tuple(replace(request, decoding=None) for request in done.kept.requests)
-    with pytest.raises(UsageError, match="kept no decoding parameters"):
-        again(replace(done.kept, requests=unknown), FakeBackend())
     with pytest.raises(UsageError, match="has no stored answer"):
-        again(replace(done.kept, requests=()), FakeBackend())
+        again(replace(done.stored, requests=()), FakeBackend())
 
 
 @pytest.mark.parametrize(
