@@ -3,9 +3,9 @@
 import io
 from pathlib import Path
 
+from ablations.cli.plan import show_plan
 from rich.console import Console
 
-from ablations.cli.plan import show_plan
 from tests.studies.test_spec import BASELINE, make_spec
 from tests.support.fakes import FakeJudge
 

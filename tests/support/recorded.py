@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 
 import polars as pl
-
 from ablations.studies.alignment.study import side_by_side
+
 from ablations.studies.kind import Results
 
 MLRUNS = Path(__file__).parents[1] / "fixtures" / "mlruns"

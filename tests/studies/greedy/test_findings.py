@@ -3,12 +3,12 @@
 from functools import cache
 
 import polars as pl
+from ablations.studies.greedy.search import FOUND_NOTE, Found, Gain, Round
 
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.templates import TEMPLATES
 from ablations.studies.greedy.findings import SearchFindings, summarise
 from ablations.studies.greedy.racing import RaceResult, Stopped
-from ablations.studies.greedy.search import FOUND_NOTE, Found, Gain, Round
 from ablations.studies.kind import Results
 from analysis.report.page import About, Report
 from tests.support.recorded import recorded
