@@ -1,130 +1,125 @@
-"""Claims about several models: each has a process and a study of its own, and they end side by side."""
+"""Claims about several models in one study: one is loaded at a time, and differences between them are paired."""
 
-import asyncio
-import io
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from ablations.studies.alignment.study import compare_models, run_models, study_names
-from rich.console import Console
 
 from ablations.cli.main import main
-from ablations.core.errors import PartFailedError, UsageError, UserError
-from ablations.storage.workspace import Places
+from ablations.core.errors import SearchSpaceError
+from ablations.studies.alignment.config import AlignmentConfig
 from ablations.studies.config.file import find_study_file
-from ablations.studies.engine.results import write_results
 from ablations.tracking.client import open_client
+from tests.support.models import ALIGNED, compare
 from tests.support.specs import load
-from tests.support.temperatures import make_results
+from tests.support.world import World, places_of
 
-ROOT = Path(__file__).parents[3]
-CHILD = """
-import os, signal, sys, time
-from pathlib import Path
-def interrupt(*_):
-    raise KeyboardInterrupt
-signal.signal(signal.SIGTERM, interrupt)
-out = Path(os.environ["OUT"])
-(out / "begun").touch()
-try:
-    time.sleep(60)
-except KeyboardInterrupt:
-    time.sleep(0.5)  # what a study writes before it ends
-    with (out / "told").open("a") as told:
-        told.write("interrupted\\n")
-    sys.exit(130)
-"""
-RUN = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "alignment", "--limit", "2"]
+WAYS = {"base": ["zero-shot", "in context"], ALIGNED: ["zero-shot", "in context", "aligned (chat template)"]}
 
 
-def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*RUN, *more], cwd=folder, capture_output=True, text=True, check=False, timeout=500)
+def results(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(places_of(folder).results("alignment"))
 
 
-def test_two_models_of_one_name_are_refused() -> None:
-    with pytest.raises(UsageError, match="would have one study name"):
-        study_names("alignment", ["one/model", "two/model"])
+@pytest.fixture
+def folder(tmp_path: Path, empty_tracking: Path) -> Path:
+    return World(tmp_path / "mlruns", empty_tracking).folder
 
 
-@pytest.mark.parametrize(("model", "expected"), [("./nowhere", UserError), ("no such", UserError)])
-def test_a_model_whose_study_ends_badly_ends_the_others_with_the_same_code(
-    model: str, expected: type[Exception], tmp_path: Path
+def test_models_are_loaded_one_after_the_other_and_each_is_asked_in_its_ways(
+    folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    console = Console(file=io.StringIO())
-    arguments = ["run", "--study", "alignment", "--dry-run", "--mlruns", str(tmp_path / "mlruns")]
-    with pytest.raises(expected, match=r"ended with exit code 2, as said above"):
-        run_models(arguments, {model: "a", "smollm2-135m-instruct": "b"}, console)
-    assert list(tmp_path.iterdir()) == []
+    code, made = compare(folder)
+    assert code == 0
+    assert [one.starts for one in made if one.requests] == [1, 1]
+    frame = results(folder)
+    asked = frame.unique("trial").sort("trial").select("arm.model", "arm.way").rows()
+    assert asked == [(model, way) for model, ways in WAYS.items() for way in ways]
+    assert frame.group_by("trial").len().get_column("len").unique().to_list() == [8]  # 4 queries of 2 turns
+    for model, answer in frame.select("arm.model", "answer").iter_rows():
+        assert answer.startswith(f"{model} ")
+    shown = " ".join(capfd.readouterr().out.split())
+    assert "base has no chat template that is known here: it is not asked as an aligned model" in shown
+    assert "Models side by side" in shown
+    assert "minus base, zero-shot" in shown
 
 
-def test_a_command_that_dies_is_a_part_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(PartFailedError, match="exit code 1, as said above; the same command goes on"):
-        run_models([], {"model": "name"}, Console(file=io.StringIO()))
+def test_a_trial_says_which_model_answered_it(folder: Path) -> None:
+    compare(folder)
+    records = World(folder).records("alignment")
+    assert [record.arm["model"] for record in records.values()] == ["base", "base", *[ALIGNED] * 3]
+    assert len({record.condition_id for record in records.values()}) == 5
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_reaches_the_model_under_way_once_and_the_command_waits_for_it(
-    tmp_path: Path, told: signal.Signals
+def test_a_comparison_that_broke_off_goes_on_where_it_was(folder: Path) -> None:
+    code, broken = compare(folder, fail_after=10)
+    assert code == 3
+    code, made = compare(folder)
+    assert code == 0
+    assert sum(len(one.requests) for one in (*broken, *made)) == 5 * 8
+    code, again = compare(folder)
+    assert code == 0
+    assert [one for one in again if one.starts] == []
+
+
+def test_other_models_are_another_study(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert compare(folder)[0] == 0
+    assert compare(folder, ("base", "other"))[0] == 2
+    said = capfd.readouterr().err
+    assert "models" in said
+    assert "--fresh" in said
+
+
+def test_a_models_page_shows_gaps_and_trials(folder: Path) -> None:
+    assert compare(folder)[0] == 0
+    client = open_client(places_of(folder).tracking_uri)
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    (parent,) = (run for run in runs if run.data.tags["ablations.kind"] == "study")
+    assert parent.data.tags["mlflow.note.content"].startswith("Gaps whose interval excludes 0: ")
+    assert any(name.startswith("gap/") for name in parent.data.metrics)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"figures", "tables"}
+    assert len(runs) == 6
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (("base", "base"), "names a model twice; drop one"),
+        (("./nowhere", "base"), "./nowhere"),
+        (("no such", "base"), "no such"),
+    ],
+)
+def test_models_that_cannot_be_are_refused_before_anything_is_written(
+    models: tuple[str, ...], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    child = tmp_path / "ablations.py"  # stands for `python -m ablations`
-    child.write_text(CHILD)
-    code = f"""
-import io, os, sys
-from rich.console import Console
-from ablations import alignment, cli
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
-for ending in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(ending, cli._interrupt)
-alignment.child_environment = lambda: {{"OUT": {str(tmp_path)!r}}}
-os.chdir({str(tmp_path)!r})  # where `ablations` is the child below
-try:
-    alignment.run_models([], {{"m": "n"}}, Console(file=io.StringIO()))
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(told)
-    assert process.wait(timeout=60) == 130
-    assert (tmp_path / "told").read_text() == "interrupted\n"
+    arguments = ["--study", "alignment", "--models", ",".join(models), "--mlruns", str(tmp_path / "mlruns")]
+    assert main(["run", *arguments]) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "mlruns" / "store.db").exists()
 
 
-def arm(headings: str, shown: int, effect: float) -> pl.DataFrame:
-    """The baseline of a made study, as a model asked in one way."""
-    made = make_results(effect=effect, noise=0.1, trials=2)
-    own = made.filter(pl.col("role") == "baseline")
-    return own.with_columns(**{"param.template": pl.lit(headings), "param.shots": pl.lit(shown)})
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('models = ["gemma-3-270m", "smollm2-135m-instruct"]\n', "", "names no model"),
+        ("[[study.conditions]]", "[[study.condition]]", "condition"),
+        ("shots = 3\n", "shot = 3\n", "shots"),
+        ('template = "chat"', 'template = "chatt"', "chat"),
+    ],
+)
+def test_a_file_that_names_no_comparison_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    text = find_study_file("alignment").read_text()
+    assert old in text
+    (tmp_path / "space.toml").write_text(text.replace(old, new))
+    with pytest.raises(SearchSpaceError, match=message):
+        load(tmp_path / "space.toml")
 
 
-def test_models_are_compared_shown_and_logged_beside_their_studies(tmp_path: Path, empty_tracking: Path) -> None:
-    places = Places.choose(str(tmp_path), None, None, None)
-    Path(places.tracking_uri.removeprefix("sqlite:///")).write_bytes(empty_tracking.read_bytes())
-    names = study_names("alignment", ["base", "org/aligned"])
-    zero, shown = arm("urial", 0, 0.0), arm("urial", 3, 0.0).with_columns(trial=pl.lit(9), score=pl.col("score") + 1)
-    chat = arm("chat", 0, 0.0).with_columns(score=pl.col("score") + 3)
-    write_results(pl.concat([zero, shown], how="vertical_relaxed"), places.results(names["base"]))
-    write_results(chat, places.results(names["org/aligned"]))
-    text = io.StringIO()
-    asyncio.run(compare_models(load(find_study_file("alignment")), names, places, Console(file=text, width=200)))
-    printed = text.getvalue()
-    assert "base, in context minus base, zero-shot, turn 1: +1.00 [+1.00, +1.00]" in printed
-    assert "org/aligned, aligned (chat template) minus base, in context, average: +2.00" in printed
-    assert "minus base, zero-shot, turn 2" in printed
-    client = open_client(places.tracking_uri)
-    (logged,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert logged.info.run_name == "alignment"
-    assert logged.data.tags["mlflow.note.content"].startswith("Gaps whose interval excludes 0: ")
-    assert {file.path for file in client.list_artifacts(logged.info.run_id)} >= {"figures", "tables"}
+def test_the_packaged_study_compares_a_base_model_with_an_aligned_one() -> None:
+    kind = load(find_study_file("alignment")).kind
+    assert isinstance(kind, AlignmentConfig)
+    assert kind.models == ("gemma-3-270m", "smollm2-135m-instruct")
+    assert len(kind.conditions) == 2
 
 
 @pytest.mark.slow
@@ -134,20 +129,19 @@ def test_a_model_without_a_chat_template_is_not_asked_as_an_aligned_model_and_th
     monkeypatch.chdir(tmp_path)
     arguments = ["run", "--study", "alignment", "--model", "gemma-3-270m", "--dry-run", "--mlruns", "results"]
     assert main(arguments) == 0
-    shown = capfd.readouterr().out
-    assert "the model has no chat template that is known here" in shown
+    shown = " ".join(capfd.readouterr().out.split())
+    assert "has no chat template that is known here" in shown
     assert "shots=3" in shown
     assert "template=chat" not in shown
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_a_model_is_asked_in_all_three_ways_in_a_process_of_its_own_and_compared(tmp_path: Path) -> None:
-    done = run(tmp_path, "--models", "smollm2-135m-instruct", "--mlruns", "results")
-    assert done.returncode == 0, done.stderr
-    frame = pl.read_parquet(tmp_path / "results/results/alignment.smollm2-135m-instruct/results.parquet")
+def test_a_real_model_is_asked_in_all_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--study", "alignment", "--models", "smollm2-135m-instruct", "--limit", "2", "--mlruns", "results"]
+    assert main(["run", *arguments]) == 0
+    frame = results(tmp_path / "results")
     chat = frame.filter(pl.col("param.template") == "chat")
     assert len(chat) == 4
     assert not any("<|im" in answer for answer in chat.get_column("answer"))
-    assert "Models side by side" in done.stdout
-    assert "aligned (chat template)" in done.stdout

@@ -3,7 +3,7 @@
 from functools import cache
 
 import polars as pl
-from ablations.studies.greedy.search import FOUND_NOTE, Found, Gain, Round
+from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.templates import TEMPLATES

@@ -1,31 +1,21 @@
 """Claims about greedy search, around a model that is as good as the demonstrations it is shown."""
 
-import asyncio
-import io
-import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from ablations.studies.greedy.search import Gain
-from ablations.studies.greedy.session import SearchSession
-from rich.console import Console
 
-from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, StudyMismatchError, UsageError, UserError
 from ablations.core.prompt import Demonstration
-from ablations.core.records import Completion, Judgment, Prompt, Query, Score
+from ablations.core.records import Completion, Judgment, Query, Score
 from ablations.datasets.pools import Pool
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.selection import Chooser, TokenLimits
 from ablations.judges.base import REFUSED_REQUEST
 from ablations.prompts.components import built_in_demonstrations
-from ablations.prompts.urial_file import read_urial
-from ablations.storage.workspace import Places
+from ablations.studies.greedy.found import Gain
 from ablations.studies.greedy.plan import (
     ALL_ROUNDS,
     NO_CANDIDATE,
@@ -36,132 +26,48 @@ from ablations.studies.greedy.plan import (
     race_settings,
     with_first,
 )
-from ablations.studies.spec import StudySpec
 from ablations.tracking.client import open_client
-from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.fakes import make_queries
+from tests.support.searches import FILE, WORDS, NeverStarted, PromptedBackend, WorthJudge, make_spec, pool_of, search
 from tests.support.specs import changed, load
-
-FILE = """
-[study]
-mode = "greedy-search"
-[study.baseline]
-temperature = 0.0
-shots = 1
-[search]
-rounds = {rounds}
-stop = "{stop}"
-"""
-WORTH = {"plain": 0.0, "good": 1.0, "better": 2.0, "harmful": -3.0}
-"""What a demonstration with this word adds to every answer, in points."""
-
-
-class PromptedBackend(FakeBackend):
-    """Answers with the worth of the demonstrations in its prompt."""
-
-    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
-        await super().generate(prompt, decoding, seed)
-        worth = sum(value for word, value in WORTH.items() if f"a {word} example" in prompt.text)
-        return Completion(str(worth), len(prompt.text.split()), 3, "stop", seed)
-
-
-class NeverStarted(PromptedBackend):
-    """A backend that a finished search has no use for."""
-
-    async def start(self) -> None:
-        raise AssertionError("the engine was started")
-
-
-class WorthJudge(FakeJudge):
-    """Scores the worth, with a little that depends on the query."""
-
-    async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
-        self.judged += 1
-        return Judgment(self.name, Score(4 + float(completions[-1].text) + int(query.id[1:]) % 3 * 0.5))
-
-
-def pool_of(*words: str) -> Pool:
-    return Pool("test", tuple(Demonstration(word, f"Ask for a {word} example?", "Yes.") for word in words))
-
-
-def make_spec(
-    folder: Path, *words: str, rounds: int = 2, stop: str = "rounds", queries: int = 12, search: str = ""
-) -> StudySpec:
-    path = folder / "greedy.toml"
-    path.write_text(FILE.format(rounds=rounds, stop=stop) + search)
-    prepared = Prepared(Chooser(pool_of(*words)), (), False, ())
-    turns = make_queries(queries, turns=1)
-    return StudySpec(load(path, concurrency=2), turns, prepared=prepared)
-
-
-class World:
-    """A folder of results, and searches run in it."""
-
-    def __init__(self, folder: Path, tracking: Path) -> None:
-        (folder / "mlruns").mkdir(parents=True)
-        shutil.copy(tracking, folder / "mlruns" / "mlflow.db")
-        self.places = Places.choose(str(folder / "mlruns"), None, None, None)
-
-    def run(
-        self, spec: StudySpec, backend: FakeBackend | None = None, judge: FakeJudge | None = None
-    ) -> dict[str, Any]:
-        text = io.StringIO()
-        backend, judge = backend or PromptedBackend(), judge or WorthJudge()
-        console = Console(file=text, width=200)
-        session = SearchSession(spec, {}, backend, judge, self.places, console)
-        asyncio.run(session.run())
-        folder = self.places.results(spec.name).parent
-        return {
-            "text": text.getvalue(),
-            "requests": len(backend.requests),
-            "judged": judge.judged,
-            "prompt": read_urial(folder / "prompt.txt"),
-            "selection": json.loads((folder / "selection.json").read_text()),
-            "frame": pl.read_parquet(folder / "results.parquet"),
-        }
-
-    def runs(self) -> list[Any]:
-        client = open_client(self.places.tracking_uri)
-        return list(client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=500))
+from tests.support.world import World
 
 
 @pytest.fixture
 def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path, empty_tracking)
-
-
-WORDS = ("plain", "good", "harmful", "better")
+    return World(tmp_path / "mlruns", empty_tracking)
 
 
 def test_the_best_demonstrations_are_put_in_front_one_by_one(world: World, tmp_path: Path) -> None:
-    done = world.run(make_spec(tmp_path, *WORDS))
+    done = search(world, make_spec(tmp_path, *WORDS))
     start = built_in_demonstrations()[0].query
-    queries = [one.query for one in done["prompt"].shots]
+    queries = [one.query for one in done.prompt.demonstrations]
     assert queries == ["Ask for a good example?", "Ask for a better example?", start]
-    assert "Added better, good: +3.00 [+3.00, +3.00] points" in done["text"]
-    assert "a clear gain" in done["text"]
-    assert ALL_ROUNDS in done["text"]
+    assert "Added better, good: +3.00 [+3.00, +3.00] points" in done.text
+    assert "a clear gain" in done.text
+    assert ALL_ROUNDS in done.text
 
 
 def test_held_back_queries_choose_nothing_and_score_only_the_start_and_the_chosen_prompt(
     world: World, tmp_path: Path
 ) -> None:
     spec = make_spec(tmp_path, *WORDS)
-    done = world.run(spec)
-    held_back = {query.id for query in spec.queries} - set(done["selection"])
-    assert len(held_back) == len(done["selection"]) == 6
-    seen = done["frame"].group_by("role").agg(pl.col("query_id").unique())
+    done = search(world, spec)
+    held_back = {query.id for query in spec.queries} - set(done.selection)
+    assert len(held_back) == len(done.selection) == 6
+    seen = done.frame.group_by("role").agg(pl.col("query_id").unique())
     by_role = {role: set(ids) for role, ids in seen.iter_rows()}
-    assert by_role == {"baseline": set(done["selection"]), "candidate": set(done["selection"]), "held-back": held_back}
-    assert done["frame"].filter(pl.col("role") == "held-back").get_column("trial").n_unique() == 2
+    assert by_role == {"baseline": set(done.selection), "candidate": set(done.selection), "held-back": held_back}
+    assert done.frame.filter(pl.col("role") == "held-back").get_column("trial").n_unique() == 2
 
 
 def test_a_search_run_again_asks_for_nothing_and_finds_the_same(world: World, tmp_path: Path) -> None:
     spec = make_spec(tmp_path, *WORDS)
-    first = world.run(spec)
+    first = search(world, spec)
     runs = len(world.runs())
-    again = world.run(spec, NeverStarted())
-    assert (again["requests"], again["judged"], again["prompt"]) == (0, 0, first["prompt"])
-    assert again["frame"].equals(first["frame"])
+    again = search(world, spec, NeverStarted())
+    assert (again.requests, again.judged, again.prompt) == (0, 0, first.prompt)
+    assert again.frame.equals(first.frame)
     assert len(world.runs()) == runs
 
 
@@ -169,19 +75,19 @@ def test_a_search_run_again_asks_for_nothing_and_finds_the_same(world: World, tm
 def test_a_search_that_broke_off_goes_on_where_it_was(
     world: World, tmp_path: Path, empty_tracking: Path, after: int
 ) -> None:
-    whole = World(tmp_path / "whole", empty_tracking).run(make_spec(tmp_path, *WORDS))
+    whole = search(World(tmp_path / "whole", empty_tracking), make_spec(tmp_path, *WORDS))
     spec = make_spec(tmp_path, *WORDS)
     broken = PromptedBackend(fail_after=after)
     with pytest.raises(BackendError):
-        world.run(spec, broken)
-    again = world.run(spec)
-    assert len(broken.requests) + again["requests"] == whole["requests"]
-    assert again["prompt"] == whole["prompt"]
-    assert again["frame"].equals(whole["frame"])
+        search(world, spec, broken)
+    again = search(world, spec)
+    assert len(broken.requests) + again.requests == whole.requests
+    assert again.prompt == whole.prompt
+    assert again.frame.equals(whole.frame)
 
 
 def test_every_round_is_a_run_with_its_race_and_the_prompts_are_runs_too(world: World, tmp_path: Path) -> None:
-    world.run(make_spec(tmp_path, *WORDS))
+    search(world, make_spec(tmp_path, *WORDS))
     runs = world.runs()
     names = sorted(run.info.run_name for run in runs)
     assert names == [
@@ -203,27 +109,26 @@ def test_every_round_is_a_run_with_its_race_and_the_prompts_are_runs_too(world: 
 
 
 def test_without_a_gain_a_search_may_stop_and_keep_the_prompt(world: World, tmp_path: Path) -> None:
-    done = world.run(make_spec(tmp_path, "plain", "harmful", stop="no-gain"))
-    assert NO_GAIN in done["text"]
-    assert "No demonstration was added" in done["text"]
-    assert [one.query for one in done["prompt"].shots] == [built_in_demonstrations()[0].query]
+    done = search(world, make_spec(tmp_path, "plain", "harmful", stop="no-gain"))
+    assert NO_GAIN in done.text
+    assert "No demonstration was added" in done.text
+    assert [one.query for one in done.prompt.demonstrations] == [built_in_demonstrations()[0].query]
 
 
 def test_a_search_ends_when_the_pool_is_used_up(world: World, tmp_path: Path) -> None:
-    done = world.run(make_spec(tmp_path, "good", rounds=3))
-    assert NO_CANDIDATE in done["text"]
-    assert len(done["prompt"].shots) == 2
+    done = search(world, make_spec(tmp_path, "good", rounds=3))
+    assert NO_CANDIDATE in done.text
+    assert len(done.prompt.demonstrations) == 2
 
 
 def test_hopeless_candidates_stop_early_unless_racing_is_off(tmp_path: Path, empty_tracking: Path) -> None:
     words = [f"plain {number}" for number in range(20)]
     spec = make_spec(tmp_path, *words, "better", rounds=1, queries=24)
-    raced = World(tmp_path / "raced", empty_tracking).run(spec)
-    full = World(tmp_path / "full", empty_tracking).run(changed(spec, racing=False))
-    assert raced["prompt"] == full["prompt"]
+    raced = search(World(tmp_path / "raced", empty_tracking), spec)
+    full = search(World(tmp_path / "full", empty_tracking), changed(spec, racing=False))
+    assert raced.prompt == full.prompt
     candidates = {
-        name: done["frame"].filter(pl.col("role") == "candidate")
-        for name, done in {"raced": raced, "full": full}.items()
+        name: done.frame.filter(pl.col("role") == "candidate") for name, done in {"raced": raced, "full": full}.items()
     }
     assert len(candidates["full"]) == 21 * 12
     assert len(candidates["raced"]) * 3 <= 21 * 12
@@ -293,9 +198,9 @@ def test_a_new_demonstration_stands_between_the_rules_and_the_others(tmp_path: P
 
 def test_a_search_with_and_without_racing_are_two_studies(world: World, tmp_path: Path) -> None:
     spec = make_spec(tmp_path, *WORDS)
-    world.run(spec)
+    search(world, spec)
     with pytest.raises(StudyMismatchError, match=r"search\.racing: was True, now False"):
-        world.run(changed(spec, racing=False))
+        search(world, changed(spec, racing=False))
 
 
 class RefusedJudge(WorthJudge):
@@ -309,17 +214,17 @@ class RefusedJudge(WorthJudge):
 
 def test_a_finished_search_asks_no_judge_again(world: World, tmp_path: Path) -> None:
     spec = changed(make_spec(tmp_path, *WORDS), min_coverage=0.5)
-    first = world.run(spec, judge=RefusedJudge())
-    again = world.run(spec, NeverStarted(), WorthJudge())
-    assert (again["judged"], again["prompt"]) == (0, first["prompt"])
+    first = search(world, spec, judge=RefusedJudge())
+    again = search(world, spec, NeverStarted(), WorthJudge())
+    assert (again.judged, again.prompt) == (0, first.prompt)
 
 
 def test_held_back_queries_without_enough_scores_give_no_verdict(world: World, tmp_path: Path) -> None:
     unscored = [f"q{number}" for number in range(0, 12, 2)]
-    done = world.run(make_spec(tmp_path, *WORDS), judge=UnscoredJudge(unscored))
-    assert "No verdict: " in done["text"]
-    assert "is below 90%" in done["text"]
-    assert "failed" in done["frame"].get_column("state").unique().to_list()
+    done = search(world, make_spec(tmp_path, *WORDS), judge=UnscoredJudge(unscored))
+    assert "No verdict: " in done.text
+    assert "is below 90%" in done.text
+    assert "failed" in done.frame.get_column("state").unique().to_list()
 
 
 class UnscoredJudge(WorthJudge):
@@ -341,9 +246,9 @@ def test_the_chosen_prompt_can_be_read_back_whatever_its_headings(world: World, 
     spec = make_spec(tmp_path, "good", rounds=1)
     path = tmp_path / "greedy.toml"
     path.write_text(path.read_text().replace("shots = 1", f'shots = 1\ntemplate = "{headings}"'))
-    done = world.run(replace(spec, config=load(path)))
-    assert len(done["prompt"].shots) == 2
-    assert done["prompt"].shots[0].query == "Ask for a good example?"
+    done = search(world, replace(spec, config=load(path)))
+    assert len(done.prompt.demonstrations) == 2
+    assert done.prompt.demonstrations[0].query == "Ask for a good example?"
 
 
 def test_a_candidate_that_a_prompt_file_could_not_hold_does_not_race(tmp_path: Path) -> None:

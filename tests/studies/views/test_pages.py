@@ -19,9 +19,8 @@ from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
+from tests.support.texts import documented
 from tests.support.world import TRIALS, pages, places_of, run, spec_of
-
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
 
 def parent_of(folder: Path) -> dict[str, Any]:
@@ -211,13 +210,6 @@ def test_whole_queries_are_traced_up_to_the_limit() -> None:
     assert shown.role == "baseline"
     assert len(shown.turns) == TRACED_TURNS
     assert {turn.query.id for turn in shown.turns} == {query.id for query in queries[: TRACED_TURNS // 2]}
-
-
-def documented(metric: str) -> bool:
-    """Whether the README lists a metric, by its name or as PREFIX/NAME."""
-    prefix, separator, _ = metric.partition("/")
-    listed = re.findall(r"`([^`\n]+)`", README)
-    return any(name == metric or (separator and name.startswith(f"{prefix}/")) for name in listed)
 
 
 def test_every_metric_of_a_study_is_in_the_readme(tmp_path: Path, empty_tracking: Path) -> None:
