@@ -1,6 +1,6 @@
 """The command line: arguments -> commands, and errors -> exit codes.
 
-Exit codes: 0 finished; 2 the user can fix it; 3 a part failed, finished work is kept; 130 interrupted.
+Exit codes: 0 finished; 2 the user can fix it; 3 a component failed, finished work is stored; 130 interrupted.
 """
 
 import signal
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\ninterrupted; all finished work is kept, the same command resumes it", file=sys.stderr)
+        print("\ninterrupted; all finished work is stored, the same command resumes it", file=sys.stderr)
         return 130
 
 

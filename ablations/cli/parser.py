@@ -42,7 +42,7 @@ class RunArguments:
         study, search_space: which file; one of them, unless studies are listed.
         overrides: what flags put over it.
         places: where results go.
-        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+        fresh: whether a stored study of this name is forgotten; its completions and judgments stay.
         dry_run: whether the plan is all that is shown.
         quiet: whether errors alone are printed.
         list: whether the studies are listed.
@@ -160,6 +160,8 @@ Arguments = (
     | SchemaArguments
 )
 A = TypeVar("A", bound=Arguments)
+_Argparse = Any
+"""What `argparse` adds parsers and arguments to, whose types it does not name."""
 
 
 def parse(arguments: Sequence[str]) -> Arguments:
@@ -175,11 +177,11 @@ def parse(arguments: Sequence[str]) -> Arguments:
     return made
 
 
-def _take(asked: type[A], found: argparse.Namespace, **more: Any) -> A:
+def _take(asked: type[A], found: argparse.Namespace, **more: object) -> A:
     if "places" in (names := {field.name for field in fields(asked)}):
         more["places"] = Places.choose(found.mlruns, found.store, found.storage, found.tracking_uri)
-    given: dict[str, Any] = {name: getattr(found, name) for name in names - more.keys()}
-    return asked(**given, **more)
+    given = {name: getattr(found, name) for name in names - more.keys()}
+    return asked(**given, **more)  # type: ignore[arg-type]
 
 
 def _overrides(found: argparse.Namespace) -> Iterator[Override]:
@@ -231,7 +233,7 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: Any) -> None:
+def _add_run(commands: _Argparse) -> None:
     run = commands.add_parser(
         "run",
         prog="python ablations/run.py",
@@ -268,7 +270,7 @@ def _add_run(commands: Any) -> None:
     _add_places(run)
 
 
-def _add_flag(parser: Any, table: str, field: Field) -> None:
+def _add_flag(parser: _Argparse, table: str, field: Field) -> None:
     """Add the flag of a key."""
     key, dest = field.key, f"{table}.{field.name}"
     default = key.default or ("" if field.type is bool or field.default in (None, "", ()) else field.default)
@@ -285,7 +287,7 @@ def _add_flag(parser: Any, table: str, field: Field) -> None:
         parser.add_argument(key.flag, dest=dest, type=kind, metavar=key.metavar, help=said)
 
 
-def _add_audit(commands: Any) -> None:
+def _add_audit(commands: _Argparse) -> None:
     audit = commands.add_parser("audit-judge", help="how often a judge prefers good answers to planted controls")
     audit.set_defaults(asked=AuditArguments)
     group = audit.add_argument_group(JUDGE)
@@ -301,7 +303,7 @@ def _add_audit(commands: Any) -> None:
     _add_places(audit)
 
 
-def _add_winrate(commands: Any) -> None:
+def _add_winrate(commands: _Argparse) -> None:
     winrate = commands.add_parser("winrate", help="win rates from AlpacaEval's or Han's annotations file, as JSON")
     winrate.set_defaults(asked=WinRateArguments)
     winrate.add_argument("annotations", type=Path, metavar="ANNOTATIONS.json")
@@ -311,7 +313,7 @@ def _add_winrate(commands: Any) -> None:
     winrate.add_argument("--gamed", type=Path, metavar="CSV", help="AlpacaEval's annotations of gamed baselines")
 
 
-def _add_import(commands: Any) -> None:
+def _add_import(commands: _Argparse) -> None:
     taken = commands.add_parser(
         "import",
         help="take a prompt file apart into system prompt and demonstrations",
@@ -325,7 +327,7 @@ def _add_import(commands: Any) -> None:
     taken.add_argument("--write-back", type=Path, metavar="OUT", help="write the whole prompt, put together again")
 
 
-def _add_report(commands: Any) -> None:
+def _add_report(commands: _Argparse) -> None:
     report = commands.add_parser("report", help="one page on a study, as HTML that works offline and as Markdown")
     report.set_defaults(asked=ReportArguments)
     report.add_argument("--study", required=True, metavar="NAME", help="the study's name in the records")
@@ -333,7 +335,7 @@ def _add_report(commands: Any) -> None:
     _add_places(report)
 
 
-def _add_reproduce(commands: Any) -> None:
+def _add_reproduce(commands: _Argparse) -> None:
     again = commands.add_parser(
         "reproduce",
         help="make a trial's requests again and say what differs",
@@ -349,14 +351,14 @@ def _add_reproduce(commands: Any) -> None:
     _add_places(again)
 
 
-def _add_ui(commands: Any) -> None:
+def _add_ui(commands: _Argparse) -> None:
     ui = commands.add_parser("ui", help="browse the results in MLflow, on this machine only")
     ui.set_defaults(asked=UiArguments)
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     _add_places(ui)
 
 
-def _add_rebuild(commands: Any) -> None:
+def _add_rebuild(commands: _Argparse) -> None:
     again = commands.add_parser(
         "rebuild",
         help="rebuild MLflow's pages and Optuna's database, also of a folder of results that was moved",
@@ -368,7 +370,7 @@ def _add_rebuild(commands: Any) -> None:
     _add_places(again)
 
 
-def _add_schema(commands: Any) -> None:
+def _add_schema(commands: _Argparse) -> None:
     schema = commands.add_parser("schema", help="print the JSON Schema of a study file")
     schema.set_defaults(asked=SchemaArguments)
     schema.add_argument("--study", metavar="NAME", help="of the kind of this study alone (default: of every kind)")
@@ -376,14 +378,14 @@ def _add_schema(commands: Any) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    places = parser.add_argument_group("where results are kept")
+    places = parser.add_argument_group("where results are stored")
     places.add_argument("--mlruns", metavar="DIR", help="folder of all results (default: mlruns in the project)")
     places.add_argument("--storage", metavar="URL", help="Optuna's database")
     places.add_argument("--store", metavar="URL", help="database of completions and judgments")
     places.add_argument("--tracking-uri", metavar="URL", help="MLflow's address")
 
 
-def _add_prompt(commands: Any) -> None:
+def _add_prompt(commands: _Argparse) -> None:
     prompt = commands.add_parser("prompt", help="print the exact prompt of a query, and nothing else")
     prompt.set_defaults(asked=PromptArguments)
     prompt.add_argument("--study", default="decoding", metavar="NAME")

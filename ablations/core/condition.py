@@ -162,12 +162,6 @@ def neutral_value(name: str) -> Value:
     return default
 
 
-def check_parameter_name(name: str) -> None:
-    """Raise `ConditionError` unless `name` is a parameter of a condition."""
-    if name not in PARAMETERS:
-        raise ConditionError(f"unknown parameter {name!r}; {nearest(name, PARAMETERS)}")
-
-
 def format_value(value: object) -> str:
     """Return a value as logs and file names show it, without trailing zeros.
 

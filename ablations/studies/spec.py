@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
 
 from ablations.core.condition import (
     DECODING_PARAMETERS,
@@ -20,6 +19,7 @@ from ablations.core.condition import (
     plain_value,
 )
 from ablations.core.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts, Value
 from ablations.core.records import Query
 from ablations.datasets.prepare import Prepared
@@ -147,11 +147,11 @@ class StudySpec:
         """Return the condition in which the varied parameters have `values` and the rest is the baseline's."""
         full: dict[str, Value] = {**self.config.baseline, **values}
         decoding = DecodingParams(**{name: full[name] for name in DECODING_PARAMETERS if name in full})  # type: ignore[arg-type]
-        components: dict[str, Any] = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
+        components = {name: full[name] for name in PROMPT_PARAMETERS if name in full}
         try:
             # A greedy search begins with the built-in demonstrations and adds those of the pool.
             chooser = self.prepared.chooser if self.prepared and not self.config.kind.adds_shots else None
-            return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))
+            return Condition(decoding, self.fixed_parts or build_parts(**components, chooser=chooser))  # type: ignore[arg-type]
         except ConditionError as error:
             raise SearchSpaceError(
                 f"{self.config.path}: the space holds a condition that cannot be: {error}"
@@ -240,7 +240,7 @@ class StudySpec:
         own = kind.effective() if isinstance(kind, GreedyConfig) else {"racing": self.racing}
         return {name: value for name, value in own.items() if value is not None}
 
-    def identity(self, backend: Mapping[str, Any], judge: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, backend: JsonObject, judge: Mapping[str, object]) -> JsonObject:
         """Return what may not change under one study name, as plain JSON types.
 
         The number of trials and the concurrency are left out: both can be raised later.
@@ -277,23 +277,23 @@ class StudySpec:
         }
 
 
-def check_same_study(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+def check_same_study(name: str, stored: Mapping[str, object], current: Mapping[str, object]) -> None:
     """Raise `StudyMismatchError` that shows every difference between two identities."""
     found = differences(stored, current)
     if found:
         raise StudyMismatchError(
-            f"the study {name!r} exists and was made from other ingredients:\n  "
+            f"the study {name!r} exists and was made from something else:\n  "
             + "\n  ".join(found)
-            + "\nuse --name for a second study, or --fresh to start this one anew (stored completions are reused)"
+            + "\nuse --name for a second study, or --fresh to start this one again (stored completions are reused)"
         )
 
 
-def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
     """Return every difference between two identities, in words."""
     return list(_differences("", stored, current))
 
 
-def _differences(prefix: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> Iterable[str]:
+def _differences(prefix: str, stored: Mapping[str, object], current: Mapping[str, object]) -> Iterable[str]:
     for key in sorted({*stored, *current}):
         before, now = stored.get(key), current.get(key)
         if isinstance(before, dict) and isinstance(now, dict):

@@ -10,7 +10,6 @@ from ablations.core.condition import (
     PARAMETERS,
     Condition,
     DecodingParams,
-    check_parameter_name,
     content_hash,
     format_value,
     neutral_value,
@@ -229,11 +228,6 @@ def test_values_lists_every_parameter_as_it_was_asked_for() -> None:
     assert tuple(values) == PARAMETERS
     assert (values["top_p"], values["stop"]) == (0.5, "fence")
     assert (values["system_prompt"], values["template"], values["shots"]) == ("custom", "urial", 2)
-
-
-def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
-    with pytest.raises(ConditionError, match="unknown parameter 'temprature'; did you mean temperature"):
-        check_parameter_name("temprature")
 
 
 def test_a_hash_of_content_ignores_the_order_of_keys_and_not_that_of_lists() -> None:

@@ -20,7 +20,7 @@ def test_an_interrupt_ends_with_130_and_the_same_command_goes_on(
 ) -> None:
     interrupted = Disturbed(interrupts)
     assert command(interrupted) == 130
-    assert "interrupted; all finished work is kept, the same command goes on" in capfd.readouterr().err
+    assert "interrupted; all finished work is stored, the same command resumes it" in capfd.readouterr().err
     assert interrupted.closed
     assert len(interrupted.requests) < MIDDLE + interrupted.most_in_flight
     (study,) = (page for page in pages(command.folder) if page["under"] is None)

@@ -150,7 +150,7 @@ class SearchConfig(ConditionsConfig):
 
     @property
     def confirmed(self) -> int:
-        """How many conditions are confirmed: without a word on it up to three, because a search flatters its best ones.
+        """How many conditions are confirmed: by default up to three, whose scores are subject to selection bias.
 
         They are as many as a quarter of the search pays: each, and the baseline, is evaluated on twice the queries.
         """

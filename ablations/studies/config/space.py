@@ -6,14 +6,15 @@ Knows neither files nor how a study walks through the space, beyond Optuna's `Tr
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from ablations.core.condition import INTEGER_PARAMETERS, PARAMETERS, format_value
 from ablations.core.errors import SearchSpaceError, nearest
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
 
 Values = Mapping[str, Value]
@@ -44,7 +45,7 @@ class Suggests(Protocol):
         """Return a whole number."""
         ...
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> object:
         """Return one of the choices."""
         ...
 
@@ -185,8 +186,7 @@ class Choices:
 
     def suggest(self, name: str, trial: Suggests) -> Value:
         """Ask `trial` for an option."""
-        label = trial.suggest_categorical(name, self.labels)
-        return self.options[self.labels.index(label)]
+        return self.options[self.labels.index(str(trial.suggest_categorical(name, self.labels)))]
 
     def describe(self) -> str:
         """Return the options in a few words."""
@@ -299,19 +299,19 @@ class SearchSpace:
 
     def active(self, values: Values) -> dict[str, Value]:
         """Return the varied parameters of `values` that have an effect, in the space's order."""
-        kept: dict[str, Value] = {}
+        found: dict[str, Value] = {}
         for parameter in self.parameters:
-            if parameter.name in values and parameter.active(kept):
-                kept[parameter.name] = values[parameter.name]
-        return kept
+            if parameter.name in values and parameter.active(found):
+                found[parameter.name] = values[parameter.name]
+        return found
 
     def contains(self, values: Values) -> bool:
         """Whether every active parameter of `values` is given and inside its domain."""
-        kept = self.active(values)
+        found = self.active(values)
         return all(
-            parameter.name in kept and parameter.domain.contains(kept[parameter.name])
+            parameter.name in found and parameter.domain.contains(found[parameter.name])
             for parameter in self.parameters
-            if parameter.active(kept)
+            if parameter.active(found)
         )
 
     def at_quantiles(self, shares: Mapping[str, float]) -> dict[str, Value]:
@@ -339,18 +339,18 @@ class SearchSpace:
         """Return the space without one parameter; raise `SearchSpaceError` where another one requires it."""
         return SearchSpace(tuple(parameter for parameter in self.parameters if parameter.name != name))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the parameters in their order as plain JSON types."""
         return {"parameters": [asdict(parameter) for parameter in self.parameters]}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "SearchSpace":
+    def from_dict(cls, fields: JsonObject) -> "SearchSpace":
         """Build the space from what `to_dict` returned, also after a way through JSON."""
         parameters = []
         for one in fields["parameters"]:
-            kept, requires = one["domain"], one["requires"]
-            options = tuple(typed_value(one["name"], value) for value in kept.get("options", ()))
-            domain = Choices(options) if options else Range(**kept)
+            stored, requires = one["domain"], one["requires"]
+            options = tuple(typed_value(one["name"], value) for value in stored.get("options", ()))
+            domain = Choices(options) if options else Range(**stored)
             parameters.append(Parameter(one["name"], domain, None if requires is None else Requirement(**requires)))
         return cls(tuple(parameters))
 
