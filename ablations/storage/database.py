@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from ablations.core.errors import StorageError, redacted
+from ablations.storage.workspace import is_server
 
 WAIT_SECONDS = 120.0
 """How long a lost server may take to come back, restarted or failed over."""
@@ -125,15 +126,6 @@ class Database:
                 f"the store {redacted(self.url)} cannot be used: {cause}; check the address and the file's "
                 "permissions, move a damaged file away, or name another with --store"
             ) from error
-
-
-def is_server(url: str) -> bool:
-    """Whether an SQLAlchemy URL names a server that several machines can share.
-
-    >>> is_server("postgresql://db/ablations"), is_server("sqlite:///mlruns/store.db")
-    (True, False)
-    """
-    return not url.startswith("sqlite")
 
 
 def engine_settings(url: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ablations.core.errors import StorageError, UsageError
-from ablations.storage.database import AdvisoryLock, is_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
@@ -28,6 +27,15 @@ LOSSES_FILE = "losses.parquet"
 _TAKEN = "the study {study!r} is being run by another process; wait for it, or use --name for a second study"
 STUDY_NAME = re.compile(r"\w[\w.-]*")
 """A study's name: it is also that of files, and leads out of no folder."""
+
+
+def is_server(url: str) -> bool:
+    """Whether an SQLAlchemy URL names a server that several machines can share.
+
+    >>> is_server("postgresql://db/ablations"), is_server("sqlite:///mlruns/store.db")
+    (True, False)
+    """
+    return not url.startswith("sqlite")
 
 
 def follow_up_name(study: str) -> str:
@@ -135,6 +143,8 @@ class Places:
 
     @contextmanager
     def _server_lock(self, study: str) -> Iterator[Callable[[], None]]:
+        from ablations.storage.database import AdvisoryLock  # here, because SQLAlchemy takes long to import
+
         lock = AdvisoryLock(self.store, f"study {study}")
         if not lock.acquire():
             raise StorageError(_TAKEN.format(study=study))
