@@ -11,9 +11,9 @@ import pytest
 from ablations.cli.main import main
 from ablations.core.errors import StorageError
 from ablations.core.schema import RESULT_SCHEMA
+from ablations.studies.engine.results import write_results
 from ablations.studies.icl_vs_ift.findings import TuningFindings, summarise
 from ablations.studies.kind import Results
-from ablations.studies.views.report import MODE
 from ablations.studies.views.sources import open_losses
 from analysis.report.page import About, Report
 from analysis.report.render import write_report
@@ -34,10 +34,10 @@ def results() -> pl.DataFrame:
     made = made.with_columns(
         state=pl.when(failed).then(pl.lit("failed")).otherwise("state"),
         failed_because=pl.when(failed).then(pl.lit("out of <memory>")),
-        score=pl.when(~failed).then(pl.col("score")),
+        *(pl.when(~failed).then(pl.col(name)).alias(name) for name in ("score", "answer", "judge")),
     )
     lacking = {name: kind for name, kind in RESULT_SCHEMA.items() if name not in made.columns}
-    return made.with_columns(pl.lit(None, kind).alias(name) for name, kind in lacking.items())
+    return made.with_columns(pl.lit(None, kind).alias(name) for name, kind in lacking.items()).with_columns(seed=0)
 
 
 @cache
@@ -55,12 +55,11 @@ def page(results: pl.DataFrame, losses: pl.DataFrame | None = None) -> Report:
 
 
 def stored(folder: Path, with_losses: bool = True) -> Path:
-    """Write the study where a session would; return the folder of all results."""
+    """Write the study where a run would; return the folder of all results."""
     own = folder / "results" / "icl-vs-ift"
-    own.mkdir(parents=True)
-    results().write_parquet(own / "results.parquet", metadata={MODE: "icl-vs-ift"})
+    write_results(results(), own / "results.parquet", "icl-vs-ift")
     if with_losses:
-        losses().write_parquet(own / "losses.parquet")
+        write_results(losses(), own / "losses.parquet")
     return folder
 
 
@@ -130,7 +129,7 @@ def test_a_terminal_is_shown_scores_differences_verdicts_costs_and_who_failed() 
 
 def test_learning_rates_that_were_tried_are_said_with_the_chosen_one() -> None:
     tried = {"8 examples": [[1e-4, 1.5], [2e-4, 1.25], [4e-4, None]], "2 examples": [[1e-4, None]]}
-    made = summarise(Results("s", results(), {"learning-rates": tried})).report(ABOUT)["Training"]
+    made = summarise(Results("s", results(), notes={"learning-rates": tried})).report(ABOUT)["Training"]
     assert made.brief
     assert made.statements[0].endswith("0.0001: 1.500, 0.0002: 1.250 (chosen), 0.0004: failed.")
     assert made.statements[1].endswith("0.0001: failed.")
