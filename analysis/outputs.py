@@ -4,30 +4,31 @@ Knows result frames; draws nothing.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import polars as pl
 
+from ablations.core.jsonl import JsonObject
+from ablations.core.schema import Schema
 from analysis.effects.intervals import clustered_mean, mean_intervals, wilson_interval
 from analysis.effects.paired import baseline_trial, best_trial
 from analysis.frames import condition_scores, score_table, trial_table
 
 _PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
 _MOST = {"tokens": np.inf, "truncation": 1, "repetition": 1}
-_DESCRIBED: dict[str, Any] = {"trial": pl.Int64, "change": pl.String, "role": pl.String}
-COST_SCHEMA: dict[str, Any] = {
+_DESCRIBED: Schema = {"trial": pl.Int64, "change": pl.String, "role": pl.String}
+COST_SCHEMA: Schema = {
     **_DESCRIBED,
     **dict.fromkeys(("mean", "low", "high", "tokens", "prompt_tokens", "completion_tokens", "characters"), pl.Float64),
     "front": pl.Boolean,
     "n": pl.Int64,
 }
-TEXT_SCHEMA: dict[str, Any] = {
+TEXT_SCHEMA: Schema = {
     **_DESCRIBED,
     **{f"{name}{end}": pl.Float64 for name in _PROPERTIES for end in ("", "_low", "_high")},
     "n": pl.Int64,
 }
-TURN_SCHEMA: dict[str, Any] = {
+TURN_SCHEMA: Schema = {
     **_DESCRIBED,
     **{f"turn_{turn}{end}": pl.Float64 for turn in (1, 2) for end in ("", "_low", "_high")},
     "n": pl.Int64,
@@ -48,7 +49,7 @@ def cost_table(results: pl.DataFrame) -> pl.DataFrame:
     lengths = dict(
         results.group_by("trial").agg(pl.col("answer").str.len_chars().mean()).select("trial", "answer").iter_rows()
     )
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     for row in conditions:
         interval = found.get(row["trial"])
         if interval is not None:
@@ -113,7 +114,7 @@ def turn_table(results: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=TURN_SCHEMA, orient="row")
 
 
-def _rows(results: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+def _rows(results: pl.DataFrame) -> Iterator[tuple[JsonObject, pl.DataFrame]]:
     """Yield what describes each complete condition, with its results."""
     parts = results.partition_by("trial", as_dict=True)
     for row in _conditions(results):
@@ -121,7 +122,7 @@ def _rows(results: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]
             yield {name: row[name] for name in _DESCRIBED}, parts[(row["trial"],)]
 
 
-def _conditions(results: pl.DataFrame) -> list[dict[str, Any]]:
+def _conditions(results: pl.DataFrame) -> list[JsonObject]:
     """Return the complete, unreplicated trials with their role: baseline, best or other."""
     table = trial_table(results).filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
     table = table.unique("condition_id", keep="first", maintain_order=True)

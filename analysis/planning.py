@@ -5,13 +5,13 @@ Knows result frames; draws nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy.stats import norm
 from statsmodels.stats.power import TTestPower
 
+from ablations.core.schema import Schema
 from analysis.effects.paired import baseline_trial
 from analysis.frames import condition_scores, trial_scores, trial_table
 
@@ -20,7 +20,7 @@ EFFECTS = (0.1, 0.2, 0.5, 1.0)
 SEEDS = (1, 2, 4)
 POWER, ALPHA = 0.8, 0.05
 _MOST_QUERIES = 100_000
-PLAN_SCHEMA: dict[str, Any] = {
+PLAN_SCHEMA: Schema = {
     "effect": pl.Float64,
     "seeds": pl.Int64,
     "spread": pl.Float64,

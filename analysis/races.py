@@ -3,14 +3,13 @@
 Knows result frames; draws nothing.
 """
 
-from typing import Any
-
 import polars as pl
 
+from ablations.core.schema import Schema
 from analysis.frames import trial_table
 
 _CANDIDATE = r"^round (\d+): \+ (.*)$"
-RACE_SCHEMA: dict[str, Any] = {
+RACE_SCHEMA: Schema = {
     "round": pl.Int64,
     "candidate": pl.String,
     **dict.fromkeys(("queries", "of"), pl.Int64),

@@ -5,7 +5,6 @@ Knows result frames; compares no conditions with each other (`effects` does).
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
@@ -47,7 +46,7 @@ def unscored_reasons(results: pl.DataFrame) -> pl.DataFrame:
     return counted.sort("n", "reason", descending=[True, False])
 
 
-def _mean(judged: pl.DataFrame) -> dict[str, Any]:
+def _mean(judged: pl.DataFrame) -> dict[str, object]:
     scored = judged.filter(pl.col("score").is_not_null())
     counts = {"n_scored": len(scored), "n_judged": len(judged)}
     if scored.is_empty():
@@ -56,7 +55,7 @@ def _mean(judged: pl.DataFrame) -> dict[str, Any]:
     return {"mean": found.value, "low": found.low, "high": found.high, **counts}
 
 
-def outcome_rates(outcomes: Sequence[Sequence[str | None]], names: Sequence[str]) -> dict[str, Any]:
+def outcome_rates(outcomes: Sequence[Sequence[str | None]], names: Sequence[str]) -> dict[str, float | None]:
     """Return how often each named outcome occurred, in percent, with its 95 % interval.
 
     Args:
@@ -69,7 +68,7 @@ def outcome_rates(outcomes: Sequence[Sequence[str | None]], names: Sequence[str]
     prompts = [[outcome for outcome in of_one if outcome is not None] for of_one in outcomes]
     prompts = [of_one for of_one in prompts if of_one]
     known = [outcome for of_one in prompts for outcome in of_one]
-    rates: dict[str, Any] = {}
+    rates: dict[str, float | None] = {}
     for name in names:
         share = known.count(name) / len(known) if known else None
         low, high = wilson_interval(share, len(prompts)) if share is not None else (None, None)
@@ -97,7 +96,7 @@ def comparison_table(results: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (trial, label), own in compared.group_by("trial", "label", maintain_order=True):
         n_queries = own.get_column("query_id").n_unique()
-        row: dict[str, Any] = {"trial": trial, "label": label}
+        row: dict[str, object] = {"trial": trial, "label": label}
         for name in shares:
             share = float(own.get_column(name).mean())  # type: ignore[arg-type]
             low, high = wilson_interval(share, n_queries)

@@ -22,19 +22,17 @@ from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
 from ablations.studies.conditions.findings import summarise
-from ablations.studies.kind import Results
-from ablations.studies.views.sources import open_confirmation, open_results
+from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "decoding"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results = open_results(STUDY, MLRUNS)
+    results = open_study(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-found = summarise(Results(STUDY, results, confirmation=open_confirmation(STUDY, MLRUNS)))
-report = found.report(About(STUDY))
+report = summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

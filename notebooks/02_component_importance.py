@@ -24,15 +24,14 @@ from IPython.display import Markdown, display
 
 from ablations.core.errors import MissingStudyError, StorageError
 from ablations.studies.conditions.findings import summarise
-from ablations.studies.kind import Results
-from ablations.studies.views.sources import open_results
+from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "components-loo"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results = open_results(STUDY, MLRUNS)
+    results = open_study(STUDY, MLRUNS)
 except MissingStudyError:
     raise SystemExit(
         f"No study {STUDY!r} has been run yet. Run it, then this again:\n"
@@ -40,7 +39,7 @@ except MissingStudyError:
     ) from None
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = summarise(Results(STUDY, results)).report(About(STUDY))
+report = summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

@@ -23,19 +23,18 @@ from IPython.display import Markdown, display
 import ablations.studies.conditions.findings as conditions
 import ablations.studies.greedy.findings as greedy
 from ablations.core.errors import StorageError
-from ablations.studies.kind import Results
-from ablations.studies.views.sources import open_results
+from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY, SEARCH = "many-shot", "greedy-search"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results, searched = open_results(STUDY, MLRUNS), open_results(SEARCH, MLRUNS)
+    results, searched = open_study(STUDY, MLRUNS), open_study(SEARCH, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = conditions.summarise(Results(STUDY, results)).report(About(STUDY))
-search = greedy.summarise(Results(SEARCH, searched)).report(About(SEARCH))
+report = conditions.summarise(results).report(About(STUDY))
+search = greedy.summarise(searched).report(About(SEARCH))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

@@ -23,18 +23,17 @@ from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
 from ablations.studies.alignment.findings import summarise
-from ablations.studies.kind import Results
-from ablations.studies.views.sources import open_results
+from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "alignment"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results = open_results(STUDY, MLRUNS)
+    results = open_study(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = summarise(Results(STUDY, results)).report(About(STUDY))
+report = summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

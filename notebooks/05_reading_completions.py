@@ -21,7 +21,7 @@ import os
 from IPython.display import display
 
 from ablations.core.errors import StorageError
-from ablations.studies.views.sources import open_results
+from ablations.studies.views.sources import open_study
 from analysis.examples import read_examples, telling_conditions
 from analysis.report.render import ExamplesPage
 
@@ -29,7 +29,7 @@ STUDY, QUERIES = "decoding", 4
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results = open_results(STUDY, MLRUNS)
+    results = open_study(STUDY, MLRUNS).frame
 except StorageError as error:
     raise SystemExit(str(error)) from None
 

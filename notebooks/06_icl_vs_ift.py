@@ -24,17 +24,14 @@ from IPython.display import Markdown, display
 
 from ablations.core.errors import StorageError
 from ablations.studies.icl_vs_ift.findings import summarise
-from ablations.studies.kind import Results
-from ablations.studies.views.sources import open_losses, open_results
+from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "icl-vs-ift"
 MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
 
 try:
-    results, losses = open_results(STUDY, MLRUNS), open_losses(STUDY, MLRUNS)
-    tables = {} if losses is None else {"losses": losses}
-    report = summarise(Results(STUDY, results, tables=tables)).report(About(STUDY))
+    report = summarise(open_study(STUDY, MLRUNS)).report(About(STUDY))
 except StorageError as error:
     raise SystemExit(str(error)) from None
 display(Markdown(f"**{report.headline}**"))

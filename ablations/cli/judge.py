@@ -5,7 +5,7 @@ Knows judges and annotations; no study.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ def winrate(asked: WinRateArguments) -> int:
     return 0
 
 
-def _two_score_rates(asked: WinRateArguments) -> dict[str, object]:
+def _two_score_rates(asked: WinRateArguments) -> Mapping[str, object]:
     from ablations.judges.comparison.published import read_two_scores
     from ablations.judges.llm.parsing import FIRST, SECOND, TIE
     from analysis.scores import outcome_rates
@@ -102,7 +102,7 @@ def _two_score_rates(asked: WinRateArguments) -> dict[str, object]:
     )
 
 
-def _alpaca_eval_rates(asked: WinRateArguments) -> dict[str, object]:
+def _alpaca_eval_rates(asked: WinRateArguments) -> Mapping[str, object]:
     from analysis.published.annotations import read_annotations, read_difficulty, read_gamed
     from analysis.published.win_rate import win_rate
 

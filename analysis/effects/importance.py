@@ -22,6 +22,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.parallel import Parallel, delayed
 
+from ablations.core.schema import Schema
 from analysis.effects.designs import Design, read_design
 from analysis.frames import Floats
 
@@ -41,7 +42,7 @@ _WORTH_WORKERS = 20_000
 """Conditions times draws from which on the draws are shared out over the processors; starting them takes seconds."""
 _TREES, _DEPTH, _FOREST = 8, 5, 20
 _SHUFFLES = 3
-IMPORTANCE_SCHEMA: dict[str, Any] = {
+IMPORTANCE_SCHEMA: Schema = {
     "method": pl.String,
     "parameter": pl.String,
     **dict.fromkeys(("importance", "low", "high"), pl.Float64),

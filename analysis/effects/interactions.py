@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ablations.core.schema import Schema
 from analysis.effects.designs import read_design
 from analysis.effects.intervals import mean_intervals
 from analysis.effects.paired import holm, t_tests
@@ -19,7 +20,7 @@ _COLLINEAR = 1e-6
 """Share of an interaction's variation that main effects must leave, for it to have a size."""
 _ALIASED = 0.95
 """Correlation from which the conditions do not tell two products apart."""
-INTERACTION_SCHEMA: dict[str, Any] = {
+INTERACTION_SCHEMA: Schema = {
     **dict.fromkeys(("first", "second"), pl.String),
     **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm"), pl.Float64),
     **dict.fromkeys(("n", "conditions"), pl.Int64),
@@ -49,7 +50,7 @@ def interaction_effects(results: pl.DataFrame) -> pl.DataFrame:
     pairs = list(combinations(codes, 2))
     products = _products(codes, pairs)
     reasons = _reasons(products, pairs)
-    rows: list[dict[str, Any]] = [
+    rows: list[dict[str, object]] = [
         {"first": first, "second": second, "conditions": len(design.labels), "reason": reason}
         for (first, second), reason in zip(pairs, reasons, strict=True)
     ]
@@ -60,7 +61,7 @@ def interaction_effects(results: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=INTERACTION_SCHEMA, orient="row")
 
 
-def _fill(rows: list[dict[str, Any]], known: Sequence[int], contrasts: Floats) -> None:
+def _fill(rows: list[dict[str, object]], known: Sequence[int], contrasts: Floats) -> None:
     """Put figures into the rows that have one; contrasts are those of the queries, shape (queries, len(known))."""
     p_values = t_tests(contrasts)
     corrected = holm(p_values)

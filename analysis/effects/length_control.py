@@ -5,7 +5,6 @@ answer is longer because it says more, the controlled effect is too small. Read 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -91,12 +90,12 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
 
 def _effect(
     raw: Interval | None, gain: Floats, longer: Floats, slope: float, slopes: Floats, counts: Floats
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a trial's effects; `gain` and `longer` are its score and length term less the baseline's, by query."""
     if raw is None:
         return {"n": 0, "reason": "no query was scored under both this trial and the baseline"}
     both, n = ~np.isnan(gain), raw.n
-    effect: dict[str, Any] = {"raw": raw.value, "raw_low": raw.low, "raw_high": raw.high, "n": n}
+    effect: dict[str, object] = {"raw": raw.value, "raw_low": raw.low, "raw_high": raw.high, "n": n}
     if np.isnan(slope):
         return {**effect, "reason": "trial and query explain all differences in length"}
     effect["controlled"] = raw.value - slope * float(longer[both].mean())

@@ -10,17 +10,18 @@ import numpy as np
 import polars as pl
 
 from ablations.core.condition import format_value
+from ablations.core.schema import Schema
 from analysis.effects.designs import read_design
 from analysis.effects.intervals import DRAWS, resampled_counts
 from analysis.frames import Floats
 
 MOST_LEVELS = 8
-PAIR_SCHEMA: dict[str, Any] = {
+PAIR_SCHEMA: Schema = {
     **dict.fromkeys(("first_level", "second_level"), pl.String),
     **dict.fromkeys(("first_position", "second_position", "mean", "low", "high"), pl.Float64),
     **dict.fromkeys(("conditions", "queries"), pl.Int64),
 }
-MARGINAL_SCHEMA: dict[str, Any] = {
+MARGINAL_SCHEMA: Schema = {
     **dict.fromkeys(("parameter", "level"), pl.String),
     "numeric": pl.Boolean,
     **dict.fromkeys(("position", "mean", "low", "high"), pl.Float64),

@@ -4,7 +4,6 @@ Knows result frames; draws nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,11 +11,12 @@ from scipy.special import gammaln
 from scipy.stats import ttest_1samp
 
 from ablations.core.condition import format_value
-from ablations.core.schema import PARAMETER_PREFIX
+from ablations.core.schema import PARAMETER_PREFIX, Schema
 from ablations.core.statistics import best_first
 from analysis.effects.intervals import DRAWS, SAME, Interval, alike, difference, mean_intervals
 from analysis.frames import (
     Floats,
+    Row,
     Scores,
     condition_scores,
     nested_scores,
@@ -25,7 +25,7 @@ from analysis.frames import (
     varied_parameters,
 )
 
-EFFECT_SCHEMA: dict[str, Any] = {
+EFFECT_SCHEMA: Schema = {
     "trial": pl.Int64,
     "reference_trial": pl.Int64,
     **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm", "standardised"), pl.Float64),
@@ -214,7 +214,7 @@ def one_factor_effects(results: pl.DataFrame) -> pl.DataFrame:
     return shown.select("parameter", *texts, *EFFECT_SCHEMA)
 
 
-def _around(reference: dict[str, Any], baseline: dict[str, Any] | None, varied: list[str], parameter: str) -> str:
+def _around(reference: Row, baseline: Row | None, varied: list[str], parameter: str) -> str:
     """Name what the reference sets otherwise than the baseline."""
     moved = [
         f"{name}={format_value(reference[column])}"

@@ -6,19 +6,19 @@ Knows designs (`analysis.designs`); draws nothing.
 from collections.abc import Iterator
 from itertools import product
 from math import comb
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ablations.core.condition import PROMPT_PARAMETERS
+from ablations.core.schema import Schema
 from analysis.effects.designs import Design, read_design
 from analysis.effects.intervals import mean_intervals
 from analysis.effects.paired import holm, t_tests
 from analysis.frames import Floats
 
 MOST_COMPONENTS = 12
-SHAPLEY_SCHEMA: dict[str, Any] = {
+SHAPLEY_SCHEMA: Schema = {
     "component": pl.String,
     **dict.fromkeys(("on", "off"), pl.String),
     **dict.fromkeys(("value", "low", "high", "p_value", "p_holm"), pl.Float64),

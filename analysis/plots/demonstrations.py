@@ -1,11 +1,11 @@
 """Plots of demonstrations: how many, from where, and how a greedy search found them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
 
+from analysis.frames import Row
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
 
@@ -43,7 +43,7 @@ def draw_curve(curve: pl.DataFrame, baseline: float | None, axes: Axes, judge: s
     return axes
 
 
-def draw_rounds(rounds: pl.DataFrame, held_back: Mapping[str, Any] | None, axes: Axes) -> Axes:
+def draw_rounds(rounds: pl.DataFrame, held_back: Row | None, axes: Axes) -> Axes:
     """Draw what each round of a greedy search gained, and what all of them gain on queries that chose nothing.
 
     Args:

@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.frames import Row
+
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE: dict[Any, Any] = {
@@ -45,7 +47,7 @@ def new_grid(rows: int, columns: int, width: float = 7.0, height: float = 3.6) -
 def draw_intervals(
     axes: Axes,
     places: Sequence[float],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     value: str = "mean",
     ends: tuple[str, str] = ("low", "high"),
     along: str = "x",

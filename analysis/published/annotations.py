@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ablations.core.errors import UsageError
+from ablations.core.jsonl import JsonObject
 
 TEXTS = ("instruction", "output_1", "output_2", "generator_1", "generator_2")
 DRAW = 1.5
@@ -106,7 +107,7 @@ def read_gamed(path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns, schema={"index": pl.Int64, **numbers, "not_gamed_baseline": pl.Boolean})
 
 
-def _json_rows(path: Path) -> list[dict[str, Any]]:
+def _json_rows(path: Path) -> list[JsonObject]:
     try:
         content = json.loads(_content(path))
     except json.JSONDecodeError as error:
@@ -125,7 +126,7 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def _indices(path: Path, rows: Sequence[dict[str, Any]]) -> list[int]:
+def _indices(path: Path, rows: Sequence[JsonObject]) -> list[int]:
     if not any("index" in row for row in rows):
         return list(range(len(rows)))
     for number, row in enumerate(rows, 1):
@@ -135,7 +136,7 @@ def _indices(path: Path, rows: Sequence[dict[str, Any]]) -> list[int]:
     return [row["index"] for row in rows]
 
 
-def _text(path: Path, number: int, row: dict[str, Any], name: str) -> str:
+def _text(path: Path, number: int, row: JsonObject, name: str) -> str:
     if name not in row:
         raise _wrong(path, number, f"no {name}", f"every row needs {', '.join(TEXTS)}")
     if not isinstance(row[name], str):
@@ -143,7 +144,7 @@ def _text(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     return str(row[name])
 
 
-def _preference(path: Path, number: int, row: dict[str, Any]) -> float | None:
+def _preference(path: Path, number: int, row: JsonObject) -> float | None:
     value = row.get("preference")
     if value is None:
         return None

@@ -22,9 +22,7 @@ SHOTS = (Demonstration("a", "Hi?", "Hello."), Demonstration("b", "1 + 1?", "2.")
 SAMPLING: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.1}
 
 
-def condition(
-    system_prompt: str = "Be kind.", template: Any = URIAL, shots: Any = SHOTS, **decoding: Any
-) -> Condition:
+def condition(system_prompt: str = "Be kind.", template: Any = URIAL, shots: Any = SHOTS, **decoding: Any) -> Condition:
     return Condition(DecodingParams(**decoding), PromptParts(system_prompt, template, shots))
 
 

@@ -18,7 +18,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.core.condition import format_value
-from ablations.core.errors import StorageError, StudyMismatchError
+from ablations.core.errors import AblationError, StorageError, StudyMismatchError
 from ablations.core.prompt import Value
 from ablations.core.records import TrialRecord
 from ablations.core.records import TrialState as State
@@ -49,7 +49,8 @@ class OptunaView:
 
     def __init__(self, name: str, url: str, space: SearchSpace) -> None:
         self._space = space
-        with _opening(url) as storage:
+        with _errors():
+            self._storage = storage = _open(url)
             self._study = optuna.create_study(
                 study_name=name, storage=storage, direction="maximize", load_if_exists=True
             )
@@ -61,6 +62,10 @@ class OptunaView:
             self._known = {number for one in self._trials() if (number := _number(one)) is not None and _done(one)}
             self._drop([one for one in self._trials() if one.state is TrialState.RUNNING and _number(one) is None])
         self._running: dict[int, optuna.trial.Trial] = {}
+
+    def close(self) -> None:
+        """Give back the database's connections."""
+        _close(self._storage)
 
     def _drop(self, attempts: Iterable[FrozenTrial]) -> None:
         """Let Optuna forget attempts that were interrupted."""
@@ -200,15 +205,35 @@ def _names(storage: optuna.storages.RDBStorage) -> set[str]:
 
 @contextmanager
 def _opening(url: str) -> Iterator[optuna.storages.RDBStorage]:
-    """Open Optuna's database; whatever that or its first use raises becomes a `StorageError`."""
+    """Open Optuna's database for a moment."""
+    with _errors():
+        storage = _open(url)
+        try:
+            yield storage
+        finally:
+            _close(storage)
+
+
+def _open(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with making_tables(url):
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=engine_settings(url))
+    wait_where_lost(storage.engine)
+    return storage
+
+
+def _close(storage: optuna.storages.RDBStorage) -> None:
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn whatever opening Optuna's database raises into a `StorageError`."""
     try:
-        with making_tables(url):
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=engine_settings(url))
-        wait_where_lost(storage.engine)
-        yield storage
+        yield
     except _ERRORS as error:
-        if isinstance(error, StudyMismatchError):
+        if isinstance(error, AblationError):
             raise
         raise StorageError(
             f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "

@@ -7,7 +7,7 @@ is written before all input has been checked. Knows no kind by its name.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -210,11 +210,18 @@ class _Session(Generic[P]):
         elif self._changed():
             parts.reporter.say("it is run again, because conditions or queries are not those of last time")
             self._forget()
-        optuna = None if plan.space is None else OptunaView(spec.name, parts.places.storage, plan.space)
-        records = store.trials(spec.name)
-        if optuna is not None:
+        if plan.space is None:
+            return await self._recorded(tracker, ledger, None)
+        with closing(OptunaView(spec.name, parts.places.storage, plan.space)) as optuna:
+            records = store.trials(spec.name)
             optuna.check(records)
             optuna.complete(records)
+            return await self._recorded(tracker, ledger, optuna)
+
+    async def _recorded(self, tracker: Tracker, ledger: "_Ledger", optuna: OptunaView | None) -> _Done:
+        """Evaluate the study and write what it found, with all of its views."""
+        store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
+        price = parts.judge.budget.price
         study_id = store.add_study(spec.name, self._identity)
         manifest = StudyManifest.of(plan, self._runner.effective, self._identity, price)
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())

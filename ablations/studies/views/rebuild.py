@@ -8,7 +8,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from ablations.core.errors import StorageError, UsageError, redacted
 from ablations.core.statistics import summarise
@@ -202,5 +202,6 @@ class _Rebuild:
         if self._storage.path is None and found.name in known_studies(url):
             return ["Optuna's server has its trials already"]
         forget(found.name, url)
-        OptunaView(found.name, url, space).complete(found.recorded.trials)
+        with closing(OptunaView(found.name, url, space)) as view:
+            view.complete(found.recorded.trials)
         return []

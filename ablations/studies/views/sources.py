@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from ablations.core.errors import MissingStudyError, StorageError, nearest
-from ablations.storage.workspace import CONFIRMATION, LOSSES_FILE, STUDY_NAME, Places
+from ablations.storage.workspace import CONFIRMATION, Places
+from ablations.studies.kind import Results
 from analysis.frames import load_results
 
 RUN = "runs:/"
@@ -40,39 +41,44 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
     return load_results(path)
 
 
-def open_losses(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:
-    """Return the losses that lie beside a study's results; None where there are none, or it is named by MLflow run.
+def open_study(named: str, mlruns: str | Path | None = None) -> Results:
+    """Return what a study left: its results, the tables beside them, and those of its confirmation where there is one.
+
+    Args:
+        named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run, which
+            has neither tables nor a confirmation.
+        mlruns: the folder of all results; the project's own where None.
 
     Raises:
-        StorageError: they cannot be read.
+        StorageError: there are no results, with what to run; or they cannot be read.
     """
-    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    frame = open_results(named, mlruns)
     if named.startswith(RUN):
-        return None
-    beside = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
-    return read_losses(beside.with_name(LOSSES_FILE))
+        return Results(named, frame)
+    if named.endswith(".parquet"):
+        return Results(named, frame, tables=tables_beside(Path(named).expanduser()))
+    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    again = f"{named}{CONFIRMATION}"
+    confirmation = load_results(places.results(again)) if again in places.exported else None
+    return Results(named, frame, tables=tables_beside(places.results(named)), confirmation=confirmation)
 
 
-def read_losses(path: Path) -> pl.DataFrame | None:
-    """Return the losses in a file, or None where it does not exist; raise `StorageError` where it cannot be read."""
-    if not path.is_file():
-        return None
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(
-            f"losses {path} cannot be read: {error}; move the file away, and all but the losses is shown"
-        ) from error
+def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
+    """Return the further tables that a study wrote beside its results, by name.
 
-
-def open_confirmation(named: str, mlruns: str | Path | None = None) -> pl.DataFrame | None:
-    """Return the results of a study's confirmation, or None where it has none or is named by path or run."""
-    if not STUDY_NAME.fullmatch(named):
-        return None
-    try:
-        return open_results(f"{named}{CONFIRMATION}", mlruns)
-    except MissingStudyError:
-        return None
+    Raises:
+        StorageError: one of them cannot be read.
+    """
+    tables = {}
+    for path in sorted(results.parent.glob("*.parquet")):
+        if path.name != results.name:
+            try:
+                tables[path.stem] = pl.read_parquet(path)
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise StorageError(
+                    f"the table {path} cannot be read: {error}; move the file away, and all but it is shown"
+                ) from error
+    return tables
 
 
 def _others(named: str, places: Places) -> str:
@@ -82,23 +88,6 @@ def _others(named: str, places: Places) -> str:
 
 def _folder_is_missing(places: Places) -> str:
     return "" if places.folder.is_dir() else f" (there is no folder {places.folder})"
-
-
-def open_models(named: str, mlruns: str | Path | None = None) -> dict[str, pl.DataFrame]:
-    """Return the results of a study of several models, by model.
-
-    Raises:
-        StorageError: there are none, with what to run; or they cannot be read.
-    """
-    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
-    found = [name for name in places.exported if name.startswith(f"{named}.") and not name.endswith(CONFIRMATION)]
-    frames = {name.removeprefix(f"{named}."): load_results(places.results(name)) for name in found}
-    if not frames:
-        raise MissingStudyError(
-            f"{places.folder} holds no study {named!r} of several models yet. Run it, then this again:\n"
-            f"    .venv/bin/python ablations/run.py --study {named}"
-        )
-    return frames
 
 
 def _of_run(run_id: str, places: Places) -> pl.DataFrame:

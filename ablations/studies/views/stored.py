@@ -5,7 +5,6 @@ Knows the store and `results.parquet`; neither Optuna nor MLflow nor what kinds 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -21,6 +20,7 @@ from ablations.studies.engine.results import PAGE_NOTE, mode_of, noted_tables, r
 from ablations.studies.kind import Results
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest, query_input
 from ablations.studies.views.pages import Judging, Recorded, recorded_in
+from ablations.studies.views.sources import tables_beside
 from ablations.tracking.tracker import ChildPage
 from analysis.frames import load_results
 
@@ -122,12 +122,6 @@ def exported_study(name: str, places: Places) -> StoredStudy:
         finished=True,
         lacking=("the store does not hold it, so that prompts, replies of the judge and options are missing",),
     )
-
-
-def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
-    """Return the further tables that a study wrote beside its results, by name."""
-    others = (path for path in sorted(results.parent.glob("*.parquet")) if path != results)
-    return {path.stem: pl.read_parquet(path) for path in others}
 
 
 def _queries(frame: pl.DataFrame) -> tuple[Query, ...]:

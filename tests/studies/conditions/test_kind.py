@@ -1,4 +1,4 @@
-"""Claims about a study of conditions: its trials, concurrency, resumption and views, around a backend without a model."""
+"""Claims about a study of conditions, around a backend without a model: its trials, resumption and views."""
 
 import asyncio
 import json

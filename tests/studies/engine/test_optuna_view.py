@@ -1,7 +1,7 @@
 """Claims about Optuna's view of a study: what it refuses, what it makes again, and a server gone in between."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,21 @@ from tests.support.servers import Postgres
 SPACE = SearchSpace((Parameter("temperature", Range(0.0, 1.0)), Parameter("stop", Choices(("none", ("a", "b"))))))
 
 
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every view that a test opens at its end."""
+    opened, made = list[OptunaView](), OptunaView.__init__
+
+    def keep(self: OptunaView, *given: Any) -> None:
+        made(self, *given)
+        opened.append(self)
+
+    monkeypatch.setattr(OptunaView, "__init__", keep)
+    yield
+    for view in opened:
+        view.close()
+
+
 def record(number: int, temperature: float, state: TrialState = TrialState.COMPLETE, **fields: Any) -> TrialRecord:
     point: dict[str, Value] = {"temperature": temperature, "stop": ("a", "b")}
     given: dict[str, Any] = {"mean": 5.0 + temperature} if state is not TrialState.FAILED else {"mean": None}
@@ -34,7 +49,12 @@ def url(tmp_path: Path) -> str:
 
 
 def trials(url: str, name: str = "s") -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=name, storage=url).trials
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 STOPPED = record(2, 0.7, TrialState.STOPPED, stopped=Stop(4, 8, 0, 3.5))

@@ -3,11 +3,11 @@
 from functools import cache
 
 import polars as pl
-from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.prompts.templates import TEMPLATES
 from ablations.studies.greedy.findings import SearchFindings, summarise
+from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 from ablations.studies.greedy.racing import RaceResult, Stopped
 from ablations.studies.kind import Results
 from analysis.report.page import About, Report

@@ -49,7 +49,7 @@ def test_the_kind_comes_from_the_metadata_of_results_and_never_from_their_column
 
 def test_results_that_do_not_say_what_made_them_are_refused(tmp_path: Path) -> None:
     write_results(models().frame, places(tmp_path).results("models"))
-    with pytest.raises(StorageError, match="results.parquet"):
+    with pytest.raises(StorageError, match=r"results\.parquet"):
         report_study("models", places(tmp_path), None)
 
 

@@ -1,12 +1,13 @@
 """Claims about finding results by a study's name, by path, and by MLflow run."""
 
 from pathlib import Path
+from shutil import copytree
 
 import polars as pl
 import pytest
 
 from ablations.core.errors import MissingStudyError, StorageError
-from ablations.studies.views.sources import open_confirmation, open_models, open_results
+from ablations.studies.views.sources import open_results, open_study
 
 MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
 
@@ -21,11 +22,7 @@ def test_a_study_that_was_not_run_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"run\.py --study many-shot$"):
         open_results("many-shot", tmp_path)
     with pytest.raises(StorageError, match=r"run\.py --study alignment$"):
-        open_models("alignment", tmp_path)
-
-
-def test_the_models_of_a_study_are_found_by_its_name() -> None:
-    assert list(open_models("alignment", MLRUNS)) == ["gemma-3-270m", "smollm2-135m-instruct"]
+        open_study("alignment", tmp_path)
 
 
 def test_results_of_an_older_version_name_the_lacking_column_and_the_remedy(tmp_path: Path) -> None:
@@ -63,15 +60,31 @@ def test_a_study_is_found_by_its_mlflow_run(tmp_path: Path, empty_tracking: Path
 
 
 def test_a_study_has_its_confirmation_or_none(tmp_path: Path) -> None:
-    confirmed = open_confirmation("decoding", MLRUNS)
+    confirmed = open_study("decoding", MLRUNS).confirmation
     assert confirmed is not None
     assert not confirmed.is_empty()
-    assert open_confirmation("components-loo", MLRUNS) is None
-    assert open_confirmation(str(MLRUNS / "results" / "decoding" / "results.parquet"), MLRUNS) is None
+    assert open_study("components-loo", MLRUNS).confirmation is None
+    assert open_study(str(MLRUNS / "results" / "decoding" / "results.parquet"), MLRUNS).confirmation is None
+    copytree(MLRUNS / "results" / "decoding", tmp_path / "results" / "s")
     damaged = tmp_path / "results" / "s.confirmation" / "results.parquet"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"PAR1")
     with pytest.raises(StorageError, match="cannot be read"):
-        open_confirmation("s", tmp_path)
+        open_study("s", tmp_path)
     with pytest.raises(MissingStudyError, match="there is no folder"):
-        open_results("s", tmp_path / "none")
+        open_study("s", tmp_path / "none")
+
+
+def test_a_study_has_the_tables_beside_its_results(tmp_path: Path) -> None:
+    found = open_study("icl-vs-ift", MLRUNS)
+    losses = found.table("losses")
+    assert losses is not None
+    assert {"examples", "step", "loss"} <= set(losses.columns)
+    assert list(found.tables) == ["losses"]
+    by_path = open_study(str(MLRUNS / "results" / "icl-vs-ift" / "results.parquet"))
+    assert by_path.tables["losses"].equals(losses)
+    assert open_study("decoding", MLRUNS).tables == {}
+    copytree(MLRUNS / "results" / "icl-vs-ift", tmp_path / "results" / "s")
+    (tmp_path / "results" / "s" / "losses.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match="move the file away"):
+        open_study("s", tmp_path)
