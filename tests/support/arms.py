@@ -19,7 +19,7 @@ from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
 from ablations.studies.registry import find_kind
 from ablations.studies.spec import StudySpec
-from tests.support.fakes import make_queries
+from tests.support.fakes import FakeJudge, make_queries
 from tests.support.models import ALIGNED, Named
 from tests.support.specs import load
 from tests.support.world import World
@@ -45,6 +45,12 @@ class Adapted(Named):
     def __init__(self, base: Named, adapter: Adapter) -> None:
         super().__init__(f"{base.model}+{adapter.identity}")
         self._base, self.adapter = base, adapter
+
+    async def start(self) -> None:
+        assert self._base in Named.loaded, "its engine is not loaded"
+
+    async def close(self) -> None:
+        raise AssertionError("others use its engine")
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         return await self._base.generate(prompt, decoding, seed)
@@ -165,9 +171,15 @@ def plan_of(spec: StudySpec, tiny: ResolvedModel, context_length: int | None = N
 
 
 def run(
-    spec: StudySpec, plan: TuningPlan, world: World, placement: FakePlacement | None = None
+    spec: StudySpec,
+    plan: TuningPlan,
+    world: World,
+    placement: FakePlacement | None = None,
+    judge: FakeJudge | None = None,
+    fresh: bool = False,
 ) -> tuple[str, FakePlacement]:
     """Run or go on with a comparison; return what was shown, and where it ran."""
     placement = placement or FakePlacement()
-    shown = world.run_plan(ComparisonPlan(spec, plan, placement), find_kind("icl-vs-ift"), placement.base)
+    comparison = ComparisonPlan(spec, plan, placement)
+    shown = world.run_plan(comparison, find_kind("icl-vs-ift"), placement.base, judge, fresh)
     return shown, placement

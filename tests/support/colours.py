@@ -1,4 +1,4 @@
-"""Examples that a tiny model learns in seconds, of the colours of things; as samples, as a job, and as a pool's file."""
+"""Examples that a tiny model learns in seconds, of the colours of things: as samples, a job, and a pool's file."""
 
 import json
 from collections.abc import Mapping, Sequence
