@@ -250,5 +250,6 @@ def _again(work: Callable[[], _Result]) -> _Result:
     try:
         return again_where_cut(work)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ or error  # what Optuna wraps says which it is
+        cause = error.__cause__ or error  # what Optuna and SQLAlchemy wrap says which it is
+        cause = getattr(cause, "orig", None) or cause
         raise StorageError(f"Optuna's storage failed: {str(cause).splitlines()[0]}; check --storage") from error

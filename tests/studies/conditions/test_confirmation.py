@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
-from ablations.studies.conditions.study import Finished
 
 from ablations.core.errors import StudyMismatchError, UsageError
 from ablations.core.prompt import Demonstration
-from ablations.core.records import Query, Role
+from ablations.core.records import Query, Role, TrialRecord, TrialState
+from ablations.core.schema import RESULT_SCHEMA
 from ablations.datasets.pools import Pool
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.queries import choose_subset, load_queries
@@ -27,7 +28,7 @@ from ablations.studies.conditions.confirmation import (
 )
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import request_seed
-from ablations.studies.engine.trial import DesignPoint, PlannedTrial
+from ablations.studies.kind import Results
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import BASELINE as START
@@ -182,44 +183,56 @@ def test_a_study_that_has_the_follow_ups_name_is_not_touched(tmp_path: Path) -> 
             check_stored("s", own, current)
 
 
-def finished(
-    spec: StudySpec, number: int, mean: float, temperature: float, role: str = Role.FILL, state: str = "complete"
-) -> Finished:
-    values: Values = {"temperature": temperature, "repetition_penalty": 1.0}
-    replicate = int(role == Role.REPLICATE)
-    trial = PlannedTrial(number, spec.to_condition(values), DesignPoint(values, role, replicate), None)
-    return Finished(trial, mean, state)
+def results_of(spec: StudySpec, *trials: tuple[int, float, float, Role, TrialState]) -> Results:
+    """Return what a study left whose trials are (number, mean, temperature, role, state)."""
+    rows, records = [], {}
+    for number, mean, temperature, role, state in trials:
+        point: Values = {"temperature": temperature, "repetition_penalty": 1.0}
+        name, replicate = spec.to_condition(point).condition_id, int(role is Role.REPLICATE)
+        failed, label = state is TrialState.FAILED, f"t={temperature}"
+        records[number] = TrialRecord(
+            number, name, label, label, role, state, point, point, mean, "why" if failed else None, replicate
+        )
+        own = {"trial": number, "condition_id": name, "role": str(role), "state": str(state), "replicate": replicate}
+        for query, difficulty in (("q0", -1.0), ("q1", 1.0)):
+            rows.append(own | {"label": label, "query_id": query, "turn": 1, "score": mean + difficulty})
+    nothing = pl.DataFrame(schema=RESULT_SCHEMA)
+    return Results(spec.name, pl.concat([nothing, pl.DataFrame(rows)], how="diagonal_relaxed"), records)
 
 
-def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_earlier(tmp_path: Path) -> None:
+COMPLETE = TrialState.COMPLETE
+
+
+def test_the_best_are_complete_other_conditions_each_once_and_of_equals_the_first(tmp_path: Path) -> None:
     spec = make_spec(tmp_path, START + TEMPERATURE + PENALTY)
-    trials = [
-        finished(spec, 0, 5.0, 0.0, Role.BASELINE),
-        finished(spec, 1, 9.0, 0.0, Role.REPLICATE),
-        finished(spec, 2, 8.0, 0.0, Role.SAMPLED),  # the baseline's condition, chosen again
-        finished(spec, 6, 6.0, 0.5, Role.SAMPLED),
-        finished(spec, 5, 6.0, 0.75),
-        finished(spec, 3, 9.0, 0.9, state="failed"),
-        finished(spec, 4, 7.0, 1.0),
-        finished(spec, 7, 6.5, 1.0, Role.SAMPLED),
-    ]
-    assert [one.trial.number for one in best_conditions(trials, 2)] == [4, 5]
-    assert [one.trial.number for one in best_conditions(trials, 9)] == [4, 5, 6]
-    assert best_conditions([one for one in trials if one.trial.number], 2) == []  # no baseline to compare with
+    trials = (
+        (0, 5.0, 0.0, Role.BASELINE, COMPLETE),
+        (1, 9.0, 0.0, Role.REPLICATE, COMPLETE),
+        (2, 8.0, 0.0, Role.SAMPLED, COMPLETE),  # the baseline's condition, chosen again
+        (3, 9.0, 0.9, Role.FILL, TrialState.FAILED),
+        (4, 7.0, 1.0, Role.FILL, COMPLETE),
+        (5, 6.0, 0.75, Role.FILL, COMPLETE),
+        (6, 6.0, 0.5, Role.SAMPLED, COMPLETE),
+        (7, 6.5, 1.0, Role.SAMPLED, COMPLETE),
+    )
+    found = results_of(spec, *trials)
+    assert [one["temperature"] for one in best_conditions(found, 2)] == [1.0, 0.75]
+    assert [one["temperature"] for one in best_conditions(found, 9)] == [1.0, 0.75, 0.5]
+    assert best_conditions(results_of(spec, *trials[2:]), 2) == []  # no baseline to compare with
 
 
 def test_a_replicated_anchor_goes_by_the_mean_of_its_condition(tmp_path: Path) -> None:
     spec = make_spec(tmp_path, START + TEMPERATURE + PENALTY)
-    trials = [
-        finished(spec, 0, 5.0, 0.0, Role.BASELINE),
-        finished(spec, 1, 9.0, 0.6, Role.ANCHOR),
-        finished(spec, 2, 4.0, 0.6, Role.REPLICATE),
-        finished(spec, 3, 7.0, 1.0),
-        finished(spec, 4, 6.0, 1.2),
-    ]
-    assert [one.trial.number for one in best_conditions(trials, 9)] == [3, 1, 4]
-    again = finished(spec, 5, 8.0, 0.6, Role.REPLICATE)
-    assert [one.trial.number for one in best_conditions([*trials, again], 9)] == [1, 3, 4]
+    trials = (
+        (0, 5.0, 0.0, Role.BASELINE, COMPLETE),
+        (1, 9.0, 0.6, Role.ANCHOR, COMPLETE),
+        (2, 4.0, 0.6, Role.REPLICATE, COMPLETE),
+        (3, 7.0, 1.0, Role.FILL, COMPLETE),
+        (4, 6.0, 1.2, Role.FILL, COMPLETE),
+    )
+    assert [one["temperature"] for one in best_conditions(results_of(spec, *trials), 9)] == [1.0, 0.6, 1.2]
+    again = (5, 8.0, 0.6, Role.REPLICATE, COMPLETE)
+    assert [one["temperature"] for one in best_conditions(results_of(spec, *trials, again), 9)] == [0.6, 1.0, 1.2]
 
 
 def test_fewer_conditions_than_asked_for_are_planned_as_they_are(tmp_path: Path) -> None:

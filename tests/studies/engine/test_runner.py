@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ablations.cli.progress import ConsoleReporter
 from ablations.core.errors import BudgetError
 from ablations.core.records import Usage
 from ablations.judges.llm.asking import JudgeSettings
@@ -14,7 +15,9 @@ from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.engine.runner import Session
+from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.engine.runner import Parts, Runner
+from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, BadServer, bad_server
 from tests.support.fakes import FakeBackend, make_queries
 from tests.support.specs import BASELINE, TEMPERATURE, changed, make_spec
@@ -31,8 +34,9 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
     spec = changed(make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS)
     places = Places.choose(str(folder / "mlruns"), None, None, None)
     text = io.StringIO()
-    console = Console(file=text, width=200)
-    asyncio.run(Session(spec, {}, FakeBackend(), make_judge("rubric", settings), places, console, fresh).run())
+    reporter = ConsoleReporter(Console(file=text, width=200))
+    parts = Parts(FakeBackend(), make_judge("rubric", settings), places, reporter, folder / "engine.log")
+    asyncio.run(Runner(find_kind("ablation"), ConditionsPlan(spec), parts, {"queries": "given"}, fresh).run())
     return text.getvalue()
 
 
