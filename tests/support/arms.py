@@ -183,7 +183,7 @@ class FakeSession(TuningSession):
 def run(
     spec: StudySpec, plan: TuningPlan, folder: Path, engines: FakeEngines | None = None, fails: Sequence[int] = ()
 ) -> tuple[str, FakeSession]:
-    """Run or go on with the comparison in a folder; return what was shown, and the session."""
+    """Run or resume the comparison in a folder; return what was shown, and the session."""
     engines, shown = engines or FakeEngines(), io.StringIO()
     if not folder.exists():
         folder.mkdir()

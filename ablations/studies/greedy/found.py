@@ -47,7 +47,7 @@ class Round:
         winner: the best of them, or None if none has a score.
         gain: of the winner over the prompt it was added to, on the selection queries. Picked as the best of many,
             it is subject to selection bias.
-        kept: whether the winner stays in the prompt.
+        added: whether the winner stays in the prompt.
         race: who was stopped when and why.
     """
 
@@ -55,7 +55,7 @@ class Round:
     candidates: tuple[str, ...]
     winner: Demonstration | None
     gain: Gain
-    kept: bool
+    added: bool
     race: RaceResult
 
 
@@ -114,7 +114,7 @@ class Found:
     @property
     def added(self) -> list[str]:
         """The demonstrations that stayed in the prompt, by id, in the order of the rounds."""
-        return [one.winner.id for one in self.rounds if one.kept and one.winner is not None]
+        return [one.winner.id for one in self.rounds if one.added and one.winner is not None]
 
 
 def _round(fields: JsonObject) -> Round:
@@ -126,7 +126,7 @@ def _round(fields: JsonObject) -> Round:
         candidates=tuple(fields["candidates"]),
         winner=None if winner is None else Demonstration(**winner),
         gain=Gain(**fields["gain"]),
-        kept=fields["kept"],
+        added=fields["added"],
         race=RaceResult(raced["winner"], raced["queries"], scores, stopped),
     )
 

@@ -98,7 +98,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> tuple[Confirm
 
 @pytest.fixture
 def confirmed(tmp_path: Path, done: tuple[Confirmed, str, FakeBackend]) -> World:
-    """A copy of the confirmed study, to go on with."""
+    """A copy of the confirmed study, to continue."""
     return Confirmed(tmp_path, done[0].places.folder)
 
 
@@ -331,5 +331,5 @@ def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_o
         text, _ = world.confirm(spec, best=1, held_back=held_back, judge=judge(None))
         before = paid()
         world.confirm(spec, best=1, held_back=HELD_BACK[:1], judge=judge(None), backend=NeverAsked())
-        assert paid() == before  # made anew, it has the same account
+        assert paid() == before  # run again, it has the same account
         assert text.count("Judging: ") == 2

@@ -1,4 +1,4 @@
-"""Claims about a comparison's views, made anew from its results of record, and its arms, asked for again."""
+"""Claims about a comparison's views, rebuilt from its results of record, and its arms, asked for again."""
 
 import io
 import shutil
