@@ -82,7 +82,7 @@ def hold_back(
 def shown_queries(
     queries: Sequence[Query], demonstrations: Sequence[Demonstration], encoder: Encoder | None
 ) -> set[str]:
-    """Return the ids of queries that a demonstration says, or nearly says; see `demonstrations.find_overlaps`."""
+    """Return the ids of queries that a demonstration says, or nearly says; see `datasets.overlap.find_overlaps`."""
     found: set[str] = set()
     while queries := [query for query in queries if query.id not in found]:
         # One overlap is named for each demonstration, which may equal several queries.

@@ -290,8 +290,8 @@ class _Maker:
             besides = f" and {apart} held out for the learning rate" if apart else ""
             lower = "lower --sizes, or " if len(usable) > apart else "lower tuning.held_out, or " if usable else ""
             raise PoolError(
-                f"the pool {pool.name!r} holds {len(usable)} examples that can be learned, and the largest size asks for "
-                f"{options.sizes[-1]}{besides}; {lower}give a larger pool with --pools"
+                f"the pool {pool.name!r} holds {len(usable)} examples that can be learned, and the largest size asks "
+                f"for {options.sizes[-1]}{besides}; {lower}give a larger pool with --pools"
                 + "".join(f" ({note})" for note in notes)
             )
         held_out = random.Random(f"{self.spec.seed}|held out").sample(usable, apart)
