@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ablations.models.resolve import ResolvedModel
 from ablations.tracking.client import open_client
 from analysis import figures
 from analysis.effects import importance
 from tests.support.servers import Postgres, vllm_server
+from tests.support.tiny import make_tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,6 +67,12 @@ def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     open_client(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
+    """A model that learns in seconds."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")

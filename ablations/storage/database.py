@@ -65,7 +65,7 @@ class Database:
         """Give back the connections."""
         self._engine.dispose()
 
-    def rows(self, query: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+    def rows(self, query: sa.Select[Any], **parameters: object) -> Sequence[Any]:
         """Return what a query finds."""
 
         def found() -> Sequence[Any]:
@@ -91,7 +91,7 @@ class Database:
         with self._errors():
             return again_where_cut(changed)
 
-    def insert(self, table: sa.Table, *rows: Mapping[str, Any], replace: bool = False) -> bool:
+    def insert(self, table: sa.Table, *rows: Mapping[str, object], replace: bool = False) -> bool:
         """Insert rows whose keys are not there, or replace those that are; return whether all were inserted."""
 
         def inserted() -> bool:
@@ -206,7 +206,7 @@ def wait_where_lost(engine: sa.Engine) -> None:
     gone_since: list[float] = []
 
     @sa.event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, _record: Any, arguments: Any, settings: Any) -> Any:
+    def connect(dialect: Any, _record: object, arguments: Any, settings: Any) -> Any:
         begun = gone_since[0] if gone_since else time.monotonic()
         waiting = Retrying(
             retry=retry_if_exception_type(dialect.loaded_dbapi.OperationalError),
@@ -233,7 +233,7 @@ def again_where_cut(work: Callable[[], _Result]) -> _Result:
         return work()
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: Any, _record: object) -> None:
     # WAL survives a killed process and lets a notebook read while a study writes.
     cursor = connection.cursor()
     _turn_to_wal(cursor)

@@ -124,6 +124,11 @@ class Plan(ABC):
         return False
 
     @property
+    def trains_first(self) -> bool:
+        """Whether training has the memory first, so that no engine may be loaded before it."""
+        return False
+
+    @property
     def follows_up(self) -> bool:
         """Whether a study follows that confirms this one's findings."""
         return False

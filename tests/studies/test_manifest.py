@@ -1,4 +1,4 @@
-"""Claims about cards: what the store keeps of a study comes back as it was, also through JSON."""
+"""Claims about manifests: what the store keeps of a study comes back as it was, also through JSON."""
 
 import json
 from dataclasses import replace
@@ -7,29 +7,32 @@ from pathlib import Path
 import pytest
 
 from ablations.core.records import Price
+from ablations.studies.conditions.kind import ConditionsPlan
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
-from ablations.studies.manifest import StudyCard
+from ablations.studies.manifest import StudyManifest
 from tests.support.fakes import FakeBackend, FakeJudge
 from tests.support.specs import SPACE, changed, make_spec
 
 
-def card_of(folder: Path) -> StudyCard:
-    spec = changed(make_spec(folder, SPACE), trials=8)
-    identity = spec.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
-    return StudyCard.of(spec, {"queries": "/somewhere/else/mine.jsonl", "trials": 8}, identity, Price(1.0, 2.0))
+def manifest_of(folder: Path) -> StudyManifest:
+    plan = ConditionsPlan(changed(make_spec(folder, SPACE), trials=8))
+    identity = plan.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
+    options = {"queries": "/somewhere/else/mine.jsonl", "trials": 8}
+    return StudyManifest.of(plan, options, identity, Price(1.0, 2.0))
 
 
-def test_a_card_survives_the_way_through_json(tmp_path: Path) -> None:
-    card = card_of(tmp_path)
-    again = StudyCard.from_dict(json.loads(json.dumps(card.to_dict())))
-    assert again.to_dict() == card.to_dict()
-    assert again.space == card.space
-    assert again.queries == card.queries
-    assert [dict(values) for values in again.design] == [dict(values) for values in card.design]
+def test_a_manifest_survives_the_way_through_json(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    again = StudyManifest.from_dict(json.loads(json.dumps(manifest.to_dict())))
+    assert again.to_dict() == manifest.to_dict()
+    assert again.space == manifest.space
+    assert again.queries == manifest.queries
+    assert again.inputs == manifest.inputs
+    assert (again.price, again.mode, again.trials) == (Price(1.0, 2.0), "ablation", 8)
 
 
 def test_the_queries_are_named_like_their_file_and_described(tmp_path: Path) -> None:
-    (queries,) = card_of(tmp_path).inputs
+    (queries,) = manifest_of(tmp_path).inputs
     assert queries.name == "mine.jsonl"
     assert queries.profile == {
         "rows": 4,

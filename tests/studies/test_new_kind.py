@@ -62,7 +62,9 @@ def test_a_study_of_the_kind_runs_and_is_shown(command: Command, capfd: pytest.C
     frame = command.world.frame("noise")
     assert frame.group_by("trial").len().sort("trial").rows() == [(0, 8), (1, 8), (2, 8)]
     assert frame.get_column("score").null_count() == 0
-    assert frame.group_by("query_id", "turn").agg(pl.col("seed").n_unique()).get_column("seed").unique().to_list() == [3]
+    assert frame.group_by("query_id", "turn").agg(pl.col("seed").n_unique()).get_column("seed").unique().to_list() == [
+        3
+    ]
     (parent,) = (page for page in command.world.pages() if page["under"] is None)
     assert "repeat_spread" in parent["metrics"]
     assert parent["tags"]["mlflow.note.content"].startswith("3 repeats score")

@@ -1,37 +1,31 @@
 """A comparison with fine-tuning whose engines and trainings are fakes; its examples, prompts and tokens are real."""
 
 import asyncio
-import io
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from ablations.studies.icl_vs_ift.session import TuningSession
-from ablations.studies.icl_vs_ift.study import TuningStudy
-from rich.console import Console
 
 from ablations.core.condition import DecodingParams, content_hash
-from ablations.core.prompt import ChatTemplate
-from ablations.core.records import Completion, Prompt
+from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.prepare import PoolSettings, prepare_pool
-from ablations.models.base import Backend, BackendIdentity
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
-from ablations.models.training.jobs import Failure, Job, Outcome
-from ablations.models.training.tuner import Tuned, TuningProgress
+from ablations.models.training.jobs import MERGED, RESULT, Failure, Job, Outcome, StepSeen
+from ablations.models.training.tuner import Tuned, Tuner
 from ablations.models.vllm.adapters import Adapter
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
+from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.plan import TuningPlan, plan_tuning
+from ablations.studies.registry import find_kind
 from ablations.studies.spec import StudySpec
-from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.fakes import FakeJudge, make_queries
+from tests.support.models import ALIGNED, Named
 from tests.support.specs import load
+from tests.support.world import World
 
-EMPTY_TRACKING: list[Path] = []
-"""A database of MLflow's without a run; making one takes seconds."""
+LOST = "the loss of step 1 of 6 is nan"
+"""Why a training fails."""
 FILE = """
 [study]
 mode = "icl-vs-ift"
@@ -45,39 +39,6 @@ sizes = [1, 2]
 """
 
 
-class Named(FakeBackend):
-    """A model with a name of its own, which is loaded alone."""
-
-    loaded: "list[Named]" = []  # noqa: RUF012
-
-    def __init__(self, model: str, context_length: int | None = None) -> None:
-        super().__init__(context_length=context_length)
-        self.model = model
-        self.starts = 0
-
-    @property
-    def identity(self) -> BackendIdentity:
-        return BackendIdentity(self.name, self.model, {})
-
-    @property
-    def chat_template(self) -> ChatTemplate | None:  # type: ignore[override]
-        return (lambda messages: f"<chat>{messages[-1]['content']}") if self.model == "aligned" else None
-
-    async def start(self) -> None:
-        assert Named.loaded == [], "two engines at once"
-        Named.loaded.append(self)
-        self.starts += 1
-
-    async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
-        assert self in Named.loaded
-        made = await super().generate(prompt, decoding, seed)
-        return replace(made, text=f"{self.model} {made.text}")
-
-    async def close(self) -> None:
-        if self in Named.loaded:
-            Named.loaded.remove(self)
-
-
 class Adapted(Named):
     """The base model with an adapter."""
 
@@ -85,26 +46,104 @@ class Adapted(Named):
         super().__init__(f"{base.model}+{adapter.identity}")
         self._base, self.adapter = base, adapter
 
+    async def start(self) -> None:
+        assert self._base in Named.loaded, "its engine is not loaded"
+
+    async def close(self) -> None:
+        raise AssertionError("others use its engine")
+
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         return await self._base.generate(prompt, decoding, seed)
 
 
-@dataclass
-class FakeEngines:
-    """Engines by the name of what they load."""
+class FakeTuner(Tuner):
+    """Trains nothing; what it made is kept as the real one keeps it, and steps are counted as the real one does.
 
-    base: Named = field(default_factory=lambda: Named("base"))
+    Args:
+        store: where outcomes are kept.
+        say: tells the user what happens.
+        fails: numbers of examples of which no training succeeds.
+        trained: gets the name of every training.
+    """
+
+    def __init__(
+        self, store: Store, say: Callable[[str], None], fails: Collection[int] = (), trained: list[str] | None = None
+    ) -> None:
+        super().__init__(store, Path("weights"), Path("tuning.log"), say)
+        self._fails = fails
+        self.trained = [] if trained is None else trained
+
+    async def tune(self, job: Job, what: str) -> Tuned | Failure:
+        reused = self.known(job) is not None
+        made = await self.try_out(job, what)
+        return made if isinstance(made, Failure) else Tuned(job, made, self._folder / job.key / RESULT, reused)
+
+    async def try_out(self, job: Job, what: str) -> Outcome | Failure:
+        self.progress.what, self.progress.last = what, None
+        if len(job.samples) // 2 in self._fails:
+            self.pass_over(job)
+            return Failure("loss", LOST)
+        if (known := self.known(job)) is not None:
+            self.pass_over(job)
+            return known
+        self.trained.append(what)
+        begun, rate = self.progress.done, job.recipe.learning_rate
+        steps = job.recipe.steps(len(job.samples))
+        losses = tuple((step, 3.0 / step, rate, 10 * step) for step in range(1, steps + 1))
+        for step, loss, _, tokens in losses:
+            self._step(StepSeen(step, steps, loss, rate, tokens, 2.0), begun)
+        outcome = Outcome(content_hash(job.key), 60, 20, 2.0, 5, 10, 1 << 30, losses, 1.0 if job.held_out else None)
+        self._store.add_tuning(job.key, outcome.to_dict())
+        return outcome
+
+    async def whole(self, tuned: Tuned) -> Path:
+        return tuned.folder if tuned.job.recipe.method == "full" else tuned.folder.with_name(MERGED)
+
+
+@dataclass
+class FakePlacement:
+    """Engines by the name of what they load, and what tunes.
+
+    Attributes:
+        fails: numbers of examples of which no training succeeds.
+        takes_adapters: whether one engine puts adapters on the base model.
+        base: the study's model.
+        made: the engines of other models and of weights that stand by themselves.
+        adapters: those that were put on the base model.
+        trained: the names of the trainings that were made.
+        tuners: what made them; none where nothing was to be trained.
+    """
+
+    fails: Collection[int] = ()
     takes_adapters: bool = True
+    base: Named = field(default_factory=lambda: Named("base"))
     made: list[Named] = field(default_factory=list)
     adapters: list[Adapter] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
+    tuners: list[FakeTuner] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.adapting = Named("base") if self.takes_adapters else None
 
-    def adapted(self, adapter: Adapter) -> Backend:
+    def adapted(self, adapter: Adapter) -> Adapted:
         self.adapters.append(adapter)
         assert self.adapting is not None
         return Adapted(self.adapting, adapter)
+
+    def other(self, model: str) -> Named:
+        known = next((one for one in self.made if one.model == model), None)
+        if known is None:
+            known = Named(model)
+            self.made.append(known)
+        return known
+
+    def whole(self, folder: Path) -> Named:
+        self.made.append(Named(str(folder)))
+        return self.made[-1]
+
+    def tuner(self, store: Store, say: Callable[[str], None]) -> FakeTuner:
+        self.tuners.append(FakeTuner(store, say, self.fails, self.trained))
+        return self.tuners[-1]
 
     @property
     def loaded(self) -> list[str]:
@@ -112,85 +151,35 @@ class FakeEngines:
         every = (self.base, *([self.adapting] if self.adapting else []), *self.made)
         return [engine.model for engine in every if engine.starts]
 
-    def other(self, model: str) -> Backend:
-        self.made.append(Named(model))
-        return self.made[-1]
 
-    def whole(self, folder: Path) -> Backend:
-        return self.other(str(folder))
-
-
-@dataclass
-class FakeTuner:
-    """Trains nothing; what it made is kept as the real one keeps it."""
-
-    store: Store
-    fails: Sequence[int] = ()
-    progress: TuningProgress = field(default_factory=TuningProgress)
-    trained: list[str] = field(default_factory=list)
-
-    async def tune(self, job: Job, what: str) -> Tuned | Failure:
-        if len(job.samples) // 2 in self.fails:
-            return Failure("loss", "the loss of step 1 of 6 is nan")
-        known, folder = self.store.find_tuning(job.key), Path("weights") / job.key
-        if known is not None:
-            return Tuned(job, Outcome.from_dict(known), folder, reused=True)
-        self.trained.append(what)
-        losses = tuple((step, 3.0 / step, job.recipe.learning_rate, 10 * step) for step in range(1, 7))
-        outcome = Outcome(content_hash(job.key), 60, 20, 2.0, 5, 10, 1 << 30, losses, 1.0 if job.held_out else None)
-        self.store.add_tuning(job.key, outcome.to_dict())
-        return Tuned(job, outcome, folder, reused=False)
-
-    async def try_out(self, job: Job, what: str) -> Outcome | Failure:
-        made = await self.tune(job, what)
-        return made if isinstance(made, Failure) else made.outcome
-
-    def pass_over(self, job: Job) -> None:
-        self.progress.skipped += job.recipe.steps(len(job.samples))
-
-    async def whole(self, tuned: Tuned) -> Path:
-        return tuned.folder if tuned.job.recipe.method == "full" else tuned.folder.with_name("merged")
-
-
-def spec_of(folder: Path, pool: str, **changes: Any) -> StudySpec:
+def spec_of(folder: Path, pool: str, queries: tuple[Query, ...] | None = None) -> StudySpec:
+    """Return the comparison `s` of three queries, whose file lies in the folder; `pool` is a file of examples."""
     path = folder / "comparison.toml"
     path.write_text(FILE)
-    queries = changes.get("queries", make_queries(3))
+    asked = make_queries(3) if queries is None else queries
     settings = PoolSettings(name=pool, whole=True)
-    prepared = asyncio.run(prepare_pool(settings, queries, True, 0, None, None))
-    given = {"queries": queries, "prepared": prepared} | changes
-    return StudySpec(load(path, name="s", concurrency=2), **given)
+    prepared = asyncio.run(prepare_pool(settings, asked, True, 0, None, None))
+    return StudySpec(load(path, name="s", concurrency=2), asked, prepared=prepared)
 
 
-def plan_of(spec: StudySpec, tiny: ResolvedModel, context_length: int | None = None, **options: Any) -> TuningPlan:
-    given = {"sizes": (1, 2), "aligned": "aligned"} | options
+def plan_of(spec: StudySpec, tiny: ResolvedModel, context_length: int | None = None, **options: object) -> TuningPlan:
+    """Return the arms of a comparison of one and two examples with the aligned model, or with other options."""
+    given = {"sizes": (1, 2), "aligned": ALIGNED} | options
     named = replace(tiny, name="base")
     backend = Named("base", context_length)
-    return asyncio.run(plan_tuning(spec, TuningConfig(**given), named, backend, Tokens(tiny), False))
-
-
-class FakeSession(TuningSession):
-    """A session whose trainings are fakes; `fails` are numbers of examples."""
-
-    fails: Sequence[int] = ()
-
-    def _make_study(self, evaluator: Any, store: Store, tracker: Any, claims: Any) -> TuningStudy:
-        study = super()._make_study(evaluator, store, tracker, claims)
-        self.tuner = study.tuner = FakeTuner(store, self.fails)  # type: ignore[assignment]
-        return study
+    return asyncio.run(plan_tuning(spec, TuningConfig(**given), named, backend, Tokens(tiny), False))  # type: ignore[arg-type]
 
 
 def run(
-    spec: StudySpec, plan: TuningPlan, folder: Path, engines: FakeEngines | None = None, fails: Sequence[int] = ()
-) -> tuple[str, FakeSession]:
-    """Run or resume the comparison in a folder; return what was shown, and the session."""
-    engines, shown = engines or FakeEngines(), io.StringIO()
-    if not folder.exists():
-        folder.mkdir()
-        shutil.copy(EMPTY_TRACKING[0], folder / "mlflow.db")
-    places = Places.choose(str(folder), None, None, None)
-    given = (spec, {"queries": "made"}, engines.base, FakeJudge(), places, Console(file=shown, width=200))
-    session = FakeSession(*given, plan=plan, engines=engines)
-    session.fails = fails
-    asyncio.run(session.run())
-    return shown.getvalue(), session
+    spec: StudySpec,
+    plan: TuningPlan,
+    world: World,
+    placement: FakePlacement | None = None,
+    judge: FakeJudge | None = None,
+    fresh: bool = False,
+) -> tuple[str, FakePlacement]:
+    """Run or resume a comparison; return what was shown, and where it ran."""
+    placement = placement or FakePlacement()
+    comparison = ComparisonPlan(spec, plan, placement)
+    shown = world.run_plan(comparison, find_kind("icl-vs-ift"), placement.base, judge, fresh)
+    return shown, placement

@@ -90,7 +90,9 @@ class RepeatKind(StudyKind[RepeatPlan]):
 
     def _trial(self, plan: RepeatPlan, number: int) -> PlannedTrial:
         role = Role.REPLICATE if number else Role.BASELINE
-        return PlannedTrial(number, plan.spec.baseline, DesignPoint({}, role, replicate=number), name=f"repeat {number}")
+        return PlannedTrial(
+            number, plan.spec.baseline, DesignPoint({}, role, replicate=number), name=f"repeat {number}"
+        )
 
     def summarise(self, results: Results) -> RepeatFindings:
         means = results.frame.group_by("trial").agg(pl.col("score").mean()).sort("trial")

@@ -30,8 +30,8 @@ from ablations.tracking.tracker import ChildPage, Tracker
 class Engines(Protocol):
     """Starts the judge and engines, each once, and gives engines back."""
 
-    async def start(self, backend: Backend) -> None:
-        """Start the judge and a backend, unless that is done."""
+    async def start(self, *backends: Backend) -> None:
+        """Start the judge, and then a backend with those that share its engine, unless that is done."""
         ...
 
     async def stop(self, backend: Backend) -> None:

@@ -58,20 +58,24 @@ class Parts:
         self._opened.push_async_callback(self.judge.close)
         self._opened.push_async_callback(self.backend.close)  # a check may have opened connections
 
-    async def start(self, backend: Backend) -> None:
-        """Start the judge and a backend, which takes a minute or more, unless that is done."""
+    async def start(self, *backends: Backend) -> None:
+        """Start the judge, and then a backend with those that share its engine, unless that is done.
+
+        An engine takes a minute or more.
+        """
         async with self._starting:
             if id(self.judge) not in self._started:
                 # One after the other: on a GPU vLLM forks its worker, which a thread that imports would endanger.
                 await self.judge.start()
                 self._started.add(id(self.judge))
-            if id(backend) not in self._started:
+            if new := [one for one in backends if id(one) not in self._started]:
                 begun = time.monotonic()
                 self.reporter.say(
-                    f"starting the {backend.name} backend, which may take minutes; its log is {self.log_file}"
+                    f"starting the {new[0].name} backend, which may take minutes; its log is {self.log_file}"
                 )
-                await backend.start()
-                self._started.add(id(backend))
+                for one in new:
+                    await one.start()
+                    self._started.add(id(one))
                 self.reporter.say(f"engine ready after {time.monotonic() - begun:.0f} s")
 
     async def stop(self, backend: Backend) -> None:
@@ -205,7 +209,8 @@ class _Session(Generic[P]):
         tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.config.file, spec.name, price)
         await tracker.connect()
         if self._runner.fresh:
-            await parts.start(parts.backend)  # nothing is forgotten before everything is known to work
+            # Nothing is forgotten before everything is known to work.
+            await parts.start(*(() if plan.trains_first else (parts.backend,)))
             self._forget()
         elif self._changed():
             parts.reporter.say("it is run again, because conditions or queries are not those of last time")

@@ -58,6 +58,11 @@ class ComparisonPlan(Plan):
         """The method alone: sizes may grow, which a page's parameters cannot."""
         return {"tuning": self.tuning.options.method}
 
+    @property
+    def trains_first(self) -> bool:
+        """Weights are tuned before any engine is loaded."""
+        return True
+
     def identity(self, backend: JsonObject, judge: Mapping[str, object]) -> JsonObject:
         """Return what may not change under the study's name: the method among it, not the sizes."""
         return super().identity(backend, judge) | {"tuning": self.tuning.identity}

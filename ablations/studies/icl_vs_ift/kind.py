@@ -107,9 +107,10 @@ class _Comparison:
     async def _train(self) -> Weights:
         """Return the weights of the waiting arms."""
         waiting = [arm for arm in self.waiting if arm.job is not None]
-        tuner = self._placement.tuner(self._run.store, self._run.reporter.say)
         if not waiting:
             return {}
+        await self._run.engines.start()  # the judge alone: one that does not work is found before hours of training
+        tuner = self._placement.tuner(self._run.store, self._run.reporter.say)
         total = self._steps(waiting)
         status = _training_status(tuner.progress, total)
         with self._run.reporter.progress(total, status, tuner.progress, "steps"):
@@ -186,7 +187,7 @@ class _Comparison:
         self._answering = ", ".join(dict.fromkeys(arm.model for arm, _ in asked))
         try:
             if not all(self._run.stored(arm.condition, backend) for arm, backend in asked):
-                await self._run.engines.start(engine)
+                await self._run.engines.start(engine, *(backend for _, backend in asked if backend is not engine))
             await together(self._evaluate(arm, backend, weights.get(arm.number)) for arm, backend in asked)
         finally:
             await self._run.engines.stop(engine)

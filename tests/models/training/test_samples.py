@@ -15,7 +15,7 @@ from ablations.models.training.samples import IGNORED, Sample, longest, make_sam
 from ablations.models.vllm.engine import VllmBackend
 from ablations.prompts.render import render_prompt
 from ablations.prompts.templates import TEMPLATES, find_template
-from tests.models.training.conftest import BARE, EXAMPLES
+from tests.support.colours import BARE, EXAMPLES
 from tests.support.tiny import END, PAD, UNKNOWN, make_tokenizer
 
 LAYOUTS = [name for name, headings in TEMPLATES.items() if not headings.chat]

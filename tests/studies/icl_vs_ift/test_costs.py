@@ -11,8 +11,8 @@ from ablations.models.resolve import ResolvedModel
 from ablations.models.training.sizing import Machine, Shape, estimate
 from ablations.studies.icl_vs_ift.costs import ENGINE_SECONDS, Done, expected_costs
 from ablations.studies.icl_vs_ift.plan import TuningPlan
-from tests.studies.icl_vs_ift.test_plan import write_pool
 from tests.support.arms import plan_of, spec_of
+from tests.support.colours import write_pool
 
 MACHINE = Machine(False, 8 << 30, 1e7, 1e9)
 """So slow that each training takes seconds."""

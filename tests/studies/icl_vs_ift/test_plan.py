@@ -1,6 +1,5 @@
 """Claims about the arms of a comparison: the same examples in the prompt and in training, and what is left out."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,14 @@ from ablations.models.training.samples import make_samples
 from ablations.studies.icl_vs_ift.config import TuningConfig
 from ablations.studies.icl_vs_ift.plan import Arm, TuningPlan
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
-from tests.models.training.conftest import COLOURS
 from tests.support.arms import plan_of, spec_of
+from tests.support.colours import COLOURS, write_pool
 from tests.support.fakes import make_queries
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> str:
     return write_pool(tmp_path / "pool.jsonl")
-
-
-def write_pool(path: Path, **changes: Any) -> str:
-    rows = [
-        {"id": f"example-{thing}", "turns": [f"what is {thing}", "why"], "answers": [f"it is {colour}", "because"]}
-        for thing, colour in COLOURS.items()
-    ]
-    rows += changes.get("more", [])
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def of_way(plan: TuningPlan, way: str) -> list[Arm]:

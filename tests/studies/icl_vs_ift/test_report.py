@@ -9,12 +9,10 @@ import polars as pl
 import pytest
 
 from ablations.cli.main import main
-from ablations.core.errors import StorageError
 from ablations.core.schema import RESULT_SCHEMA
+from ablations.studies.engine.results import write_results
 from ablations.studies.icl_vs_ift.findings import TuningFindings, summarise
 from ablations.studies.kind import Results
-from ablations.studies.views.report import MODE
-from ablations.studies.views.sources import open_losses
 from analysis.report.page import About, Report
 from analysis.report.render import write_report
 from tests.support.html import Reader
@@ -32,12 +30,13 @@ def results() -> pl.DataFrame:
     trial = made.filter((pl.col("arm.way") == "ift") & (pl.col("arm.examples") == 64)).get_column("trial")[0]
     failed = pl.col("trial") == trial
     made = made.with_columns(
+        *(pl.when(~failed).then(pl.col(name)).alias(name) for name in ("score", "answer", "judge")),
         state=pl.when(failed).then(pl.lit("failed")).otherwise("state"),
         failed_because=pl.when(failed).then(pl.lit("out of <memory>")),
-        score=pl.when(~failed).then(pl.col("score")),
     )
     lacking = {name: kind for name, kind in RESULT_SCHEMA.items() if name not in made.columns}
-    return made.with_columns(pl.lit(None, kind).alias(name) for name, kind in lacking.items())
+    whole = made.with_columns(pl.lit(None, kind).alias(name) for name, kind in lacking.items())
+    return whole.with_columns(seed=0, judge_calls=0, judge_prompt_tokens=0, judge_completion_tokens=0)
 
 
 @cache
@@ -55,12 +54,11 @@ def page(results: pl.DataFrame, losses: pl.DataFrame | None = None) -> Report:
 
 
 def stored(folder: Path, with_losses: bool = True) -> Path:
-    """Write the study where a session would; return the folder of all results."""
+    """Write the study where a run would; return the folder of all results."""
     own = folder / "results" / "icl-vs-ift"
-    own.mkdir(parents=True)
-    results().write_parquet(own / "results.parquet", metadata={MODE: "icl-vs-ift"})
+    write_results(results(), own / "results.parquet", "icl-vs-ift")
     if with_losses:
-        losses().write_parquet(own / "losses.parquet")
+        write_results(losses(), own / "losses.parquet")
     return folder
 
 
@@ -130,7 +128,7 @@ def test_a_terminal_is_shown_scores_differences_verdicts_costs_and_who_failed() 
 
 def test_learning_rates_that_were_tried_are_said_with_the_chosen_one() -> None:
     tried = {"8 examples": [[1e-4, 1.5], [2e-4, 1.25], [4e-4, None]], "2 examples": [[1e-4, None]]}
-    made = summarise(Results("s", results(), {"learning-rates": tried})).report(ABOUT)["Training"]
+    made = summarise(Results("s", results(), notes={"learning-rates": tried})).report(ABOUT)["Training"]
     assert made.brief
     assert made.statements[0].endswith("0.0001: 1.500, 0.0002: 1.250 (chosen), 0.0004: failed.")
     assert made.statements[1].endswith("0.0001: failed.")
@@ -144,20 +142,6 @@ def test_the_command_report_takes_the_losses_beside_the_results(
     page = folder / "results" / "icl-vs-ift" / "report.md"
     assert str(page) in capsys.readouterr().out
     assert "## Training" in page.read_text(encoding="utf-8")
-
-
-def test_losses_are_found_by_name_and_by_path_and_are_none_where_there_are_none(tmp_path: Path) -> None:
-    folder = stored(tmp_path)
-    path = folder / "results" / "icl-vs-ift" / "results.parquet"
-    for named in ("icl-vs-ift", str(path)):
-        found = open_losses(named, folder)
-        assert found is not None
-        assert found.equals(losses())
-    assert open_losses("another", folder) is None
-    assert open_losses("runs:/0123", folder) is None
-    path.with_name("losses.parquet").write_bytes(b"no parquet")
-    with pytest.raises(StorageError, match="cannot be read"):
-        open_losses("icl-vs-ift", folder)
 
 
 @pytest.mark.parametrize("with_losses", [True, False])

@@ -1,23 +1,33 @@
 """Claims about a comparison as it runs: one engine at a time, nothing made twice, and no failure passed over."""
 
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from ablations.studies.icl_vs_ift.study import _steps
 
-from ablations.core.errors import BackendError, StudyMismatchError
-from ablations.core.records import Completion
+from ablations.core.condition import DecodingParams
+from ablations.core.errors import BackendError, JudgeError, StudyMismatchError
+from ablations.core.records import Completion, Prompt
 from ablations.core.schema import RESULT_SCHEMA
 from ablations.models.resolve import ResolvedModel
+from ablations.models.training.jobs import MERGED, RESULT
 from ablations.storage.store import Store
-from ablations.storage.workspace import LOSSES_FILE, Places
+from ablations.storage.workspace import LOSSES_FILE
+from ablations.studies.icl_vs_ift import findings
+from ablations.studies.icl_vs_ift.learning_rate import TRIED
+from ablations.studies.icl_vs_ift.plan import RATES_NOTE, Arm
 from ablations.tracking.client import open_client
 from analysis.demonstrations.ways import ARM_SCHEMA
-from tests.studies.icl_vs_ift.test_plan import write_pool
-from tests.support.arms import FakeEngines, Named, plan_of, run, spec_of
+from analysis.report.page import Figures
+from tests.support.arms import LOST, FakePlacement, FakeTuner, plan_of, run, spec_of
+from tests.support.colours import write_pool
+from tests.support.fakes import FakeJudge
+from tests.support.models import ALIGNED, Named
 from tests.support.specs import changed
+from tests.support.world import World
 
 
 @pytest.fixture
@@ -26,21 +36,22 @@ def pool(tmp_path: Path) -> str:
     return write_pool(tmp_path / "pool.jsonl")
 
 
+@pytest.fixture
+def world(tmp_path: Path, empty_tracking: Path) -> World:
+    return World(tmp_path / "mlruns", empty_tracking)
+
+
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.icl_vs_ift.tuning_figures", lambda *given: {})  # tests of analysis have them
-
-
-def results(folder: Path) -> pl.DataFrame:
-    return pl.read_parquet(Places.choose(str(folder), None, None, None).results("s"))
+    monkeypatch.setattr(findings, "tuning_figures", lambda *_: Figures())  # tests of analysis have them
 
 
 def test_a_whole_comparison_has_an_arm_for_each_way_and_size_with_what_it_took(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
-    spec, engines = spec_of(tmp_path, pool), FakeEngines()
-    shown, session = run(spec, plan_of(spec, tiny), tmp_path / "mlruns", engines)
-    frame = results(tmp_path / "mlruns")
+    spec = spec_of(tmp_path, pool)
+    shown, placement = run(spec, plan_of(spec, tiny), world)
+    frame = world.frame("s")
     assert set(frame.columns) == {*RESULT_SCHEMA, *ARM_SCHEMA}
     arms = frame.unique("trial").sort("trial")
     assert arms.get_column("arm.way").to_list() == ["zero-shot", "urial", "aligned", "icl", "ift", "icl", "ift"]
@@ -52,137 +63,146 @@ def test_a_whole_comparison_has_an_arm_for_each_way_and_size_with_what_it_took(
     answers = dict(frame.filter(turn=1, query_id="q0").select("arm.way", "answer").iter_rows())
     assert answers["aligned"].startswith("aligned ")
     assert answers["ift"].startswith("base ")
-    assert engines.loaded == ["base", "base", "aligned"]
-    assert engines.adapting is not None
-    assert len(engines.base.requests) == 4 * spec.turns  # zero-shot, URIAL and two of ICL
-    assert len(engines.adapting.requests) == 2 * spec.turns
-    assert [adapter.number for adapter in engines.adapters] == [4, 6]
-    losses = pl.read_parquet(tmp_path / "mlruns" / "results" / "s" / LOSSES_FILE)
-    assert losses.group_by("examples", "draw").len().sort("examples").rows() == [(1, 0, 6), (2, 0, 6)]
+    assert placement.loaded == ["base", "base", "aligned"]
+    assert placement.adapting is not None
+    assert len(placement.base.requests) == 4 * spec.turns  # zero-shot, URIAL and two of ICL
+    assert len(placement.adapting.requests) == 2 * spec.turns
+    assert [adapter.number for adapter in placement.adapters] == [4, 6]
+    losses = pl.read_parquet(world.places.results("s").with_name(LOSSES_FILE))
+    assert losses.group_by("examples", "draw").len().sort("examples").rows() == [(1, 0, 3), (2, 0, 6)]
     assert "IFT, 1 example of" in shown
-    assert len(session.tuner.trained) == 2
+    assert len(placement.trained) == 2
 
 
 def test_a_finished_comparison_run_again_trains_nothing_and_asks_nothing(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
     spec = spec_of(tmp_path, pool)
-    run(spec, plan_of(spec, tiny), tmp_path / "mlruns")
-    before, engines = results(tmp_path / "mlruns"), FakeEngines()
-    shown, session = run(spec, plan_of(spec, tiny), tmp_path / "mlruns", engines)
-    assert session.tuner.trained == []
-    assert engines.loaded == []
-    assert "7 of 7 arms are finished already" in shown
-    assert results(tmp_path / "mlruns").equals(before)
+    run(spec, plan_of(spec, tiny), world)
+    before = world.frame("s")
+    shown, placement = run(spec, plan_of(spec, tiny), world)
+    assert placement.tuners == []
+    assert placement.loaded == []
+    assert "7 of 7 trials are finished already" in shown
+    assert world.frame("s").equals(before)
 
 
 def test_a_comparison_whose_engine_fails_goes_on_where_it_was(
-    pool: str, tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, folder = spec_of(tmp_path, pool), tmp_path / "mlruns"
-    run(spec, plan_of(spec, tiny), tmp_path / "undisturbed")
+    spec, undisturbed = spec_of(tmp_path, pool), World(tmp_path / "undisturbed", world.tracking)
+    run(spec, plan_of(spec, tiny), undisturbed)
     original = Named.generate
 
-    async def fails(self: Named, *given: object) -> Completion:
-        if self.model == "aligned":
+    async def fails(self: Named, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
+        if self.model == ALIGNED:
             raise BackendError("out of order")
-        return await original(self, *given)  # type: ignore[arg-type]
+        return await original(self, prompt, decoding, seed)
 
     monkeypatch.setattr(Named, "generate", fails)
     with pytest.raises(BackendError):
-        run(spec, plan_of(spec, tiny), folder)
+        run(spec, plan_of(spec, tiny), world)
     assert Named.loaded == []
     monkeypatch.undo()
-    engines = FakeEngines()
-    _, session = run(spec, plan_of(spec, tiny), folder, engines)
-    assert session.tuner.trained == []
-    assert engines.loaded == ["aligned"]
-    assert results(folder).drop("study").equals(results(tmp_path / "undisturbed").drop("study"))
+    _, placement = run(spec, plan_of(spec, tiny), world)
+    assert placement.tuners == []
+    assert placement.loaded == [ALIGNED]
+    assert world.frame("s").equals(undisturbed.frame("s"))
 
 
 def test_weights_that_an_engine_takes_no_adapters_for_are_merged_and_loaded_by_themselves(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
-    spec, engines = spec_of(tmp_path, pool), FakeEngines(takes_adapters=False)
-    run(spec, plan_of(spec, tiny, aligned=None), tmp_path / "mlruns", engines)
-    assert [Path(engine.model).name for engine in engines.made if engine.starts] == ["merged"]
+    spec, placement = spec_of(tmp_path, pool), FakePlacement(takes_adapters=False)
+    plan = plan_of(spec, tiny, aligned=None)
+    run(spec, plan, world, placement)
+    assert started(placement) == [(arm.job.key, MERGED) for arm in plan.jobs if arm.job is not None]
 
 
-def test_all_weights_that_were_tuned_are_loaded_by_themselves(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
-    spec, engines = spec_of(tmp_path, pool), FakeEngines()
+def test_all_weights_that_were_tuned_are_loaded_by_themselves(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
+    spec = spec_of(tmp_path, pool)
     plan = plan_of(spec, tiny, method="full", aligned=None)
-    run(spec, plan, tmp_path / "mlruns", engines)
-    assert engines.adapters == []
-    assert [Path(engine.model).name for engine in engines.made if engine.starts] == [
-        arm.job.key for arm in plan.jobs if arm.job is not None
-    ]
+    _, placement = run(spec, plan, world)
+    assert placement.adapters == []
+    assert started(placement) == [(arm.job.key, RESULT) for arm in plan.jobs if arm.job is not None]
+
+
+def started(placement: FakePlacement) -> list[tuple[str, str]]:
+    """Return the folders of weights whose engines were started, each as key and name."""
+    folders = [Path(engine.model) for engine in placement.made if engine.starts]
+    return [(folder.parent.name, folder.name) for folder in folders]
 
 
 def test_an_arm_whose_training_failed_has_rows_with_the_reason_and_the_others_go_on(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
     spec = spec_of(tmp_path, pool)
-    shown, _ = run(spec, plan_of(spec, tiny), tmp_path / "mlruns", fails=(2,))
-    frame = results(tmp_path / "mlruns")
+    shown, _ = run(spec, plan_of(spec, tiny), world, FakePlacement(fails={2}))
+    frame = world.frame("s")
     failed = frame.filter(pl.col("arm.way") == "ift", pl.col("arm.examples") == 2)
     assert failed.get_column("state").unique().to_list() == ["failed"]
-    assert failed.get_column("failed_because").unique().to_list() == ["the loss of step 1 of 6 is nan"]
+    assert failed.get_column("failed_because").unique().to_list() == [LOST]
     assert failed.get_column("answer").null_count() == failed.get_column("score").null_count() == spec.turns
     assert frame.filter(state="complete").get_column("trial").n_unique() == 6
-    assert "the loss of step 1 of 6 is nan" in shown
-    client = open_client(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
-    (experiment,) = (found for found in client.search_experiments() if found.name != "Default")
-    pages = {page.info.run_name: page for page in client.search_runs([experiment.experiment_id])}
+    assert LOST in shown
+    pages = {page.info.run_name: page for page in world.runs()}
     assert pages[f"IFT, 2 examples of {pool}, draw 0"].info.status == "FAILED"
     tuned = pages[f"IFT, 1 example of {pool}, draw 0"].info.run_id
-    assert [(point.step, point.value) for point in client.get_metric_history(tuned, "loss")] == [
-        (step, 3.0 / step) for step in range(1, 7)
-    ]
+    history = open_client(world.places.tracking_uri).get_metric_history(tuned, "loss")
+    assert [(point.step, point.value) for point in history] == [(step, 3.0 / step) for step in range(1, 4)]
 
 
-def test_a_failed_arm_cannot_change_its_recipe_unnoticed(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
-    spec, folder = spec_of(tmp_path, pool), tmp_path / "mlruns"
-    run(spec, plan_of(spec, tiny), folder, fails=(2,))
-    rate = {"recipe": {"learning_rate": 1e-4}}
+def test_a_failed_arm_cannot_change_its_recipe_unnoticed(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
+    spec = spec_of(tmp_path, pool)
+    run(spec, plan_of(spec, tiny), world, FakePlacement(fails={2}))
     with pytest.raises(StudyMismatchError, match=r"IFT, 2 examples .* tuning\.learning_rate: was 0\.0003, now 0\.0001"):
-        run(spec, plan_of(spec, tiny, **rate), folder)
+        run(spec, plan_of(spec, tiny, learning_rate=1e-4), world)
 
 
 def test_progress_comes_to_its_end_where_every_learning_rate_fails(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
     spec = spec_of(tmp_path, pool)
     plan = plan_of(spec, tiny, sizes=(2,), aligned=None, draws=2, tune_learning_rate=True, held_out=2)
-    shown, session = run(spec, plan, tmp_path / "mlruns", fails=(2,))
-    assert session.tuner.progress.skipped == sum(_steps(arm) for arm in plan.jobs)
-    assert "0/" in shown
+    shown, placement = run(spec, plan, world, FakePlacement(fails={2}))
+    (tuner,) = placement.tuners
+    own, looked_for = steps(plan.jobs), steps(plan.searched.values())
+    assert (tuner.progress.done, tuner.progress.skipped) == (0, own + TRIED * looked_for)
+    assert "0/0 steps" in shown
 
 
-def test_lost_answers_are_made_anew_without_training_again(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
-    import sqlite3
+def steps(arms: Iterable[Arm]) -> int:
+    return sum(arm.job.recipe.steps(len(arm.job.samples)) for arm in arms if arm.job is not None)
 
-    spec, folder = spec_of(tmp_path, pool), tmp_path / "mlruns"
-    run(spec, plan_of(spec, tiny), folder)
-    before = results(folder)
-    with sqlite3.connect(folder / "store.db") as database:
+
+def test_lost_answers_are_asked_for_again_without_training_again(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
+    spec = spec_of(tmp_path, pool)
+    run(spec, plan_of(spec, tiny), world)
+    before = world.frame("s")
+    with closing(sqlite3.connect(world.folder / "store.db")) as database, database:
         database.execute(
             "delete from completions where key in (select completion_key from results where trial = 4 and turn = 1)"
         )
-    database.close()
-    _, session = run(spec, plan_of(spec, tiny), folder)
-    assert session.tuner.trained == []
-    assert results(folder).equals(before)
+    _, placement = run(spec, plan_of(spec, tiny), world)
+    assert placement.trained == []
+    assert world.frame("s").equals(before)
 
 
-def test_a_comparison_is_given_larger_sizes_later(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
-    spec, engines = spec_of(tmp_path, pool), FakeEngines()
-    run(spec, plan_of(spec, tiny), tmp_path / "mlruns")
-    before = results(tmp_path / "mlruns")
-    shown, session = run(spec, plan_of(spec, tiny, sizes=(1, 2, 3)), tmp_path / "mlruns", engines)
-    assert "7 of 9 arms are finished already" in shown
-    assert len(session.tuner.trained) == 1
-    assert len(engines.base.requests) == spec.turns
-    after = results(tmp_path / "mlruns")
+def test_a_comparison_is_given_larger_sizes_later(pool: str, tiny: ResolvedModel, tmp_path: Path, world: World) -> None:
+    spec = spec_of(tmp_path, pool)
+    run(spec, plan_of(spec, tiny), world)
+    before = world.frame("s")
+    shown, placement = run(spec, plan_of(spec, tiny, sizes=(1, 2, 3)), world)
+    assert "7 of 9 trials are finished already" in shown
+    assert len(placement.trained) == 1
+    assert len(placement.base.requests) == spec.turns
+    after = world.frame("s")
     assert after.filter(pl.col("trial") < 7).equals(before)
     assert after.filter(pl.col("trial") >= 7).get_column("arm.examples").unique().to_list() == [3]
 
@@ -193,54 +213,91 @@ def test_a_comparison_is_given_larger_sizes_later(pool: str, tiny: ResolvedModel
         ({"sizes": (1, 3)}, r"ICL, 2 examples of .*, draw 0: not asked for now\n  IFT, 2 examples"),
         ({"draws": 2}, "ICL, 2 examples of .*, draw 0: others come before it now"),
         ({"sizes": (1,)}, "IFT, 2 examples of .*, draw 0: not asked for now"),
-        ({"recipe": {"rank": 4, "epochs": 2}}, "draw 0: tuning.epochs: was 6, now 2; tuning.rank: was 16, now 4"),
-        ({"decoding": {"icl": {"temperature": 0.5}}}, r"ICL, 1 example .*: temperature: was 0\.0, now 0\.5"),
+        ({"rank": 4, "epochs": 2}, "draw 0: tuning.epochs: was 6, now 2; tuning.rank: was 16, now 4"),
+        ({"icl": {"temperature": 0.5}}, r"ICL, 1 example .*: temperature: was 0\.0, now 0\.5"),
         ({"tune_learning_rate": True, "held_out": 1}, "IFT, 1 example of .*: other examples, prompt or model"),
         ({"aligned": "other"}, "aligned: aligned: not asked for now"),
+        ({"method": "full"}, "tuning.method: was 'lora', now 'full'"),
     ],
 )
 def test_a_comparison_of_other_arms_is_another_study_and_what_differs_is_said(
-    options: dict[str, Any], found: str, pool: str, tiny: ResolvedModel, tmp_path: Path
+    options: dict[str, object], found: str, pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
     spec = spec_of(tmp_path, pool)
-    run(spec, plan_of(spec, tiny), tmp_path / "mlruns")
+    run(spec, plan_of(spec, tiny), world)
     with pytest.raises(StudyMismatchError, match=found):
-        run(spec, plan_of(spec, tiny, **options), tmp_path / "mlruns")
+        run(spec, plan_of(spec, tiny, **options), world)
 
 
-def test_learning_rates_that_were_looked_for_are_used_and_kept(pool: str, tiny: ResolvedModel, tmp_path: Path) -> None:
+def test_learning_rates_that_were_looked_for_are_used_and_recorded(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
     spec = spec_of(tmp_path, pool)
     plan = plan_of(spec, tiny, sizes=(1,), aligned=None, draws=2, tune_learning_rate=True, held_out=2)
-    shown, session = run(spec, plan, tmp_path / "mlruns")
-    assert len(session.tuner.trained) == 6 + 2
-    store = Store(f"sqlite:///{tmp_path / 'mlruns' / 'store.db'}")
-    note = store.notes("s")["learning-rates"]
-    store.close()
-    assert {name: len(tried) for name, tried in note.items()} == {f"{pool}, 1 example": 6}
+    shown, placement = run(spec, plan, world)
+    assert len(placement.trained) == TRIED + 2
+    (tuner,) = placement.tuners
+    assert tuner.progress.done == steps(plan.jobs) + TRIED * steps(plan.searched.values())
+    note = world.store.notes("s")[RATES_NOTE]
+    assert {name: len(tried) for name, tried in note.items()} == {f"{pool}, 1 example": TRIED}
     assert f"Learning rates of {pool}, 1 example, with the loss on held-out answers: 0.0003: 1.000" in shown
-    arms = results(tmp_path / "mlruns").filter(pl.col("arm.way") == "ift").unique("trial")
-    assert arms.get_column("arm.training_tokens").to_list() == [60 + 6 * 60 // 2] * 2  # the search's, shared by draws
+    arms = world.frame("s").filter(pl.col("arm.way") == "ift").unique("trial")
+    shared = TRIED * 60 // 2  # the search's, shared by draws
+    assert arms.get_column("arm.training_tokens").to_list() == [60 + shared] * 2
     assert set(arms.get_column("arm.learning_rate")) <= {rate for rate, _ in next(iter(note.values()))}
 
 
 def test_a_size_of_which_every_learning_rate_fails_has_a_reason_and_the_others_go_on(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
     spec = spec_of(tmp_path, pool)
     plan = plan_of(spec, tiny, aligned=None, tune_learning_rate=True, held_out=2)
-    run(spec, plan, tmp_path / "mlruns", fails=(2,))
-    arms = results(tmp_path / "mlruns").filter(pl.col("arm.way") == "ift").unique("trial").sort("arm.examples")
+    run(spec, plan, world, FakePlacement(fails={2}))
+    arms = world.frame("s").filter(pl.col("arm.way") == "ift").unique("trial").sort("arm.examples")
     assert arms.get_column("state").to_list() == ["complete", "failed"]
-    assert arms.get_column("failed_because")[1].startswith("none of 6 learning rates trains it")
+    assert arms.get_column("failed_because")[1].startswith(f"none of {TRIED} learning rates trains it")
 
 
 def test_a_study_of_more_draws_finds_what_an_earlier_one_asked_and_trained(
-    pool: str, tiny: ResolvedModel, tmp_path: Path
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:
-    spec, engines = spec_of(tmp_path, pool), FakeEngines()
-    run(spec, plan_of(spec, tiny, aligned=None), tmp_path / "mlruns")
+    spec = spec_of(tmp_path, pool)
+    run(spec, plan_of(spec, tiny, aligned=None), world)
     more = changed(spec, name="more")
-    _, session = run(more, plan_of(more, tiny, aligned=None, draws=2), tmp_path / "mlruns", engines)
-    assert len(session.tuner.trained) == 2
-    assert engines.adapting is not None
-    assert len(engines.base.requests) == len(engines.adapting.requests) == 2 * spec.turns
+    _, placement = run(more, plan_of(more, tiny, aligned=None, draws=2), world)
+    assert len(placement.trained) == 2
+    assert placement.adapting is not None
+    assert len(placement.base.requests) == len(placement.adapting.requests) == 2 * spec.turns
+
+
+def test_engines_are_said_to_start_once_each_and_none_before_training(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
+    spec = spec_of(tmp_path, pool)
+    for fresh in (False, True):
+        shown, placement = run(spec, plan_of(spec, tiny, draws=2), world, MemoryHungry(), fresh=fresh)
+        assert shown.count("engine ready") == len(placement.loaded) * (not fresh)
+
+
+class MemoryHungry(FakePlacement):
+    """Trainings that no engine may be loaded beside."""
+
+    def tuner(self, store: Store, say: Callable[[str], None]) -> FakeTuner:
+        assert Named.loaded == []
+        return super().tuner(store, say)
+
+
+def test_a_judge_that_does_not_work_is_found_before_anything_is_trained(
+    pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
+) -> None:
+    spec, placement = spec_of(tmp_path, pool), FakePlacement()
+    with pytest.raises(JudgeError):
+        run(spec, plan_of(spec, tiny), world, placement, judge=OutOfOrder())
+    assert placement.trained == []
+
+
+class OutOfOrder(FakeJudge):
+    """A judge whose server is away."""
+
+    async def start(self) -> None:
+        raise JudgeError("there is no server")

@@ -2,13 +2,22 @@
 
 import asyncio
 from math import inf, log10, nan
-from typing import Any
 
+import pytest
+
+from ablations.models.resolve import ResolvedModel
 from ablations.models.training.jobs import Failure, Job, Outcome
-from ablations.models.training.learning_rate import FACTOR, TRIED, RateFound, find_rate
+from ablations.models.training.tuner import Tuner
+from ablations.studies.icl_vs_ift.learning_rate import FACTOR, TRIED, RateFound, find_rate
+from tests.support.colours import job_of, samples_of
 
 
-class KnownLosses:
+@pytest.fixture
+def job(tiny: ResolvedModel) -> Job:
+    return job_of(tiny, samples_of(tiny))
+
+
+class KnownLosses(Tuner):
     """A tuner that trains nothing: the loss is lowest at one rate, training `diverges` from another one on, and what
     it made is no number from where it `spoils` on."""
 
@@ -26,7 +35,7 @@ class KnownLosses:
 
 
 def search(job: Job, best: float, diverges: float = inf, spoils: float = inf) -> tuple[RateFound, KnownLosses]:
-    tuner: Any = KnownLosses(best, diverges, spoils)
+    tuner = KnownLosses(best, diverges, spoils)
     found = asyncio.run(find_rate(tuner, job, job.samples[:2], "it"))
     assert isinstance(found, RateFound)
     return found, tuner
@@ -60,13 +69,13 @@ def test_a_rate_whose_held_out_loss_is_no_number_is_not_chosen(job: Job) -> None
     assert found.tried[0] == (0.02, None)
     assert found.rate < 0.02
     assert found.tokens == 7 * TRIED
-    tuner: Any = KnownLosses(0.05, inf, spoils=0.0)
+    tuner = KnownLosses(0.05, inf, spoils=0.0)
     failure = asyncio.run(find_rate(tuner, job, job.samples[:2], "it"))
     assert isinstance(failure, Failure)
     assert failure.reason.endswith("trains it: the loss on held-out answers is nan")
 
 
 def test_where_every_rate_diverges_the_reason_is_said(job: Job) -> None:
-    tuner: Any = KnownLosses(0.05, diverges=0.0)
+    tuner = KnownLosses(0.05, diverges=0.0)
     found = asyncio.run(find_rate(tuner, job, job.samples[:2], "it"))
     assert found == Failure("loss", f"none of {TRIED} learning rates trains it: the loss is nan")
