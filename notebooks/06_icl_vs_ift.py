@@ -40,8 +40,8 @@ display(Markdown(f"**{report.headline}**"))
 # ## Score by number of examples
 #
 # One panel a turn, on one scale. The line of ICL ends where more examples no longer fit the context; that of IFT
-# continues. The level lines are the base model without examples, with URIAL's prompt, and an aligned model: how far apart
-# they lie says how much there is to gain.
+# continues. The level lines are the base model without examples, with URIAL's prompt, and an aligned model: how far
+# apart they lie says how much there is to gain.
 
 # %%
 sizes = report["Score by number of examples"]

@@ -169,7 +169,7 @@ BASE: dict[str, Any] = {"model": "m@1", "prompt": PROMPT, "decoding": DecodingPa
         ],
     ],
 )
-def test_the_key_of_a_completion_differs_when_an_ingredient_does(change: dict[str, Any]) -> None:
+def test_the_key_of_a_completion_differs_when_a_part_does(change: dict[str, Any]) -> None:
     assert completion_key(**(BASE | change)) != completion_key(**BASE)
 
 
@@ -190,7 +190,7 @@ def test_the_key_of_a_completion_knows_the_text_and_not_whose_query_it_is() -> N
         ("reference@1", QUERY, [COMPLETION, COMPLETION]),
     ],
 )
-def test_the_key_of_a_judgment_differs_when_an_ingredient_does(
+def test_the_key_of_a_judgment_differs_when_a_part_does(
     judge: str, query: Query, completions: list[Completion]
 ) -> None:
     assert judgment_key(judge, query, completions) != judgment_key("reference@1", QUERY, [COMPLETION])
@@ -332,12 +332,12 @@ def spoil(store: Store, table: str, key: str) -> None:
         assert connection.execute(changed, {"key": key}).rowcount == 1
 
 
-def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -> None:
+def test_a_damaged_record_counts_as_missing_and_can_be_stored_again(store: Store) -> None:
     fill(store)
     assert store.damaged("s") == {}
     spoil(store, "judgments", "j")
     assert store.damaged("s") == {0: {"q1"}}
-    with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again makes them"):
+    with pytest.raises(StorageError, match="holds damaged answers of the study 's'"):
         store.results("s")
     assert store.results("s", only=[1]) == []
     assert store.find_judgment("j") is None
@@ -351,21 +351,3 @@ def test_a_lost_record_is_damage_too(store: Store) -> None:
     with store.database._engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM completions"))
     assert store.damaged("s") == {0: {"q1"}}
-
-
-def test_a_store_of_an_older_version_has_no_checksums_and_is_read(url: str) -> None:
-    store = Store(url)
-    fill(store)
-    with store.database._engine.begin() as connection:
-        for table in ("completions", "judgments"):
-            connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN checksum"))
-    store.close()
-    again = Store(url)
-    assert again.find_completion("c") == COMPLETION
-    assert again.damaged("s") == {}
-    again.add_completion("d", {}, COMPLETION)
-    spoil_whole = sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'")
-    with again.database._engine.begin() as connection:
-        connection.execute(spoil_whole)
-    assert again.find_completion("d") is None
-    again.close()

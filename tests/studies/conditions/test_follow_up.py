@@ -211,7 +211,7 @@ def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: Confirm
     assert "run again, because" in text
 
 
-def test_changed_ingredients_are_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
+def test_a_changed_configuration_is_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
     world = confirmed
     with pytest.raises(StudyMismatchError, match="seed: was 0, now 7"):
         world.confirm(changed(spec, seed=7), backend=NeverAsked())
