@@ -132,7 +132,7 @@ def _round(fields: JsonObject) -> Round:
 
 
 def _parts(fields: JsonObject) -> PromptParts:
-    headings = Template(**(fields["template"] | {"stop": tuple(fields["template"]["stop"])}))
+    template = Template(**(fields["template"] | {"stop": tuple(fields["template"]["stop"])}))
     by_query = tuple((query, tuple(Demonstration(**one) for one in shown)) for query, shown in fields["by_query"])
     shown = tuple(Demonstration(**one) for one in fields["shots"])
-    return PromptParts(**(fields | {"template": headings, "by_query": by_query, "shots": shown}))
+    return PromptParts(**(fields | {"template": template, "by_query": by_query, "shots": shown}))
