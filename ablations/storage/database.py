@@ -3,11 +3,10 @@
 Knows SQLAlchemy's engines, not what is stored in them.
 """
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -146,54 +145,6 @@ def making_tables(url: str) -> Iterator[None]:
             yield
     finally:
         engine.dispose()  # which gives the lock back
-
-
-class AdvisoryLock:
-    """A lock of PostgreSQL's, held by a connection of its own until that ends.
-
-    Args:
-        url: an SQLAlchemy URL of a server.
-        name: what is locked.
-    """
-
-    def __init__(self, url: str, name: str) -> None:
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        self._connection: sa.Connection | None = None
-        self._known = False
-
-    def acquire(self) -> bool:
-        """Take the lock, or see that it is still held; False where another process has it.
-
-        Raises:
-            StorageError: the server cannot be reached.
-        """
-        try:
-            if self._connection is not None:
-                self._connection.execute(sa.select(1))
-                return True
-        except DBAPIError:  # the server went away, and the lock with it
-            self.release()
-        try:
-            connection = self._engine.connect()
-            if not self._known:  # the first connection fails at once, later ones wait for a server that went away
-                wait_where_lost(self._engine)
-                self._known = True
-            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key))).scalar():
-                connection.close()
-                return False
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StorageError(f"the store {redacted(str(self._engine.url))} cannot be used: {cause}") from error
-        self._connection = connection
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._connection is not None:
-            with suppress(SQLAlchemyError):
-                self._connection.close()
-            self._connection = None
 
 
 def wait_where_lost(engine: sa.Engine) -> None:

@@ -107,7 +107,7 @@ def test_a_prompt_file_is_taken_byte_for_byte_without_demonstrations(tmp_path: P
     path.write_bytes("\r\n Règles \u2028\n\n".encode())
     parts = read_prompt_file(path, "urial-v5")
     assert parts.system_prompt.encode() == path.read_bytes()
-    named = {"system_prompt": "mine.txt", "headings": "urial-v5", "shots": 0, "source": "first", "draw": 0}
+    named = {"system_prompt": "mine.txt", "template": "urial-v5", "shots": 0, "source": "first", "draw": 0}
     assert parts.values() == named | {"style": "custom", "order": "given", "matching": "correct"}
 
 

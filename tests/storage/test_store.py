@@ -337,7 +337,9 @@ def test_a_damaged_record_counts_as_missing_and_can_be_stored_again(store: Store
     assert store.damaged("s") == {}
     spoil(store, "judgments", "j")
     assert store.damaged("s") == {0: {"q1"}}
-    with pytest.raises(StorageError, match="holds damaged answers of the study 's'"):
+    with pytest.raises(
+        StorageError, match="holds damaged answers of the study 's'; its command run again asks for them again"
+    ):
         store.results("s")
     assert store.results("s", only=[1]) == []
     assert store.find_judgment("j") is None
@@ -351,3 +353,10 @@ def test_a_lost_record_is_damage_too(store: Store) -> None:
     with store.database._engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM completions"))
     assert store.damaged("s") == {0: {"q1"}}
+
+
+def test_a_record_of_which_nothing_is_left_counts_as_missing(store: Store) -> None:
+    store.add_completion("d", {}, COMPLETION)
+    with store.database._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'"))
+    assert store.find_completion("d") is None

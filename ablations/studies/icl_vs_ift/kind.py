@@ -21,7 +21,7 @@ from ablations.core.statistics import query_means
 from ablations.models.base import Backend
 from ablations.models.training.jobs import Failure, Outcome
 from ablations.models.training.tuner import Tuned, Tuner, TuningProgress
-from ablations.models.vllm.adapters import Adapter
+from ablations.models.vllm.settings import Adapter
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.results import training_outcome
 from ablations.studies.engine.run import Run
