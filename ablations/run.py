@@ -1,6 +1,6 @@
 """Runs a study: `python ablations/run.py --study decoding`, from any folder.
 
-Holds no definition of its own; see `cli.py`.
+Holds no definition of its own; see `cli/main.py`.
 """
 
 import sys

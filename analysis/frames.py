@@ -31,10 +31,10 @@ def load_results(path: Path) -> pl.DataFrame:
     if lacking := [name for name in needed if name not in results.columns]:
         raise StorageError(
             f"results {path} have no column {', '.join(lacking)}: an older version wrote them; run the study's command "
-            "again, which exports them anew and asks for nothing that is stored"
+            "again, which exports them once more and asks for nothing that is stored"
         )
     if results.is_empty():
-        raise StorageError(f"results {path} hold no finished trial; run the study's command again, which goes on")
+        raise StorageError(f"results {path} hold no finished trial; run the study's command again, which resumes")
     return results
 
 

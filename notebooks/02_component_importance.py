@@ -11,10 +11,10 @@
 # %% [markdown]
 # # Which parts of the prompt matter?
 #
-# Rules, headings, demonstrations, how they are written, ordered and answered, and where an answer stops. The study
+# System prompt, template, shots, how these are written, ordered and answered, and where an answer stops. The study
 # takes each component away from the full prompt (`--design leave-one-out`); with `--design factorial` and on/off
-# components the same cells show exact Shapley values. `STUDY` is a study's name, the path of a `results.parquet`, or
-# `runs:/ID`.
+# components the same notebook shows exact Shapley values. `STUDY` is a study's name, the path of a
+# `results.parquet`, or `runs:/ID`.
 
 # %%
 # %matplotlib inline
@@ -75,6 +75,6 @@ display(*report["Scores"].figures.values(), *report["Scores by category"].figure
 # ## What this cannot show
 #
 # In the copy that comes with the project, a 270M base model answered six queries and the `reference` judge scored, a
-# proxy without an LLM. No interval excludes 0: whether rules or demonstrations help this model is not decided. A
-# larger model may use a component that this one ignores. The proxy does not see tone, so that the style of
-# demonstrations, which is what URIAL's rules and answers are written for, can hardly move its scores.
+# proxy without an LLM. No interval excludes 0: whether system prompt or demonstrations help this model is not decided.
+# A larger model may use a component that this one ignores. The proxy does not see tone, so that the style of
+# demonstrations, which is what URIAL's system prompt and answers are written for, can hardly move its scores.

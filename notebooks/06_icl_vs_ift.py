@@ -39,9 +39,9 @@ display(Markdown(f"**{report.headline}**"))
 # %% [markdown]
 # ## Score by number of examples
 #
-# One panel a turn, on one scale. The line of ICL ends where more examples no longer fit the context; that of IFT goes
-# on. The level lines are the base model without examples, with URIAL's prompt, and an aligned model: how far apart
-# they lie says how much there is to gain.
+# One panel a turn, on one scale. The line of ICL ends where more examples no longer fit the context; that of IFT
+# continues. The level lines are the base model without examples, with URIAL's prompt, and an aligned model: how far
+# apart they lie says how much there is to gain.
 
 # %%
 sizes = report["Score by number of examples"]

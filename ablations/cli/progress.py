@@ -33,7 +33,7 @@ def make_console(quiet: bool) -> Console:
 def progress_display(
     console: Console, total: int, status: Callable[[], str], watched: Watched, unit: str = "turns"
 ) -> Iterator[None]:
-    """Show how much is done of `total` and the status, rate and time left among it, while it goes on."""
+    """Show how much is done of `total` and the status, rate and time left among it, while the context lasts."""
     show = _live if console.is_terminal and not console.quiet else _plain
     with show(console, total, status, watched, unit):
         yield
@@ -107,5 +107,5 @@ class ConsoleReporter:
     def progress(
         self, total: int, status: Callable[[], str], watched: Watched, unit: str = "turns"
     ) -> AbstractContextManager[None]:
-        """Show how much of `total` is done and the status, rate and time left among it, while it goes on."""
+        """Show how much of `total` is done and the status, rate and time left among it, while the context lasts."""
         return progress_display(self._console, total, status, watched, unit)

@@ -1,7 +1,7 @@
 """A report at the terminal: headline, statements and tables in the width that there is.
 
 Knows what a report is made of, not how it was found. No name, value or column is cut: where a table is too wide its
-columns are stacked and long texts go on in the next line.
+columns are stacked and long texts continue in the next line.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from analysis.report.tables import Table
 
 GAP, INDENT = 2, 2
 MOST_WORD = 32
-"""Characters of a word that a column makes room for; a longer one goes on in the next line."""
+"""Characters of a word that a column makes room for; a longer one continues in the next line."""
 LEAST_WIDTH = 16
 """A terminal is taken to be at least as wide."""
 _BREAKS = " =/_,-."
-"""Characters after which a text that does not fit goes on in the next line; a blank first."""
+"""Characters after which a text that does not fit continues in the next line; a blank first."""
 
 
 def show(console: Console, report: Report, brief: bool = True) -> None:

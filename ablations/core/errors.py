@@ -15,7 +15,7 @@ Knows nothing of the rest of the package.
     │   ├── StudyMismatchError    the same study name with other content
     │   └── StorageError          `mlruns` cannot be read or written
     │       └── MissingStudyError     it holds no such study
-    └── PartFailedError           exit 3: a part failed; finished work is kept
+    └── PartFailedError           exit 3: a part failed; finished work is stored
         ├── BackendError          the engine or the model's server
         ├── JudgeError            the judge
         ├── BudgetError           the money for judging is used up
@@ -74,7 +74,7 @@ class UnsupportedError(UserError, ValueError):
 
 
 class StudyMismatchError(UserError, ValueError):
-    """A study of this name exists and was made from other ingredients."""
+    """A study of this name exists and was made from another configuration."""
 
 
 class StorageError(UserError, OSError):
@@ -86,7 +86,7 @@ class MissingStudyError(StorageError):
 
 
 class PartFailedError(AblationError, RuntimeError):
-    """A part that the study depends on failed; all finished work is kept."""
+    """A part that the study depends on failed; all finished work is stored."""
 
     exit_code = 3
 
@@ -104,7 +104,7 @@ class BudgetError(PartFailedError):
 
 
 class TuningError(PartFailedError):
-    """Fine-tuning failed; what was trained before is kept, and its last checkpoint."""
+    """Fine-tuning failed; what was trained before is stored, and its last checkpoint."""
 
 
 class TrackingError(PartFailedError):

@@ -30,7 +30,7 @@ def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[s
         try:
             rows = json.loads(text)
         except json.JSONDecodeError as cause:
-            raise error(f"{name} line {cause.lineno} is not valid JSON: {cause.msg}; mend that line") from cause
+            raise error(f"{name} line {cause.lineno} is not valid JSON: {cause.msg}; correct that line") from cause
         for number, row in enumerate(rows, start=1):
             yield _object(row, f"{name} item {number}", error)
         return
@@ -41,7 +41,7 @@ def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[s
                 row = json.loads(line)
             except json.JSONDecodeError as cause:
                 raise error(
-                    f"{where} is not valid JSON: {cause.msg} at column {cause.colno}; mend that line"
+                    f"{where} is not valid JSON: {cause.msg} at column {cause.colno}; correct that line"
                 ) from cause
             yield _object(row, where, error)
 

@@ -1,6 +1,6 @@
 """The records of a study: Query, Prompt, Completion, Score, Judgment, TrialRecord, and their JSON round trip.
 
-Knows neither where they come from nor where they are kept.
+Knows neither where they come from nor where they are stored.
 """
 
 import dataclasses
@@ -67,12 +67,14 @@ class Query(Record):
         if not all(isinstance(text, str) and text.strip() for text in self.turns):
             raise QueryError(f"query {self.id!r} has an empty turn; give every turn a text")
         if "\0" in self.id:
-            raise QueryError(f"the id {self.id!r} holds a NUL, which no database takes; mend it")
+            raise QueryError(f"the id {self.id!r} holds a NUL, which no database takes; correct it")
         for text in (self.id, *self.turns, *(reference for reference in self.references if reference)):
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise QueryError(f"query {self.id!r} holds a lone surrogate, which is no character; mend it") from error
+                raise QueryError(
+                    f"query {self.id!r} holds a lone surrogate, which is no character; correct it"
+                ) from error
 
     @property
     def first_turn(self) -> "Query":
@@ -302,7 +304,7 @@ class TrialRecord(Record):
         stopped: why it did not see every query, where a trial of its study was the reason.
         own_run: whether MLflow shows it as a run of its own.
         arm: of a study whose trials differ in what answers: what its results say of that, by column.
-        recipe, job: how the weights that answered were trained, and under which key they are kept.
+        recipe, job: how the weights that answered were trained, and under which key they are stored.
         answered_by: the identity of what answered, where that is not the study's own model.
     """
 

@@ -218,7 +218,7 @@ def clearly_negative(differences: Sequence[float], level: float, of: int | None 
 
     Args:
         differences: one a query that both sides have a score on.
-        level: of this look, 0 to 1.
+        level: of this test, 0 to 1.
         of: number of queries in all, where the question is not the mean over queries like these but over exactly
             these: the standard error then has the factor sqrt(1 - n / of) of a sample without replacement (Cochran
             1977, Sampling Techniques, section 2.6). None asks for queries like these.

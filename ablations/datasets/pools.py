@@ -108,7 +108,7 @@ def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], whole: bool)
     for where, row in rows:
         try:
             demonstration, of_row = _demonstration(row, where, whole)
-        except _JumbledError:  # common in data sets of the hub, which nobody can mend
+        except _JumbledError:  # common in data sets of the hub, which nobody can correct
             jumbled += 1
             continue
         found.append(demonstration)
@@ -128,8 +128,8 @@ def _pool(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], whole: bool)
 
 
 def _distinct(name: str, found: Sequence[Demonstration], notes: list[str]) -> Pool:
-    kept = {one.exchanges: one for one in reversed(found)}
-    distinct = tuple(one for one in found if kept[one.exchanges] is one)
+    firsts = {one.exchanges: one for one in reversed(found)}
+    distinct = tuple(one for one in found if firsts[one.exchanges] is one)
     if not distinct:
         why = "".join(f" ({note})" for note in notes)
         raise PoolError(f"the pool {name!r} holds no demonstration{why}; give one with at least one row that is used")
@@ -214,7 +214,7 @@ def _encodable(text: str, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise PoolError(f"{where} holds a lone surrogate, which is no character; mend it") from error
+        raise PoolError(f"{where} holds a lone surrogate, which is no character; correct it") from error
     return text
 
 

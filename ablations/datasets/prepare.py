@@ -94,7 +94,7 @@ async def prepare_pool(
             embeddings, so that texts are compared here alone.
         seed: of random draws.
         count_tokens: counts a text's tokens, or None; used where there are limits.
-        memory: where embeddings are kept between runs.
+        memory: where embeddings are stored between runs.
 
     Raises:
         PoolError: the pool cannot be read, or nothing is left of it.
@@ -131,8 +131,8 @@ async def prepare_pool(
 
 
 def _without(pool: Pool, dropped: set[str]) -> Pool:
-    kept = tuple(one for one in pool.demonstrations if one.id not in dropped)
-    return replace(pool, demonstrations=kept)
+    left = tuple(one for one in pool.demonstrations if one.id not in dropped)
+    return replace(pool, demonstrations=left)
 
 
 async def _lengths(pool: Pool, count_tokens: CountTokens | None) -> tuple[dict[str, int], bool]:

@@ -157,11 +157,11 @@ class Chooser:
 
     def _filled(self, ordered: Iterable[Demonstration]) -> tuple[Demonstration, ...]:
         """Return those that fit into the total, one after the other; one that does not fit is passed over."""
-        kept: list[Demonstration] = []
+        fitting: list[Demonstration] = []
         used = 0
         for one in ordered:
             length = self.lengths.get(one.id, 0)
             if self.limits.total is None or used + length <= self.limits.total:
-                kept.append(one)
+                fitting.append(one)
                 used += length
-        return tuple(kept)
+        return tuple(fitting)

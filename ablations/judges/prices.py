@@ -98,7 +98,7 @@ class Budget:
                     self._ended = True  # no cheaper call begins, only to be broken off by the end of the study
                     raise BudgetError(
                         f"--max-cost {self.limit:g}: {self.spent:.4f} US dollars are spent, and the next judgment "
-                        f"may cost {cost:.4f}; everything is kept, the same command with a higher --max-cost goes on"
+                        f"may cost {cost:.4f}; everything is stored, the same command with a higher --max-cost resumes"
                     )
                 await self._changed.wait()
             self._calls += 1

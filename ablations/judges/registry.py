@@ -50,7 +50,7 @@ def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
     }
     for flag, given in ignored.items():
         if given:
-            raise UsageError(f"{flag} means nothing to the {name} judge; drop it, or choose another with --judge")
+            raise UsageError(f"{flag} has no effect with the {name} judge; drop it, or choose another with --judge")
     return JUDGES[name](settings)
 
 

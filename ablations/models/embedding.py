@@ -26,10 +26,10 @@ _MOST_KNOWN = 50_000
 
 
 class VectorMemory(Protocol):
-    """Where vectors are kept between runs."""
+    """Where vectors are stored between runs."""
 
     def find_vectors(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the vectors that are kept under these keys, as little-endian 32-bit floats."""
+        """Return the vectors that are stored under these keys, as little-endian 32-bit floats."""
         ...
 
     def add_vectors(self, vectors: Mapping[str, bytes]) -> None:
@@ -45,7 +45,7 @@ class Encoder:
 
     Args:
         name: the packaged model, the folder of a sentence-transformers model, or a hub id.
-        memory: where vectors are kept between runs, or None.
+        memory: where vectors are stored between runs, or None.
     """
 
     def __init__(self, name: str = DEFAULT_ENCODER, memory: VectorMemory | None = None) -> None:
@@ -105,20 +105,20 @@ class Encoder:
                 self._known.update(vectors)
                 self.encoded += len(missing)
                 if self._memory is not None:
-                    kept = {self._key(text): vector.astype("<f4").tobytes() for text, vector in vectors.items()}
-                    self._memory.add_vectors(kept)
+                    stored = {self._key(text): vector.astype("<f4").tobytes() for text, vector in vectors.items()}
+                    self._memory.add_vectors(stored)
             result = np.stack([self._known[text] for text in texts])
             for text in list(itertools.islice(self._known, max(len(self._known) - _MOST_KNOWN, 0))):
                 del self._known[text]  # the oldest
             return result
 
     def _recall(self, texts: list[str]) -> list[str]:
-        """Take up the vectors that are kept; return the texts that have none."""
+        """Take up the vectors that are stored; return the texts that have none."""
         if self._memory is None or not texts:
             return texts
         keys = {text: self._key(text) for text in texts}
-        kept = self._memory.find_vectors(list(keys.values()))
-        found = {text: np.frombuffer(kept[key], dtype="<f4") for text, key in keys.items() if key in kept}
+        stored = self._memory.find_vectors(list(keys.values()))
+        found = {text: np.frombuffer(stored[key], dtype="<f4") for text, key in keys.items() if key in stored}
         self._known.update({text: vector.astype(np.float32) for text, vector in found.items()})
         return [text for text in texts if text not in found]
 

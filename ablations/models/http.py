@@ -16,7 +16,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 KEYS = ("OPENAI_API_KEY", "JUDGE_API_KEY")
 NO_KEY = "none"
 LONGEST_PAUSE_SECONDS = 60.0
-_PASSING_STATUS = frozenset({408, 409, 425, 429})
+_TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 
 
 class MalformedReplyError(ValueError):
@@ -37,12 +37,12 @@ def explain(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: lost connections, time limits, overload, broken replies."""
     if isinstance(error, openai.APIStatusError):
         if getattr(error, "code", None) == "insufficient_quota":
             return False
-        return error.status_code in _PASSING_STATUS or error.status_code >= 500
+        return error.status_code in _TRANSIENT_STATUS or error.status_code >= 500
     broken = (openai.APIConnectionError, openai.APIResponseValidationError, json.JSONDecodeError)
     return isinstance(error, (*broken, MalformedReplyError, TimeoutError))
 
@@ -86,7 +86,7 @@ def retrying(attempts: int, seconds: float) -> AsyncRetrying:
     A pause that would end after `seconds` is not begun, whatever Retry-After says.
     """
     return AsyncRetrying(
-        retry=retry_if_exception(passes),
+        retry=retry_if_exception(is_transient),
         wait=_Pause(),
         stop=stop_after_attempt(attempts) | stop_before_delay(seconds),
         reraise=True,

@@ -21,7 +21,7 @@ STYLES = ("warm", "steps", "plain", "terse")
 """How demonstrations are written: URIAL's way, with a warm opening and closing around structured content; the
 structured content alone; prose; one line."""
 SOURCES = ("first", "random", "diverse", "greedy", "retrieved", "random-per-query")
-"""How demonstrations are chosen from a pool; `demonstrations.choosing` does it."""
+"""How demonstrations are chosen from a pool; `datasets.selection` does it."""
 DEFAULT_SHOTS = 3
 _FENCED = {"full": "; each text is enclosed between two lines of triple backticks (```)"}
 _FENCED["short"] = ", all enclosed between lines of triple backticks (```)"

@@ -67,7 +67,7 @@ QUESTION = Template(
 CHAT = Template(
     name="chat", query="user", answer="assistant", before="", fence="", fence_lines=False, stop=(), chat=True
 )
-"""The model's own chat template: rules as the system message, demonstrations as earlier turns."""
+"""The model's own chat template: the system prompt as the system message, demonstrations as former turns."""
 
 TEMPLATES = {template.name: template for template in (URIAL, URIAL_V5, URIAL_V6, USER_ASSISTANT, QUESTION, CHAT)}
 

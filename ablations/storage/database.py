@@ -1,6 +1,6 @@
 """Databases: an SQLite file or a PostgreSQL server, what is asked of it, and how long a lost one is waited for.
 
-Knows SQLAlchemy's engines, not what is kept in them.
+Knows SQLAlchemy's engines, not what is stored in them.
 """
 
 import sqlite3

@@ -58,7 +58,7 @@ def _file_lock(path: Path, study: str) -> Iterator[Callable[[], None]]:
     except Timeout as error:
         raise StorageError(_TAKEN.format(study=study)) from error
     except OSError as error:
-        raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
+        raise StorageError(f"the lock {path} cannot be written: {error}; correct the folder's permissions") from error
     try:
         yield lambda: None
     finally:

@@ -1,4 +1,4 @@
-"""Writing aside: a database made beside its place, and put there when it is whole; what stood there is kept.
+"""Replacements: databases written beside their places and put there when they are whole; former files are moved.
 
 Knows files, not what is in them.
 """
@@ -17,8 +17,8 @@ _BESIDE = ("", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
-class Aside:
-    """A database that is made anew.
+class Replacement:
+    """A database that is written again.
 
     Attributes:
         target: its address.
@@ -53,8 +53,8 @@ class Aside:
         if self.path is not None and self.exists:
             _copy(self.path, self._part)
 
-    def put_in_place(self, kept: Path) -> list[Path]:
-        """Put the new database in its place and move the old one to the folder `kept`; return what was moved there.
+    def put_in_place(self, former: Path) -> list[Path]:
+        """Put the new database in its place and move the old one to the folder `former`; return what was moved.
 
         Raises:
             StorageError: that cannot be done; the old one stands where it stood.
@@ -66,9 +66,9 @@ class Aside:
         moved: list[tuple[Path, Path]] = []
         try:
             for old in _files(self.path):
-                kept.mkdir(parents=True, exist_ok=True)
-                moved.append((old, kept / old.name))
-                shutil.move(old, kept / old.name)
+                former.mkdir(parents=True, exist_ok=True)
+                moved.append((old, former / old.name))
+                shutil.move(old, former / old.name)
             whole.rename(self.path)
         except OSError as error:
             for old, new in moved:
@@ -84,13 +84,13 @@ class Aside:
                 path.unlink(missing_ok=True)
 
 
-def move_folders(folder: Path, spared: Path, kept: Path) -> list[Path]:
-    """Move what lies in a folder to the folder `kept`, but `spared`; return where it is."""
+def move_folders(folder: Path, spared: Path, former: Path) -> list[Path]:
+    """Move what lies in a folder to the folder `former`, but `spared`; return where it is."""
     moved = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path != spared:
-            kept.mkdir(parents=True, exist_ok=True)
-            moved.append(Path(shutil.move(path, kept / path.name)))
+            former.mkdir(parents=True, exist_ok=True)
+            moved.append(Path(shutil.move(path, former / path.name)))
     return moved
 
 

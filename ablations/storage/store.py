@@ -1,7 +1,7 @@
 """The store: completions and judgments by content key, and what each study is made of, in SQL.
 
 Knows neither models nor judges: keys come from `completion_key` and `judgment_key`. It is the record;
-Optuna's and MLflow's databases are views that can be made anew from it.
+Optuna's and MLflow's databases are views that can be rebuilt from it.
 """
 
 import json
@@ -247,7 +247,7 @@ class Store:
         return {row.name: row.id for row in self.database.rows(query)}
 
     def add_note(self, study: str, kind: str, record: Mapping[str, object]) -> None:
-        """Keep the newest record of its kind about a study, for views that are made anew."""
+        """Keep the newest record of its kind about a study, for views that are rebuilt."""
         row = {"study": study, "kind": kind, "record": json.dumps(record, ensure_ascii=False)}
         self.database.insert(NOTES, row, replace=True)
 
@@ -306,7 +306,7 @@ class Store:
         return [json.loads(record) for (record,) in self.database.rows(query)]
 
     def find_vectors(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return the embeddings that are kept under these keys."""
+        """Return the embeddings that are stored under these keys."""
         found: dict[str, bytes] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = VECTORS.c.key.in_(keys[start : start + _AT_ONCE])
@@ -317,7 +317,7 @@ class Store:
         return found
 
     def add_vectors(self, vectors: Mapping[str, bytes]) -> None:
-        """Keep embeddings by key; those that are kept already stay."""
+        """Store embeddings by key; those that are there already stay."""
         self.database.insert(VECTORS, *({"key": key, "vector": vector} for key, vector in vectors.items()))
 
     def add_tuning(self, key: str, record: Mapping[str, object]) -> None:

@@ -39,7 +39,7 @@ def follow_up_name(study: str) -> str:
 
 
 def follow_up_account(study_id: str) -> str:
-    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is made anew."""
+    """Return the account that a follow-up's judging is paid from, the same whenever the follow-up is run again."""
     return f"{study_id}{CONFIRMATION}"
 
 
@@ -106,7 +106,7 @@ class Places:
 
     @property
     def tuned(self) -> Path:
-        """Where tuned weights are kept, each in a folder named by what it was made from."""
+        """Where tuned weights are stored, each in a folder named by what it was made from."""
         return self.folder / "tuned"
 
     def prepare(self) -> None:
@@ -122,7 +122,7 @@ class Places:
         except OSError as error:
             raise StorageError(
                 f"the results folder {self.folder} cannot be written: {error.strerror or error}; "
-                "mend its permissions, or name another with --mlruns"
+                "correct its permissions, or name another with --mlruns"
             ) from error
         for name in ("store.db", "optuna.db", "mlflow.db"):
             check_sqlite(self.folder / name)
@@ -157,6 +157,6 @@ def check_sqlite(path: Path) -> None:
         if "locked" in str(error):
             return
         raise StorageError(
-            f"{path} cannot be used: {error}; mend its permissions, move a damaged file away, "
+            f"{path} cannot be used: {error}; correct its permissions, move a damaged file away, "
             "or name another folder with --mlruns"
         ) from error

@@ -136,7 +136,7 @@ class Plan(ABC):
     def check_follow_up(
         self, stored: JsonObject, backend: JsonObject, judge: Mapping[str, object], fresh: bool
     ) -> None:
-        """Raise `StudyMismatchError` where what is stored under the follow-up's name can neither go on nor give way."""
+        """Raise `StudyMismatchError` where what is stored under its follow-up's name cannot continue or give way."""
         del stored, backend, judge, fresh
 
     def check_finished(self, records: Mapping[int, TrialRecord]) -> None:

@@ -1,7 +1,7 @@
 """Traces: what was asked, what was answered and what the judge made of it, one trace a turn.
 
 Written through MLflow's lowest interface, in the calling thread: a trace takes a hundredth of a second on SQLite, and
-nothing goes on in the background. A trace's id comes from its content, so that none is written twice.
+nothing runs in the background. A trace's id comes from its content, so that none is written twice.
 """
 
 import json

@@ -192,7 +192,7 @@ class Tracker:
             await self._call(lambda path=path: self._client.log_artifact(self.parent_id, str(path)))
 
     async def look_again(self) -> None:
-        """Find out which trials have runs: other workers log too. A failure of MLflow's is forgotten, and met anew."""
+        """Find out again which trials have runs; a former failure of MLflow's is forgotten."""
         self._failure = None
         await self._try(self._find_children)
 
@@ -200,14 +200,10 @@ class Tracker:
         """Whether a child run of the trial exists and is whole."""
         return trial in self._logged
 
-    async def finish(self, status: str | None, ended: float | None = None) -> None:
-        """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced.
-
-        None leaves the run open, because other workers go on.
-        """
+    async def finish(self, status: str, ended: float | None = None) -> None:
+        """End the parent run as FINISHED, FAILED or KILLED; a failed study's own error is not replaced."""
         try:
-            if status is not None:
-                await self._call(self._end, self.parent_id, status, time.time() if ended is None else ended)
+            await self._call(self._end, self.parent_id, status, time.time() if ended is None else ended)
         except TrackingError:
             if status == "FINISHED":
                 raise
@@ -238,7 +234,8 @@ class Tracker:
                 raise
             except failures() as error:
                 raise TrackingError(
-                    f"MLflow failed: {first_line(error, self._uri)}; finished work is kept, run the same command again"
+                    f"MLflow failed: {first_line(error, self._uri)}; finished work is stored, run the same command "
+                    "again"
                 ) from error
             finally:
                 self.seconds += time.perf_counter() - begun

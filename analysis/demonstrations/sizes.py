@@ -193,8 +193,8 @@ def costs(results: pl.DataFrame) -> pl.DataFrame:
     shown, tuned = (per_arm.filter(pl.col("way") == way).drop("way") for way in (ICL, IFT))
     joined = tuned.join(shown.select(*keys, icl="prompt_tokens"), on=keys, how="full", coalesce=True)
     both = pl.col("icl").is_not_null() & pl.col("prompt_tokens").is_not_null()
-    kept = joined.filter(both | ~both.any().over("pool", "examples"))
-    table = kept.group_by("pool", "examples").agg(
+    left = joined.filter(both | ~both.any().over("pool", "examples"))
+    table = left.group_by("pool", "examples").agg(
         pl.col("tuning").drop_nulls().first(),
         pl.col("training_tokens", "training_seconds").mean(),
         icl_prompt_tokens=pl.col("icl").mean(),

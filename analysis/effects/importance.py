@@ -1,11 +1,11 @@
 """Importances: how much of what moves the score each parameter accounts for, three ways, each with an interval.
 
-Knows designs (`analysis.designs`) and the estimators of Optuna and scikit-learn; draws nothing.
+Knows designs (`analysis.effects.designs`) and the estimators of Optuna and scikit-learn; draws nothing.
 
 A parameter without effect in a condition is neither dropped there, as Optuna's fANOVA would do, nor given a stand-in
 value, which would lend it the effect of what switched it off. The score does not change with it there, so such a
-condition stands for all its values: it gets one drawn from those the parameter has elsewhere, anew in every resampling
-and in each of the fits that the estimate is averaged over.
+condition stands for all its values: it gets one drawn from those the parameter has elsewhere, another one in every
+resampling and in each of the fits that the estimate is averaged over.
 """
 
 import warnings

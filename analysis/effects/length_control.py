@@ -52,8 +52,8 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     effect is the raw paired one less slope x the mean difference of the length term on the same queries: the
     trial's term of the joint fit, where every trial scored every query.
 
-    Columns: trial, label, reference_trial (the baseline); raw, raw_low, raw_high (as `effects.paired_difference`);
-    controlled, controlled_low, controlled_high (the same, with the slope estimated anew in every draw); all
+    Columns: trial, label, reference_trial (the baseline); raw, raw_low, raw_high (as `paired.paired_difference`);
+    controlled, controlled_low, controlled_high (the same, with the slope estimated again in every draw); all
     in points of the judge's scale with 95 % intervals; slope (points from an answer of usual length to one far
     longer; alike in all rows); extra_characters (mean length less the baseline's); n (queries scored
     under both); reason (why a controlled effect or its interval is null; else null).

@@ -52,7 +52,9 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Row | None, axes: Axes) -> Axes
         axes: where to draw.
     """
     rows = rounds.filter(pl.col("gain").is_not_null()).to_dicts()
-    names = [f"round {row['round']}: {short(row['winner'], 26)}{'' if row['kept'] else ' (not kept)'}" for row in rows]
+    names = [
+        f"round {row['round']}: {short(row['winner'], 26)}{'' if row['added'] else ' (not added)'}" for row in rows
+    ]
     draw_intervals(axes, range(len(rows)), rows, "gain", color=GREY, capsize=4)
     if held_back is not None:
         draw_intervals(axes, [len(names)], [dict(held_back)], "difference", capsize=4)

@@ -43,7 +43,7 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
 
     Args:
         parameter: whose values stand on the horizontal axis.
-        effects: the frame of `effects.one_factor_effects`.
+        effects: the frame of `paired.one_factor_effects`.
         trials: the frame of `frames.trial_table`.
         axes: where to draw.
         judge: named on the vertical axis.

@@ -116,7 +116,7 @@ def test_results_that_cannot_be_used_are_refused_with_the_reason_and_what_to_do(
     with pytest.raises(StorageError, match="cannot be read"):
         load_results(tmp_path / "text")
     empty = pl.DataFrame(schema=dict(RESULT_SCHEMA))
-    with pytest.raises(StorageError, match="hold no finished trial; run the study's command again, which goes on"):
+    with pytest.raises(StorageError, match="hold no finished trial; run the study's command again, which resumes"):
         load_results(write(empty, tmp_path))
     with pytest.raises(StorageError, match=r"no column judge_details, .*|no column .*judge_details.*an older version"):
         load_results(write(empty.drop("judge_details"), tmp_path))

@@ -26,8 +26,8 @@ def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1}\n{"a"\n', "mine line 2 is not valid JSON: .* at column 5; mend that line"),
-        ('[{"a": 1},\n}]', "mine line 2 is not valid JSON: .* mend that line"),
+        ('{"a": 1}\n{"a"\n', "mine line 2 is not valid JSON: .* at column 5; correct that line"),
+        ('[{"a": 1},\n}]', "mine line 2 is not valid JSON: .* correct that line"),
         ("[1]", "mine item 1 is not an object but int"),
         ('"a"\n', "mine line 1 is not an object but str"),
     ],

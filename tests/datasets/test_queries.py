@@ -149,7 +149,7 @@ def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path, separator
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"query": ', "is not valid JSON: .* mend that line"),
+        ('{"query": ', "is not valid JSON: .* correct that line"),
         ('["query"]', "is not an object but list; give one JSON object a row"),
         ('{"text": "Hi?"}', "has neither turns nor instruction, query, prompt or question"),
         ('{"turns": "Hi?"}', "turns and references must be lists"),

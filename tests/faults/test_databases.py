@@ -1,4 +1,4 @@
-"""Claims about locked databases, full disks and MLflow failing: the study waits, or goes on with the same command."""
+"""Claims about locked databases, full disks and MLflow failing: the study waits, or resumes with the same command."""
 
 import sqlite3
 import subprocess
@@ -71,7 +71,7 @@ def test_where_a_database_stays_locked_the_study_ends_with_3_and_the_same_comman
         patch.setattr(databases, "LOCKED_SECONDS", 0.2)
         assert command(locked_out) == 3
     assert "database is locked" in (said := capfd.readouterr().err)
-    assert "finished work is kept, the same command goes on" in said
+    assert "finished work is stored, the same command resumes" in said
     assert command(FakeBackend()) == 0
     check_same(command, undisturbed, twice=locked_out.most_in_flight)
 
@@ -111,7 +111,7 @@ def test_where_the_disk_is_full_the_study_ends_with_3_and_goes_on_when_there_is_
     with full_disk(command.folder / database, pages=size(undisturbed.folder / database) - 1):
         assert command(out_of_room) == 3
     assert "database or disk is full" in (said := capfd.readouterr().err)
-    assert "finished work is kept" in said
+    assert "finished work is stored" in said
     assert command(FakeBackend()) == 0
     check_same(command, undisturbed, twice=out_of_room.most_in_flight)
 
@@ -142,7 +142,7 @@ def test_a_study_without_room_for_its_results_keeps_them_in_the_store(
     before = table(command.folder)
     fill_disk(command.results)
     assert command(FakeBackend()) == 3
-    assert "finished work is kept, the same command goes on" in capfd.readouterr().err
+    assert "finished work is stored, the same command resumes" in capfd.readouterr().err
     assert table(command.folder).equals(before)
     assert command(NeverAsked()) == 0
     check_same(command, undisturbed)
@@ -164,7 +164,7 @@ def test_a_study_goes_on_without_mlflow_and_its_pages_are_made_by_the_next_run(
     backend = FakeBackend()
     with monkeypatch.context() as patch:
         patch.setattr(tracker, "log_page", fails_later)
-        with pytest.raises(TrackingError, match=r"MLflow failed: .*no space left on device; finished work is kept"):
+        with pytest.raises(TrackingError, match=r"MLflow failed: .*no space left on device; finished work is stored"):
             run(spec, folder, backend)
     whole = table(folder)
     assert whole.get_column("trial").n_unique() == spec.total_trials

@@ -90,7 +90,7 @@ def test_where_a_judge_stays_away_the_study_ends_with_3_and_the_same_command_goe
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert command(Disturbed(outage.away.set), *judged) == 3
-    assert "finished work is kept, run the same command again when it is well" in capfd.readouterr().err
+    assert "finished work is stored, run the same command again when it is well" in capfd.readouterr().err
     outage.away.clear()
     assert command(FakeBackend(), *judged) == 0
     twice = [request for request, times in outage.answered.items() if times > 1]

@@ -169,7 +169,7 @@ BASE: dict[str, Any] = {"model": "m@1", "prompt": PROMPT, "decoding": DecodingPa
         ],
     ],
 )
-def test_the_key_of_a_completion_differs_when_an_ingredient_does(change: dict[str, Any]) -> None:
+def test_the_key_of_a_completion_differs_when_a_part_does(change: dict[str, Any]) -> None:
     assert completion_key(**(BASE | change)) != completion_key(**BASE)
 
 
@@ -190,7 +190,7 @@ def test_the_key_of_a_completion_knows_the_text_and_not_whose_query_it_is() -> N
         ("reference@1", QUERY, [COMPLETION, COMPLETION]),
     ],
 )
-def test_the_key_of_a_judgment_differs_when_an_ingredient_does(
+def test_the_key_of_a_judgment_differs_when_a_part_does(
     judge: str, query: Query, completions: list[Completion]
 ) -> None:
     assert judgment_key(judge, query, completions) != judgment_key("reference@1", QUERY, [COMPLETION])
@@ -332,7 +332,7 @@ def spoil(store: Store, table: str, key: str) -> None:
         assert connection.execute(changed, {"key": key}).rowcount == 1
 
 
-def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -> None:
+def test_a_damaged_record_counts_as_missing_and_can_be_stored_again(store: Store) -> None:
     fill(store)
     assert store.damaged("s") == {}
     spoil(store, "judgments", "j")

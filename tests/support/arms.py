@@ -178,7 +178,7 @@ def run(
     judge: FakeJudge | None = None,
     fresh: bool = False,
 ) -> tuple[str, FakePlacement]:
-    """Run or go on with a comparison; return what was shown, and where it ran."""
+    """Run or resume a comparison; return what was shown, and where it ran."""
     placement = placement or FakePlacement()
     comparison = ComparisonPlan(spec, plan, placement)
     shown = world.run_plan(comparison, find_kind("icl-vs-ift"), placement.base, judge, fresh)

@@ -16,7 +16,7 @@ SCALE = (1.0, 10.0)
 
 
 def holds_two_scores(path: Path) -> bool:
-    """Whether a file's first row is one of Han's; whatever else is wrong with it is told by who reads it."""
+    """Whether a file's first row is one of Han's; whatever else is wrong with it is said by its reader."""
     try:
         first = next(itertools.islice(read_rows(path, str(path), UsageError), 1), None)
     except UsageError:

@@ -17,7 +17,7 @@ from ablations.core.errors import JudgeError, UsageError, redacted
 from ablations.core.records import PaidReply, Usage
 from ablations.judges.base import NO_REPLY, REFUSED_REQUEST
 from ablations.judges.prices import TURN_TOKENS, Budget, estimated_tokens, tokens_at_most
-from ablations.models.http import NO_KEY, MalformedReplyError, api_key, explain, passes, retrying, told_pause
+from ablations.models.http import NO_KEY, MalformedReplyError, api_key, explain, is_transient, retrying, told_pause
 
 DEFAULT_URL = "https://api.openai.com/v1"
 _FATAL_STATUS = frozenset({401, 402, 403, 404})
@@ -232,11 +232,11 @@ class JudgeClient:
             if _refuses_all(error):
                 raise JudgeError(
                     f"the judge's server {redacted(self.url)} refuses {self.model!r}: {explain(error)}; check the key, "
-                    "the model and the account, then run the same command again: finished work is kept"
+                    "the model and the account, then run the same command again: finished work is stored"
                 ) from None
-            if isinstance(error, openai.APIStatusError) and not passes(error):
+            if isinstance(error, openai.APIStatusError) and not is_transient(error):
                 raise CallFailedError(f"{REFUSED_REQUEST} ({error.status_code})", explain(error)) from None
-            if passes(error):
+            if is_transient(error):
                 raise CallFailedError(NO_REPLY, explain(error)) from None
             raise
         raise AssertionError("tenacity ended without a result or an error")  # for the type checker
@@ -267,7 +267,7 @@ class JudgeClient:
             raise JudgeError(
                 f"the judge's server {redacted(self.url)} has failed {self._breaker.failures} times in a row over "
                 f"{self._breaker.seconds:.0f} s, last with: {self._breaker.last}; finished work is "
-                "kept, run the same command again when it is well"
+                "stored, run the same command again when it is well"
             )
 
     async def close(self) -> None:

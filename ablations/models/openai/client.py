@@ -13,7 +13,7 @@ from ablations.core.condition import DecodingParams
 from ablations.core.errors import BackendError, UsageError, redacted
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity
-from ablations.models.http import MalformedReplyError, api_key, explain, passes, retrying
+from ablations.models.http import MalformedReplyError, api_key, explain, is_transient, retrying
 
 STANDARD = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop"})
 """What every completions endpoint honours."""
@@ -91,16 +91,16 @@ class OpenAIBackend:
                         reply = await self._client.completions.create(**request)
                         completion = _completion(reply, seed)
         except Exception as error:  # its own text may hold the key, so it is not chained
-            if isinstance(error, openai.APIStatusError) and not passes(error):
+            if isinstance(error, openai.APIStatusError) and not is_transient(error):
                 raise UsageError(
                     f"the server {redacted(self._base_url)} refuses the request for query {prompt.query_id!r}: "
                     f"{explain(error)}; check OPENAI_API_KEY, the model and the parameters"
                 ) from None
-            if not passes(error) and not isinstance(error, openai.OpenAIError):
+            if not is_transient(error) and not isinstance(error, openai.OpenAIError):
                 raise
             raise BackendError(
                 f"the server {redacted(self._base_url)} failed on query {prompt.query_id!r}: {explain(error)}; "
-                "run the same command again when it is well: finished work is kept"
+                "run the same command again when it is well: finished work is stored"
             ) from None
         return completion
 

@@ -36,15 +36,15 @@ class Checkpoint:
         tensors = {f"weights.{name}": one.detach() for name, one in self._trained.items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": one for name, one in state.items()}
-        aside = self._path.with_suffix(".part")
+        part = self._path.with_suffix(".part")
         try:
             text = json.dumps([done.step, done.losses, done.seconds])
-            save_file({name: one.contiguous().cpu() for name, one in tensors.items()}, aside, {"done": text})
-            with aside.open("rb") as file:
+            save_file({name: one.contiguous().cpu() for name, one in tensors.items()}, part, {"done": text})
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
-            aside.replace(self._path)
+            part.replace(self._path)
         finally:
-            aside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
     def load(self) -> Done:
         """Put back what was saved; return how far it was, nothing where there is no whole file."""

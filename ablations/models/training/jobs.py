@@ -1,6 +1,6 @@
 """Jobs: what one training is made from, what it says while it runs, and what comes out of it.
 
-Knows how these are kept and passed between processes; neither torch nor how training goes.
+Knows how these are stored and sent between processes; neither torch nor how training goes.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Runs in a process of its own (`worker`), which gives all memory back. Knows neither studies nor where results are
 kept: it reads a job, says each step, and writes a folder. Checkpoints are safetensors and replace one another
-atomically; a training that goes on from one makes the same steps as one that was never stopped.
+atomically; a training that resumes from one makes the same steps as one that was never stopped.
 """
 
 import gc
@@ -39,11 +39,11 @@ PAUSE_SHARE = 10
 """Between checkpoints, as many times what the last one took: of large models they take minutes."""
 CLIP = 1.0
 Say = Callable[[StepSeen | str], None]
-"""Is told each step, and in words what else happens."""
+"""Called with each step, and with what else happens in words."""
 
 
 class Stopped(Exception):
-    """Training cannot go on; carries the `Failure`."""
+    """Training cannot continue; carries the `Failure`."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ def train(
         job: what to learn, and how.
         folder: where the checkpoint of an earlier attempt lies, and this one's goes.
         result: the folder to make: PEFT's format of an adapter, or a model that an engine loads.
-        say: is told what happens.
+        say: tells the user what happens.
         checkpoint_seconds: between checkpoints, at the least.
         plan: how it is fitted into the memory; made from what is free now where None.
 
@@ -128,7 +128,7 @@ class _Training:
         checkpoint = Checkpoint(self._folder / CHECKPOINT, self.trained, self.optimizer)
         done = checkpoint.load()
         if done.step:
-            self._say(f"goes on from step {done.step} of {steps}")
+            self._say(f"resumes from step {done.step} of {steps}")
         if done.step < steps:
             watch = _Watch(checkpoint, done, steps, self._say, self._read(), begun, self._checkpoint_seconds)
             self._trainer(done.step, steps, watch).train()
@@ -334,18 +334,18 @@ def merge(job: Job, adapter: Path, result: Path) -> None:
 
 def _write(model: Any, job: Job, result: Path, whole: bool) -> None:
     """Write weights, and of a whole model what an engine needs beside them; raise `Stopped` where that fails."""
-    aside = result.with_name(f"{result.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    part = result.with_name(f"{result.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     try:
-        model.save_pretrained(aside)
+        model.save_pretrained(part)
         if whole:
             tokenizer = AutoTokenizer.from_pretrained(
                 job.model.location, revision=job.model.revision, trust_remote_code=job.trusted
             )
-            tokenizer.save_pretrained(aside)
-        aside.rename(result)
+            tokenizer.save_pretrained(part)
+        part.rename(result)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         raise Stopped(
             "disk", f"the tuned weights cannot be written to {result}: {first_line(error)}; free the disk"
         ) from error

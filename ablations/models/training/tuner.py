@@ -1,6 +1,6 @@
-"""The tuner: jobs -> weights, each made once and kept by its key; each training in a process of its own.
+"""The tuner: jobs -> weights, each made once and stored by its key; each training in a process of its own.
 
-Knows the store, where weights are kept and how the process is talked to; not how training goes.
+Knows the store, where weights are stored and how the process is talked to; not how training goes.
 """
 
 import asyncio
@@ -80,8 +80,8 @@ class Tuner:
     """Makes weights, or finds those that were made.
 
     Args:
-        store: where outcomes are kept by the job's key.
-        folder: where weights are kept, each in a folder named by the key.
+        store: where outcomes are stored by the job's key.
+        folder: where weights are stored, each in a folder named by the key.
         log_file: where everything goes that a training prints.
         say: shows one line to the user.
         checkpoint_seconds: between the checkpoints of a training, at the least.
@@ -100,7 +100,7 @@ class Tuner:
         self.progress = TuningProgress()
 
     def known(self, job: Job) -> Outcome | None:
-        """Return what the job came to in an earlier run, whether or not its weights are still there."""
+        """Return what the job came to in a former run, whether or not its weights are still there."""
         record = self._store.find_tuning(job.key)
         return None if record is None else Outcome.from_dict(record)
 
@@ -124,7 +124,7 @@ class Tuner:
                 self.pass_over(job)
                 return Tuned(job, outcome, result, reused=True)
             if outcome is not None and result.is_dir():
-                self._say(f"the weights of {what} in {result} are not what was written: they are made anew")
+                self._say(f"the weights of {what} in {result} are not what was written: they are trained again")
             made = await self._train(job, what)
         return made if isinstance(made, Failure) else Tuned(job, made, result, reused=False)
 
@@ -195,7 +195,7 @@ class Tuner:
         self.progress.skipped += left if isinstance(made, Failure) else 0
         if not isinstance(made, Failure):
             self._store.add_tuning(job.key, made.to_dict())
-        if not isinstance(made, Failure) or made.kind == "loss":  # else the next run goes on from the checkpoint
+        if not isinstance(made, Failure) or made.kind == "loss":  # else the next run resumes from the checkpoint
             for done in (JOB, CHECKPOINT):
                 (folder / done).unlink(missing_ok=True)
         return self._failed(made, what) if isinstance(made, Failure) else made
@@ -249,7 +249,7 @@ class Tuner:
         killed = "; was it killed for want of memory? Then lower tuning.max_tokens, or use --tuning lora" * (code == -9)
         raise TuningError(
             f"the process that tunes ended with code {code}: {first_line(OSError(self._last_words()))}{killed}; read "
-            f"{self._log_file}, then run the same command again: it goes on from the last checkpoint"
+            f"{self._log_file}, then run the same command again: it resumes from the last checkpoint"
         )
 
     def _last_words(self) -> str:

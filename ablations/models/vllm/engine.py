@@ -222,7 +222,7 @@ class VllmBackend:
         if chosen.finish_reason not in ("stop", "length"):
             raise BackendError(
                 f"vLLM broke off query {prompt.query_id!r} turn {prompt.turn} ({chosen.finish_reason}); "
-                f"read {self._log_file}, then run the same command again: finished work is kept"
+                f"read {self._log_file}, then run the same command again: finished work is stored"
             )
         read, cached = len(final.prompt_token_ids), final.num_cached_tokens or 0
         self._cache = PrefixCache(self._cache.prompt_tokens + read, self._cache.cached_tokens + cached)
@@ -253,7 +253,7 @@ class VllmBackend:
             except Exception as error:
                 raise BackendError(
                     f"vLLM failed on query {prompt.query_id!r} turn {prompt.turn}: {first_line(error)}; "
-                    f"read {self._log_file}, then run the same command again: finished work is kept"
+                    f"read {self._log_file}, then run the same command again: finished work is stored"
                 ) from error
 
     async def _start_again(self, dead: Any, error: Exception) -> None:
@@ -263,8 +263,8 @@ class VllmBackend:
                 return
             if self._restarts == RESTARTS:
                 raise BackendError(
-                    f"vLLM's engine died again after it was started anew: {first_line(error)}; read {self._log_file}, "
-                    "then run the same command again: finished work is kept"
+                    f"vLLM's engine died again after a restart: {first_line(error)}; read {self._log_file}, "
+                    "then run the same command again: finished work is stored"
                 ) from error
             self._restarts += 1
             self._say(f"vLLM's engine died and is started again; its log is {self._log_file}")

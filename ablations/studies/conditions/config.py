@@ -140,7 +140,7 @@ class SearchConfig(ConditionsConfig):
     """The keys of a search in `[study]`."""
 
     noun: ClassVar[str] = "a search"
-    about: ClassVar[str] = "looks for the best condition, stops hopeless trials early and gives no importances"
+    about: ClassVar[str] = "seeks the best condition, stops hopeless trials early and gives no importances"
     instead: ClassVar[Mapping[str, str]] = {}
 
     racing: Annotated[

@@ -82,7 +82,7 @@ def hold_back(
 def shown_queries(
     queries: Sequence[Query], demonstrations: Sequence[Demonstration], encoder: Encoder | None
 ) -> set[str]:
-    """Return the ids of queries that a demonstration says, or nearly says; see `demonstrations.find_overlaps`."""
+    """Return the ids of queries that a demonstration says, or nearly says; see `datasets.overlap.find_overlaps`."""
     found: set[str] = set()
     while queries := [query for query in queries if query.id not in found]:
         # One overlap is named for each demonstration, which may equal several queries.
@@ -134,7 +134,7 @@ def fresh_seed(seed: int) -> int:
 
 
 def check_stored(study: str, stored: JsonObject | None, current: JsonObject | None) -> None:
-    """Raise `StudyMismatchError` if what is kept under the follow-up's name can be neither continued nor made anew.
+    """Raise `StudyMismatchError` if what is stored under the follow-up's name can be neither continued nor replaced.
 
     Args:
         study: the name of the study that is confirmed.
@@ -147,8 +147,8 @@ def check_stored(study: str, stored: JsonObject | None, current: JsonObject | No
     name = follow_up_name(study)
     if stored.get("confirms") != study:
         raise StudyMismatchError(
-            f"the confirmation of {study!r} is kept as {name!r}, and another study of that name exists; give this one "
-            "another name with --name"
+            f"the confirmation of {study!r} is stored as {name!r}, and another study of that name exists; give this "
+            "one another name with --name"
         )
     if current is not None:
         check_same_study(name, _without_choice(stored), _without_choice(current))
@@ -205,7 +205,7 @@ def plan_confirmation(
         settings: of the pool.
         built_in: whether the evaluation set is the project's own.
         chosen_by: ids of queries that a greedy search chose a prompt by.
-        vectors: where embeddings are kept, or None.
+        vectors: where embeddings are stored, or None.
     """
     shown = start_shots(spec)
     known = built_in and settings.name in BUILT_IN and settings.greedy is None and spec.fixed_parts is None

@@ -1,6 +1,6 @@
 """The JSON Schema of a study file, and the tables of its reference, which are drawn from it.
 
-Knows tables by their keys; which kinds of studies there are it is told.
+Knows tables by their keys; which kinds of studies there are is an argument.
 """
 
 import json

@@ -119,7 +119,7 @@ class Runner(Generic[P]):
         plan: what it will do.
         parts: judge and engines.
         effective: every option as it took effect, for the record.
-        fresh: whether an earlier study of this name is forgotten; its completions and judgments stay.
+        fresh: whether a former study of this name is forgotten; its completions and judgments stay.
     """
 
     kind: StudyKind[P]
@@ -133,7 +133,7 @@ class Runner(Generic[P]):
 
         Raises:
             UserError: something the user gave cannot be; nothing was written.
-            PartFailedError: a part failed; finished work is kept.
+            PartFailedError: a part failed; finished work is stored.
         """
         parts, places, name = self.parts, self.parts.places, self.plan.spec.name
         async with AsyncExitStack() as opened:
@@ -244,7 +244,7 @@ class _Session(Generic[P]):
             results = await self._finish(tracker, account, manifest)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
-            raise PartFailedError(f"{error}; finished work is kept, the same command goes on") from error
+            raise PartFailedError(f"{error}; finished work is stored, the same command resumes") from error
         except asyncio.CancelledError:
             status = "KILLED"
             raise

@@ -68,7 +68,7 @@ class PlannedTrial:
         baseline: the baseline's values of the varied parameters.
         own_run: whether MLflow shows it as a run of its own.
         arm: what the results say of what answers, by column, in a study whose trials differ in that.
-        recipe, job: how the weights that answer were trained, and under which key they are kept.
+        recipe, job: how the weights that answer were trained, and under which key they are stored.
     """
 
     number: int

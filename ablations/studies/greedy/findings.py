@@ -29,7 +29,7 @@ ROUND_SCHEMA = {
     **dict.fromkeys(("gain", "low", "high"), pl.Float64),
     "n": pl.Int64,
     "share": pl.Float64,
-    "kept": pl.Boolean,
+    "added": pl.Boolean,
 }
 STOPPED_SCHEMA = {"round": pl.Int64, "candidate": pl.String, "after": pl.Int64, "why": pl.String}
 SCORE_SCHEMA = {"queries": pl.String, "start": pl.Float64, "chosen": pl.Float64}
@@ -46,7 +46,7 @@ class SearchFindings:
         why_ended: why the search ended; "" where that is not known.
         gain: the row of the held-back effect, with the columns of `paired.EFFECT_SCHEMA`; empty where there is none.
         rounds: columns round, candidates, winner, gain, low, high (points over the prompt before, 95 % interval, on
-            the selection queries), n (queries), share (of full evaluations), kept; empty where the rounds were not
+            the selection queries), n (queries), share (of full evaluations), added; empty where the rounds were not
             noted.
         stopped: columns round, candidate, after (queries), why; likewise.
         scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores); likewise.
@@ -131,7 +131,7 @@ class SearchFindings:
             "gain": signed("gain"),
             "95 % interval": interval(),
             "cost of full": share("share"),
-            "": lambda row: "added" if row["kept"] else "not added",
+            "": lambda row: "added" if row["added"] else "not added",
         }
         spent, full = (self.numbers.get(name) for name in ("evaluations", "evaluations_without_racing"))
         said = [f"The search ended because {self.why_ended}."] if self.why_ended else []
@@ -166,7 +166,7 @@ def _rounds(found: "Found") -> list[tuple[object, ...]]:
             None if one.winner is None else one.winner.id,
             *(one.gain.value, one.gain.low, one.gain.high, one.gain.n),
             one.race.share,
-            one.kept,
+            one.added,
         )
         for one in found.rounds
     ]

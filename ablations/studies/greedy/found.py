@@ -47,7 +47,7 @@ class Round:
         winner: the best of them, or None if none has a score.
         gain: of the winner over the prompt it was added to, on the selection queries. Picked as the best of many,
             it is subject to selection bias.
-        kept: whether the winner stays in the prompt.
+        added: whether the winner stays in the prompt.
         race: who was stopped when and why.
     """
 
@@ -55,7 +55,7 @@ class Round:
     candidates: tuple[str, ...]
     winner: Demonstration | None
     gain: Gain
-    kept: bool
+    added: bool
     race: RaceResult
 
 
@@ -114,7 +114,7 @@ class Found:
     @property
     def added(self) -> list[str]:
         """The demonstrations that stayed in the prompt, by id, in the order of the rounds."""
-        return [one.winner.id for one in self.rounds if one.kept and one.winner is not None]
+        return [one.winner.id for one in self.rounds if one.added and one.winner is not None]
 
 
 def _round(fields: JsonObject) -> Round:
@@ -126,13 +126,13 @@ def _round(fields: JsonObject) -> Round:
         candidates=tuple(fields["candidates"]),
         winner=None if winner is None else Demonstration(**winner),
         gain=Gain(**fields["gain"]),
-        kept=fields["kept"],
+        added=fields["added"],
         race=RaceResult(raced["winner"], raced["queries"], scores, stopped),
     )
 
 
 def _parts(fields: JsonObject) -> PromptParts:
-    headings = Template(**(fields["template"] | {"stop": tuple(fields["template"]["stop"])}))
+    template = Template(**(fields["template"] | {"stop": tuple(fields["template"]["stop"])}))
     by_query = tuple((query, tuple(Demonstration(**one) for one in shown)) for query, shown in fields["by_query"])
     shown = tuple(Demonstration(**one) for one in fields["shots"])
-    return PromptParts(**(fields | {"template": headings, "by_query": by_query, "shots": shown}))
+    return PromptParts(**(fields | {"template": template, "by_query": by_query, "shots": shown}))

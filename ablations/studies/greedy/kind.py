@@ -5,7 +5,7 @@ score on the selection half of the queries stays (Zhao et al. 2025). Candidates 
 of the queries gives the honest score of what was chosen.
 
 Nothing here remembers where it was: every completion and judgment is in the store, so the same search run again
-looks up what it did and goes on.
+looks up what it did and continues.
 """
 
 import json
@@ -168,7 +168,7 @@ class _Search:
             outcome, scores = await self._race(number, parts, racers, current)
             rounds.append(outcome)
             await self._run.page(self._page(outcome, parts, racers, watch))
-            if outcome.winner is None or not outcome.kept:
+            if outcome.winner is None or not outcome.added:
                 why = NO_SCORE if outcome.winner is None else NO_GAIN
                 break
             parts, current = with_first(parts, outcome.winner), scores
@@ -255,7 +255,7 @@ class _Search:
                 "round": outcome.number,
                 "prompt": content_hash(parts.content()),
                 "winner": winner or "none",
-                "kept": outcome.kept,
+                "added": outcome.added,
                 "candidates": len(racers),
             },
             metrics={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "racing_share": found.share},

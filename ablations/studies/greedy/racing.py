@@ -19,7 +19,7 @@ Rule 3 bounds the cost whatever the scores are, and at a share of 1/3 it does ne
 count where the share is large or most candidates are far behind.
 
 The tests are one-sided Student-t tests on the differences over shared queries, which removes how hard a query is. The
-level is shared out equally over the looks (Bonferroni), so looking often does not stop more by accident. Against the
+level is shared out equally over the tests (Bonferroni), so testing often does not stop more by accident. Against the
 leader it is shared out over the other candidates too: the leader is the luckiest of many, and the best candidate must
 survive the comparison with whichever of them that is. Against the current prompt it is not: that is one comparison a
 candidate, and the level promises that a candidate as good as the current prompt is seldom stopped.
@@ -66,7 +66,7 @@ class RaceSettings:
             winner of 50 more often than 2 (76 % against 65 %), because less of the share is gone by then; from 16
             queries on it hardly matters.
         level: chance, 0 to 0.5, both excluded, that a test stops a candidate which is as good as what it is tested
-            against, over all looks.
+            against, over all tests.
         share: evaluations at most, as a share of all candidates on all queries, above 0, up to 1. It is exceeded
             only where `least` queries for all and the rest for two finalists cost more: never with 20 candidates or
             more on 8 queries or more at the default settings.
@@ -146,7 +146,7 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
         raise UsageError(f"{candidates} candidates on {len(current)} queries are no race; give at least one of each")
     left = _blocks(len(current), settings)
     budget = _budget(candidates, len(current), settings)
-    looks = len(left) - 1
+    tests = len(left) - 1
     scores: dict[int, dict[int, float | None]] = {candidate: {} for candidate in range(candidates)}
     pilots = range(_pilots(candidates, len(current), settings))
     everything = range(len(current))
@@ -167,7 +167,7 @@ async def race(candidates: int, current: Scores, score: ScoreBlock, settings: Ra
         if not left:
             break
         ranked = _ranked(still, scores, current)
-        level = settings.level / looks
+        level = settings.level / tests
         why = _behind(ranked, scores, current, level, level / (candidates - 1))
         ranked = [one for one in ranked if one not in why]
         why.update((one, "outside the places left") for one in ranked[_places(len(ranked), left, budget) :])
@@ -221,10 +221,10 @@ def _least_cost(candidates: int, queries: int, settings: RaceSettings) -> int:
 
 
 def _places(still: int, blocks: Sequence[int], budget: int) -> int:
-    """Return how many of those still in may go on: the most whose steady decline the evaluations left can pay.
+    """Return how many of those still in may continue: the most whose steady decline the evaluations left can pay.
 
     The decline ends at two, or at half of what is left for each query if that is fewer, so that with little left
-    more than two still go on at first. At least one can always be paid: the race's budget has room for it, and no
+    more than two still continue at first. At least one can always be paid: the race's budget has room for it, and no
     decline that was paid for ended below one.
     """
     queries = sum(blocks)
@@ -243,14 +243,14 @@ def _places(still: int, blocks: Sequence[int], budget: int) -> int:
 def _behind(
     ranked: Sequence[int], scores: Mapping[int, _Seen], current: Scores, level: float, leader_level: float
 ) -> dict[int, Why]:
-    """Return which candidates the tests of one look stop, and why; never the first of those still in, so never all.
+    """Return which candidates the tests of one block stop, and why; never the first of those still in, so never all.
 
     Args:
         ranked: the candidates still in, best first.
         scores: of all candidates.
         current: the current prompt's scores.
-        level: of this look, against the current prompt.
-        leader_level: of this look, against the leader.
+        level: of this test, against the current prompt.
+        leader_level: of this test, against the leader.
     """
     leader, *others = ranked
     why: dict[int, Why] = {}

@@ -140,7 +140,7 @@ class TuningConfig(KindConfig):
     tune_learning_rate: Annotated[
         bool,
         Key(
-            "look for the learning rate on held-out examples",
+            "search the learning rate on held-out examples",
             "--tune-learning-rate",
             group=TUNING,
             more="For each pool and size: six rates, chosen by Optuna's TPE within a factor of ten, on its first draw, "

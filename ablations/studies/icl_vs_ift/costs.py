@@ -29,7 +29,7 @@ class Done:
 
     Attributes:
         finished: numbers of its finished arms.
-        weights: numbers of the arms whose weights are kept.
+        weights: numbers of the arms whose weights are stored.
         searched: pools and sizes whose learning rates were looked for.
     """
 
@@ -98,8 +98,8 @@ def _searched(plan: TuningPlan, left: Sequence[Arm], done: Done) -> list[Job]:
 
 def _trainings(plan: TuningPlan, new: int, searched: Sequence[Job]) -> str:
     told = counted(len(plan.jobs), "training")
-    if kept := len(plan.jobs) - new:
-        told += f", of which {kept} {'is' if kept == 1 else 'are'} done already"
+    if done := len(plan.jobs) - new:
+        told += f", of which {done} {'is' if done == 1 else 'are'} done already"
     if searched:
         told += f", and {len(searched)} to look for learning rates, {TRIED} for each size of a pool"
     return told

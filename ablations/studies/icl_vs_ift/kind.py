@@ -4,7 +4,7 @@ One engine is loaded at a time: the base model's, then one that puts each arm's 
 that stands by itself. Knows neither how training goes nor how results are shown.
 
 Nothing here remembers where it was: weights, completions and judgments are stored under keys of their content, so the
-same study run again looks up what it did and goes on.
+same study run again looks up what it did and continues.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The learning rate: found by Optuna on examples that no training of the study learns from.
 
-Knows the tuner; what each rate came to is kept like any training, so a search that is run again looks up what it did.
+Knows the tuner; what each rate came to is stored like any training, so a search that is run again looks up what it did.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ async def find_rate(tuner: Tuner, job: Job, held_out: tuple[Sample, ...], what: 
     for number in range(1, TRIED + 1):
         trial = study.ask()
         low, high = job.recipe.learning_rate / FACTOR, min(job.recipe.learning_rate * FACTOR, 1.0)
-        rate = float(f"{trial.suggest_float('rate', low, high, log=True):.3g}")  # as it is shown and kept
+        rate = float(f"{trial.suggest_float('rate', low, high, log=True):.3g}")  # as it is shown and stored
         made = await tuner.try_out(
             replace(job, recipe=replace(job.recipe, learning_rate=rate), held_out=held_out),
             f"{what}, learning rate {rate:g} ({number} of {TRIED})",

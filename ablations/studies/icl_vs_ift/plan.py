@@ -146,7 +146,7 @@ class TuningPlan:
                 f"the study {name!r} has finished arms that are not asked for now:\n  "
                 + "\n  ".join(found)
                 + "\nlarger sizes can be added to it; for anything else use --name (what weights and answers there are "
-                "is used again), or --fresh to start this one anew"
+                "is used again), or --fresh to start this one again"
             )
 
 
@@ -253,7 +253,7 @@ class _Maker:
                 listed = ", ".join(map(str, self.options.sizes[place:]))
                 notes.append(
                     f"{size} examples of {pool} need {most} tokens and the context holds {backend.context_length}: "
-                    f"only fine-tuning goes on with {listed}"
+                    f"only fine-tuning continues with {listed}"
                 )
             arms += [self.tuned(examples, size, draw) for draw in draws]
         return arms, notes
@@ -275,8 +275,8 @@ class _Maker:
         silent = [
             one.id for one in pool.demonstrations if not all((answer or "").strip() for _, answer in one.exchanges)
         ]
-        kept = [one for one in pool.demonstrations if one.id not in set(silent)]
-        samples = {one.id: make_samples([one], self.spec.baseline.prompt, self.tokens) for one in kept}
+        usable = [one for one in pool.demonstrations if one.id not in set(silent)]
+        samples = {one.id: make_samples([one], self.spec.baseline.prompt, self.tokens) for one in usable}
         long = [name for name, own in samples.items() if max(len(one.tokens) for one in own) > options.max_tokens]
         notes = [
             f"{len(names)} of {len(pool.demonstrations)} examples of {pool.name} {why} and are left out of both ways: "
@@ -284,18 +284,18 @@ class _Maker:
             for names, why in ((silent, "lack an answer"), (long, f"are longer than {options.max_tokens} tokens"))
             if names
         ]
-        kept = [one for one in kept if one.id not in set(long)]
+        usable = [one for one in usable if one.id not in set(long)]
         apart = options.apart
-        if len(kept) < options.sizes[-1] + apart:
+        if len(usable) < options.sizes[-1] + apart:
             besides = f" and {apart} held out for the learning rate" if apart else ""
-            lower = "lower --sizes, or " if len(kept) > apart else "lower tuning.held_out, or " if kept else ""
+            lower = "lower --sizes, or " if len(usable) > apart else "lower tuning.held_out, or " if usable else ""
             raise PoolError(
-                f"the pool {pool.name!r} holds {len(kept)} examples that can be learned, and the largest size asks for "
-                f"{options.sizes[-1]}{besides}; {lower}give a larger pool with --pools"
+                f"the pool {pool.name!r} holds {len(usable)} examples that can be learned, and the largest size asks "
+                f"for {options.sizes[-1]}{besides}; {lower}give a larger pool with --pools"
                 + "".join(f" ({note})" for note in notes)
             )
-        held_out = random.Random(f"{self.spec.seed}|held out").sample(kept, apart)
-        drawn = tuple(one for one in kept if one.id not in {one.id for one in held_out})
+        held_out = random.Random(f"{self.spec.seed}|held out").sample(usable, apart)
+        drawn = tuple(one for one in usable if one.id not in {one.id for one in held_out})
         chooser = replace(prepared.chooser, pool=replace(pool, demonstrations=drawn))
         return _Examples(chooser, samples, tuple(sample for one in held_out for sample in samples[one.id])), notes
 

@@ -31,7 +31,7 @@ Config = StudyConfig[KindConfig]
 
 
 class Vectors:
-    """Embeddings kept in the store, which is opened when the first are asked for."""
+    """Embeddings in the store, which is opened when the first are asked for."""
 
     def __init__(self, places: Places) -> None:
         self._places = places

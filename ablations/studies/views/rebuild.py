@@ -1,6 +1,6 @@
 """Rebuilding: Optuna's database and MLflow's view made again from the results of record.
 
-Knows which view comes from what, and never destroys: views are written aside, put in place when they are whole, and
+Knows which view comes from what, and never destroys: views are written beside their places, put there when whole, and
 what stood there is moved to a folder that is named. What is logged takes the way that a live study takes.
 """
 
@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from ablations.core.errors import StorageError, UsageError, redacted
 from ablations.core.statistics import summarise
 from ablations.storage.locks import study_lock
-from ablations.storage.replacement import Aside, move_folders
+from ablations.storage.replacement import Replacement, move_folders
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, check_sqlite
 from ablations.studies.engine.optuna_view import OptunaView, forget, known_studies
@@ -27,7 +27,7 @@ from ablations.tracking.tracker import Tracker
 
 
 def rebuild(places: Places, name: str | None, say: Callable[[str], None]) -> list[str]:
-    """Make the views of all studies anew, or of one, and say what could not be made.
+    """Rebuild the views of all studies, or of one, and say what could not be rebuilt.
 
     Returns the studies that were left out, because their records are damaged or lacking.
 
@@ -37,7 +37,7 @@ def rebuild(places: Places, name: str | None, say: Callable[[str], None]) -> lis
         TrackingError: MLflow failed; the old views stand.
     """
     with ExitStack() as given_back:
-        path = Aside(places.store, "").path
+        path = Replacement(places.store, "").path
         store = None
         if path is None or path.is_file():
             if path is not None:
@@ -81,9 +81,9 @@ class _Rebuild:
             1 for _ in places.folder.glob(f"artifacts/*-{stamp}*")
         )
         mark = f"{stamp}-{taken + 1}" if taken else stamp
-        self._kept = places.folder / f"replaced-{mark}"
-        self._tracking = Aside(places.tracking_uri, f"rebuilt-{mark}")
-        self._storage = Aside(places.storage, f"rebuilt-{mark}")
+        self._former = places.folder / f"replaced-{mark}"
+        self._tracking = Replacement(places.tracking_uri, f"rebuilt-{mark}")
+        self._storage = Replacement(places.storage, f"rebuilt-{mark}")
         self._new_artifacts = places.folder / "artifacts" / f"rebuilt-{mark}"
         self._moves_artifacts = everything and self._tracking.path is not None
         self._artifacts = self._new_artifacts if self._moves_artifacts else places.artifacts
@@ -91,7 +91,7 @@ class _Rebuild:
         self._left_out: list[str] = []
 
     def run(self) -> list[str]:
-        """Write the views aside, then put them in place; return the studies that were left out."""
+        """Write the views beside their places, then put them in place; return the studies that were left out."""
         try:
             self._places.folder.mkdir(parents=True, exist_ok=True)
             if not self._everything:
@@ -99,8 +99,8 @@ class _Rebuild:
             asyncio.run(self._write())
             if not self._made:
                 raise StorageError("nothing could be rebuilt, as said above; the old views stand as they were")
-            moved = self._storage.put_in_place(self._kept)
-            moved += self._tracking.put_in_place(self._kept)  # last: from here on the new artifacts belong to it
+            moved = self._storage.put_in_place(self._former)
+            moved += self._tracking.put_in_place(self._former)  # last: from here on the new artifacts belong to it
         except BaseException:
             if self._moves_artifacts:
                 shutil.rmtree(self._new_artifacts, ignore_errors=True)
@@ -109,16 +109,16 @@ class _Rebuild:
             self._tracking.discard()
             self._storage.discard()
         if self._moves_artifacts:
-            moved += move_folders(self._new_artifacts.parent, self._new_artifacts, self._kept / "artifacts")
+            moved += move_folders(self._new_artifacts.parent, self._new_artifacts, self._former / "artifacts")
         server = self._places.artifacts is None
         shown = (
             redacted(self._places.tracking_uri) if server else f"python -m ablations ui --mlruns {self._places.folder}"
         )
         self._say(f"{self._made} rebuilt; browse them with: {shown}")
         if moved:
-            self._say(f"what stood there before is in {self._kept}; delete it when it is needed no more")
+            self._say(f"what stood there before is in {self._former}; delete it when it is needed no more")
         if self._left_out:
-            where = f", whose former pages are in {self._kept} alone" if moved and self._everything else ""
+            where = f", whose former pages are in {self._former} alone" if moved and self._everything else ""
             self._say(f"{len(self._left_out)} left out: {', '.join(self._left_out)}{where}")
         return self._left_out
 

@@ -206,7 +206,7 @@ ROUNDS = pl.DataFrame(
         "low": [0.125, None, None],
         "high": [0.875, None, None],
         "n": [12, 12, 0],
-        "kept": [True, False, False],
+        "added": [True, False, False],
     },
     schema_overrides=dict.fromkeys(("gain", "low", "high"), pl.Float64),
 )
@@ -224,7 +224,7 @@ def test_the_figure_of_a_search_shows_each_rounds_gain_and_the_held_back_one() -
     assert drawn_points(axes) == [(0.5, 0.0), (-0.25, 1.0), (pytest.approx(4 / 3), 2.0)]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "round 1: example-11",
-        "round 2: a-name-that-is-longer-tha… (not kept)",
+        "round 2: a-name-that-is-longer-tha… (not added)",
         "all rounds, held-back queries",
     ]
     bars = [bar for one in axes.containers for lines in one.lines[2] for bar in lines.get_segments() if len(bar)]

@@ -192,7 +192,7 @@ def test_a_request_that_the_server_refuses_is_unscored_and_not_repeated() -> Non
     ids=["401", "402", "403", "404", "quota"],
 )
 def test_a_server_that_refuses_everything_stops_the_study_at_once(answer: Answer) -> None:
-    with bad_server([], default=answer) as server, pytest.raises(JudgeError, match="finished work is kept"):
+    with bad_server([], default=answer) as server, pytest.raises(JudgeError, match="finished work is stored"):
         judge_once(server)
     assert len(server.requests) == 1
 
@@ -271,7 +271,7 @@ def test_a_budget_is_never_exceeded_and_its_end_is_orderly() -> None:
     with bad_server([]) as server:
         budget = Budget(price, limit=0.01)
         client = JudgeClient(MODEL, server.url, QUICK, budget)
-        with pytest.raises(BudgetError, match="a higher --max-cost goes on"):
+        with pytest.raises(BudgetError, match="a higher --max-cost resumes"):
             asyncio.run(run(client))
     assert 0.005 < budget.spent <= 0.01
 

@@ -68,5 +68,5 @@ class TestAspects(LlmJudgeContract):
 def test_a_setting_that_a_judge_would_ignore_is_refused(name: str, settings: dict[str, Any], flag: str) -> None:
     from ablations.core.errors import UsageError
 
-    with pytest.raises(UsageError, match=f"{flag}.* means nothing to the {name} judge"):
+    with pytest.raises(UsageError, match=f"{flag}.* has no effect with the {name} judge"):
         make_judge(name, JudgeSettings(**settings))

@@ -139,7 +139,7 @@ def test_a_training_that_was_killed_goes_on_and_comes_to_the_same_weights(
         tuned(job, folder, say=Listener(4, kill), checkpoint_seconds=0.0)
     say = Listener()
     outcome, resumed = tuned(job, folder, say=say)
-    assert say.notes == ["goes on from step 3 of 6"]
+    assert say.notes == ["resumes from step 3 of 6"]
     assert [seen.step for seen in say.steps] == [4, 5, 6]
     assert same(result, resumed)
     assert outcome.losses == undisturbed.losses

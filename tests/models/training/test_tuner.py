@@ -77,7 +77,7 @@ def test_weights_that_were_changed_or_lost_are_made_anew_and_are_the_same(tuner:
     path.write_bytes(damaged)
     again = tune(tuner, job)
     assert not again.reused
-    assert "are not what was written: they are made anew" in tuner.said[0]
+    assert "are not what was written: they are trained again" in tuner.said[0]
     assert again.identity == made.identity
     path.unlink()
     assert not tune(tuner, job).reused
@@ -99,11 +99,11 @@ def test_a_killed_training_is_reported_and_the_next_run_goes_on(tuner: Watching,
             os.kill(workers()[0].pid, signal.SIGKILL)
 
     tuner.progress.listeners.append(kill)
-    with pytest.raises(TuningError, match=r"ended with code -9: .* goes on from the last checkpoint"):
+    with pytest.raises(TuningError, match=r"ended with code -9: .* resumes from the last checkpoint"):
         tune(tuner, job)
     tuner.progress.listeners.clear()
     made = tune(tuner, job)
-    assert any(note.startswith("the job: goes on from step ") for note in tuner.said)
+    assert any(note.startswith("the job: resumes from step ") for note in tuner.said)
     assert [row[0] for row in made.outcome.losses] == list(range(1, 201))
 
 

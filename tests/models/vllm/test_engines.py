@@ -245,5 +245,5 @@ def test_an_engine_that_dies_is_started_again_once(
     assert [one.text for one in loop.run(killed_meanwhile())] == [one.text for one in before]
     assert "vLLM's engine died and is started again" in capsys.readouterr().out
     end_engine()
-    with pytest.raises(BackendError, match="died again after it was started anew"):
+    with pytest.raises(BackendError, match="died again after a restart"):
         complete(loop, engine, prompts, max_tokens=24)

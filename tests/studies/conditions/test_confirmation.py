@@ -151,7 +151,7 @@ def identity(spec: StudySpec, judge: dict[str, str] | None = None) -> dict[str, 
     return spec.identity(FakeBackend().identity.to_dict(), judge or FakeJudge().identity)
 
 
-def test_a_follow_up_of_other_conditions_or_queries_is_made_anew_and_of_other_ingredients_refused(
+def test_a_follow_up_of_other_conditions_or_queries_is_run_again_and_of_another_configuration_refused(
     tmp_path: Path,
 ) -> None:
     spec = make_spec(tmp_path, START + TEMPERATURE)

@@ -99,7 +99,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> tuple[Confirm
 
 @pytest.fixture
 def confirmed(tmp_path: Path, done: tuple[Confirmed, str, FakeBackend]) -> World:
-    """A copy of the confirmed study, to go on with."""
+    """A copy of the confirmed study, to continue."""
     return Confirmed(tmp_path, done[0].places.folder)
 
 
@@ -212,7 +212,7 @@ def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: Confirm
     assert "run again, because" in text
 
 
-def test_changed_ingredients_are_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
+def test_a_changed_configuration_is_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
     world = confirmed
     with pytest.raises(StudyMismatchError, match="seed: was 0, now 7"):
         world.confirm(changed(spec, seed=7), backend=NeverAsked())
@@ -332,5 +332,5 @@ def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_o
         text, _ = world.confirm(spec, best=1, held_back=held_back, judge=judge(None))
         before = paid()
         world.confirm(spec, best=1, held_back=HELD_BACK[:1], judge=judge(None), backend=NeverAsked())
-        assert paid() == before  # made anew, it has the same account
+        assert paid() == before  # run again, it has the same account
         assert text.count("Judging: ") == 2

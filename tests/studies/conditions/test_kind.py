@@ -192,7 +192,7 @@ def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
         changed(spec, sampler="tpe")
 
 
-def test_changed_ingredients_are_refused_with_the_difference(spec: StudySpec) -> None:
+def test_a_changed_configuration_is_refused_with_the_difference(spec: StudySpec) -> None:
     backend, judge = FakeBackend().identity.to_dict(), FakeJudge().identity
     before = spec.identity(backend, judge)
     after = changed(spec, seed=1).identity(backend, {"judge": "other"})

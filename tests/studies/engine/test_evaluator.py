@@ -130,7 +130,7 @@ def test_conditions_share_random_numbers_and_queries_do_not(store: Store) -> Non
 
 
 @pytest.mark.parametrize("changed", [(1, "q", 1, 0), (0, "r", 1, 0), (0, "q", 2, 0), (0, "q", 1, 1)])
-def test_each_ingredient_of_a_seed_changes_it(changed: tuple[int, str, int, int]) -> None:
+def test_each_part_of_a_seed_changes_it(changed: tuple[int, str, int, int]) -> None:
     assert request_seed(*changed) != request_seed(0, "q", 1, 0)
     assert 0 <= request_seed(*changed) < 2**31
 

@@ -26,7 +26,7 @@ TRIALS, QUERIES, TURNS = 3, 4, 2
 
 
 def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = False) -> str:
-    """Run or go on with one study in `folder`, at a dollar a thousand tokens; return what was shown."""
+    """Run or resume one study in `folder`, at a dollar a thousand tokens; return what was shown."""
     prices = folder / "prices.toml"
     prices.write_text(f'["{MODEL}"]\nprompt = 1000.0\ncompletion = 1000.0\n')
     one_by_one = Limits(in_flight=1)  # so that no call is under way when the money ends

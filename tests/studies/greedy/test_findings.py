@@ -55,7 +55,7 @@ def noted() -> Found:
 
 def test_with_its_note_a_search_says_what_each_round_gained_and_the_same_headline() -> None:
     bare = summarise(Results("s", recorded("greedy-search")))
-    found = summarise(Results("s", recorded("greedy-search"), {FOUND_NOTE: noted().to_dict()}))
+    found = summarise(Results("s", recorded("greedy-search"), notes={FOUND_NOTE: noted().to_dict()}))
     assert isinstance(found, SearchFindings)
     assert found.headline == bare.headline
     assert set(found.tables()) == {"rounds", "stopped", "scores", "races"}

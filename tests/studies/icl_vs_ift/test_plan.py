@@ -79,11 +79,11 @@ def test_sizes_that_the_context_does_not_hold_are_tuned_alone_and_named(
     assert kept == list(range(1, len(kept) + 1))
     assert 0 < len(kept) < 4
     assert [arm.examples for arm in of_way(plan, IFT)] == [1, 2, 3, 4]
-    left_out = [note for note in plan.notes if "only fine-tuning goes on" in note]
+    left_out = [note for note in plan.notes if "only fine-tuning continues" in note]
     assert len(left_out) == 1
     assert left_out[0].startswith(f"{len(kept) + 1} examples of")
     rest = ", ".join(map(str, range(len(kept) + 1, 5)))
-    assert left_out[0].endswith(f"the context holds 90: only fine-tuning goes on with {rest}")
+    assert left_out[0].endswith(f"the context holds 90: only fine-tuning continues with {rest}")
 
 
 def test_examples_without_answers_or_too_long_are_left_out_of_both_ways_and_named(
