@@ -8,11 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT
+from tests.support.texts import module_name, shipped_sources
+
 MAX_LINES, MAX_MODULES = 400, 8
 
 ARROWS: Mapping[str, frozenset[str]] = {
@@ -35,22 +36,13 @@ DOORS = frozenset({"__init__", "__main__", "run"})
 """What stands at the top of `ablations`, and may import every room."""
 OWNERS = {"mlflow": "tracking", "argparse": "cli", "rich": "cli", "optuna": "studies", "sqlalchemy": "storage"}
 """Packages that one room alone imports."""
-SHARED = {("sqlalchemy", "tracking"), ("sqlalchemy", "studies")}
-"""Exceptions to that: both catch its errors, because MLflow and Optuna let them through."""
+SHARED = {("sqlalchemy", "tracking"), ("sqlalchemy", "studies"), ("optuna", "analysis")}
+"""Exceptions to that: two catch SQLAlchemy's errors, which MLflow and Optuna let through; importances are Optuna's."""
 KINDS = frozenset({"conditions", "greedy", "icl_vs_ift", "alignment"})
 """Packages of `studies` that do not import each other."""
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {
-    module_name(path): path.read_text(encoding="utf-8")
-    for package in ("ablations", "analysis")
-    for path in sorted((ROOT / package).rglob("*.py"))
-}
+SOURCES = shipped_sources()
 PATHS = [path for package in ("ablations", "analysis", "tests") for path in sorted((ROOT / package).rglob("*.py"))]
 
 

@@ -135,6 +135,10 @@ class Completion(Record):
         return self.finish_reason == "length"
 
 
+MIN_COVERAGE = 0.9
+"""Below this share of scored completions a trial fails instead of winning or losing."""
+
+
 @dataclass(frozen=True)
 class Score(Record):
     """A number, or None with the reason why there is none; never a stand-in number."""

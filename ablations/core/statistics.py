@@ -12,13 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from ablations.core.records import JudgedTurn, Usage
 
 REPEATED_NGRAM = 4
-MIN_COVERAGE = 0.9
-"""Below this share of scored completions a trial fails instead of winning or losing."""
 LEAST_PAIRS = 4
 """Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
 _NO_SPREAD = 1e-9
@@ -134,6 +131,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float |
     mean = fmean(values)
     if len(values) < 2:
         return mean, None, None
+    from scipy.special import stdtrit  # here, because scipy takes long to import
+
     half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * stdev(values) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
@@ -233,4 +232,6 @@ def clearly_negative(differences: Sequence[float], level: float, of: int | None 
         if n >= of:
             return fmean(differences) < 0
         spread *= math.sqrt(1 - n / of)
+    from scipy.special import stdtr  # here, because scipy takes long to import
+
     return float(stdtr(n - 1, fmean(differences) / spread * math.sqrt(n))) < level

@@ -13,7 +13,8 @@ from ablations.core.records import Query
 from ablations.datasets.overlap import Overlap, find_overlaps
 from ablations.datasets.pools import BUILT_IN, STYLED, Pool, load_pool
 from ablations.datasets.selection import Chooser, TokenLimits
-from ablations.models.embedding import DEFAULT_ENCODER, Encoder, VectorMemory
+from ablations.models.embedding import Encoder, VectorMemory
+from ablations.models.registry import DEFAULT_ENCODER
 from ablations.prompts.urial_file import read_urial
 
 CHARACTERS_PER_TOKEN = 4

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ablations.core.condition import content_hash
 from ablations.core.errors import ModelError
 from ablations.models.packaged import first_line
+from ablations.models.registry import DEFAULT_ENCODER
 from ablations.models.resolve import PACKAGED, embedding_model_dir, folder_identity
 
-DEFAULT_ENCODER = "all-minilm-l6-v2"
 Vectors = NDArray[np.float32]
 
 _MOST_KNOWN = 50_000

@@ -16,9 +16,9 @@ from ablations.models.openai.pool import ServerPool
 from ablations.models.resolve import ResolvedModel, resolve_model
 from ablations.models.tokenizer import model_length
 from ablations.models.training.tuner import Tuner
-from ablations.models.vllm.adapters import AdaptedBackend, Adapter
+from ablations.models.vllm.adapters import AdaptedBackend
 from ablations.models.vllm.engine import VllmBackend
-from ablations.models.vllm.settings import check_settings
+from ablations.models.vllm.settings import Adapter, check_settings
 from ablations.storage.store import Store
 
 Say = Callable[[str], None]

@@ -1,8 +1,4 @@
-"""Backends: what generates the completions of a study."""
-
-from ablations.models.base import Backend, BackendIdentity, refuse_unsupported, refuse_varied
-from ablations.models.vllm.adapters import Adapter
+"""The registry: what generates the completions of a study, and what embeds texts, by name."""
 
 BACKENDS = ("vllm", "openai")
-
-__all__ = ["BACKENDS", "Adapter", "Backend", "BackendIdentity", "refuse_unsupported", "refuse_varied"]
+DEFAULT_ENCODER = "all-minilm-l6-v2"

@@ -3,11 +3,10 @@
 Knows SQLAlchemy's engines, not what is kept in them.
 """
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -24,6 +23,7 @@ from tenacity import (
 )
 
 from ablations.core.errors import StorageError, redacted
+from ablations.storage.workspace import is_server
 
 WAIT_SECONDS = 120.0
 """How long a lost server may take to come back, restarted or failed over."""
@@ -64,7 +64,7 @@ class Database:
         """Give back the connections."""
         self._engine.dispose()
 
-    def rows(self, query: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+    def rows(self, query: sa.Select[Any], **parameters: object) -> Sequence[Any]:
         """Return what a query finds."""
 
         def found() -> Sequence[Any]:
@@ -90,7 +90,7 @@ class Database:
         with self._errors():
             return again_where_cut(changed)
 
-    def insert(self, table: sa.Table, *rows: Mapping[str, Any], replace: bool = False) -> bool:
+    def insert(self, table: sa.Table, *rows: Mapping[str, object], replace: bool = False) -> bool:
         """Insert rows whose keys are not there, or replace those that are; return whether all were inserted."""
 
         def inserted() -> bool:
@@ -127,15 +127,6 @@ class Database:
             ) from error
 
 
-def is_server(url: str) -> bool:
-    """Whether an SQLAlchemy URL names a server that several machines can share.
-
-    >>> is_server("postgresql://db/ablations"), is_server("sqlite:///mlruns/store.db")
-    (True, False)
-    """
-    return not url.startswith("sqlite")
-
-
 def engine_settings(url: str) -> dict[str, Any]:
     """Return SQLAlchemy's settings: a server's connections are tried before use, a locked file is waited for."""
     return {"pool_pre_ping": True} if is_server(url) else {"connect_args": {"timeout": LOCKED_SECONDS}}
@@ -156,54 +147,6 @@ def making_tables(url: str) -> Iterator[None]:
         engine.dispose()  # which gives the lock back
 
 
-class AdvisoryLock:
-    """A lock of PostgreSQL's, held by a connection of its own until that ends.
-
-    Args:
-        url: an SQLAlchemy URL of a server.
-        name: what is locked.
-    """
-
-    def __init__(self, url: str, name: str) -> None:
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        self._connection: sa.Connection | None = None
-        self._known = False
-
-    def acquire(self) -> bool:
-        """Take the lock, or see that it is still held; False where another process has it.
-
-        Raises:
-            StorageError: the server cannot be reached.
-        """
-        try:
-            if self._connection is not None:
-                self._connection.execute(sa.select(1))
-                return True
-        except DBAPIError:  # the server went away, and the lock with it
-            self.release()
-        try:
-            connection = self._engine.connect()
-            if not self._known:  # the first connection fails at once, later ones wait for a server that went away
-                wait_where_lost(self._engine)
-                self._known = True
-            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key))).scalar():
-                connection.close()
-                return False
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StorageError(f"the store {redacted(str(self._engine.url))} cannot be used: {cause}") from error
-        self._connection = connection
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._connection is not None:
-            with suppress(SQLAlchemyError):
-                self._connection.close()
-            self._connection = None
-
-
 def wait_where_lost(engine: sa.Engine) -> None:
     """Let an engine's later connections wait for a server that went away; call it when the first one has been made.
 
@@ -214,7 +157,7 @@ def wait_where_lost(engine: sa.Engine) -> None:
     gone_since: list[float] = []
 
     @sa.event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, _record: Any, arguments: Any, settings: Any) -> Any:
+    def connect(dialect: Any, _record: object, arguments: Any, settings: Any) -> Any:
         begun = gone_since[0] if gone_since else time.monotonic()
         waiting = Retrying(
             retry=retry_if_exception_type(dialect.loaded_dbapi.OperationalError),
@@ -241,7 +184,7 @@ def again_where_cut(work: Callable[[], _Result]) -> _Result:
         return work()
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: Any, _record: object) -> None:
     # WAL survives a killed process and lets a notebook read while a study writes.
     cursor = connection.cursor()
     _turn_to_wal(cursor)

@@ -7,15 +7,10 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ablations.core.errors import StorageError, UsageError
-from ablations.storage.database import AdvisoryLock, is_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
@@ -23,9 +18,17 @@ CONFIRMATION = ".confirmation"
 """What the name of a confirmation has more than that of the study it confirms."""
 PROMPT_FILE, SELECTION_FILE = "prompt.txt", "selection.json"
 """In the results folder of a greedy search: the chosen prompt, and the ids of the queries that it was chosen by."""
-_TAKEN = "the study {study!r} is being run by another process; wait for it, or use --name for a second study"
 STUDY_NAME = re.compile(r"\w[\w.-]*")
 """A study's name: it is also that of files, and leads out of no folder."""
+
+
+def is_server(url: str) -> bool:
+    """Whether an SQLAlchemy URL names a server that several machines can share.
+
+    >>> is_server("postgresql://db/ablations"), is_server("sqlite:///mlruns/store.db")
+    (True, False)
+    """
+    return not url.startswith("sqlite")
 
 
 def follow_up_name(study: str) -> str:
@@ -87,6 +90,10 @@ class Places:
         """Names of the studies that have results, in alphabetical order."""
         return sorted(found.parent.name for found in (self.folder / "results").glob("*/results.parquet"))
 
+    def lock_file(self, study: str) -> Path:
+        """The file that who runs a study has locked."""
+        return self.folder / "locks" / f"{_checked(study)}.lock"
+
     def engine_log(self, study: str) -> Path:
         """Where everything goes that the engine prints."""
         return self.folder / "logs" / f"{_checked(study)}.vllm.log"
@@ -117,50 +124,6 @@ class Places:
             ) from error
         for name in ("store.db", "optuna.db", "mlflow.db"):
             check_sqlite(self.folder / name)
-
-    @contextmanager
-    def lock(self, study: str) -> Iterator[Callable[[], None]]:
-        """Keep other processes off a study; yields what raises `StorageError` where another one has it by now.
-
-        A file's lock is the operating system's, a server's is PostgreSQL's advisory lock: both are free the moment
-        their process ends, however it does.
-
-        Raises:
-            StorageError: another process runs the study.
-        """
-        with self._server_lock(study) if is_server(self.store) else self._file_lock(study) as check:
-            yield check
-
-    @contextmanager
-    def _server_lock(self, study: str) -> Iterator[Callable[[], None]]:
-        lock = AdvisoryLock(self.store, f"study {study}")
-        if not lock.acquire():
-            raise StorageError(_TAKEN.format(study=study))
-
-        def check() -> None:
-            if not lock.acquire():
-                raise StorageError(_TAKEN.format(study=study))
-
-        try:
-            yield check
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _file_lock(self, study: str) -> Iterator[Callable[[], None]]:
-        path = self.folder / "locks" / f"{_checked(study)}.lock"
-        lock = FileLock(path)
-        try:
-            path.parent.mkdir(exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StorageError(_TAKEN.format(study=study)) from error
-        except OSError as error:
-            raise StorageError(f"the lock {path} cannot be written: {error}; mend the folder's permissions") from error
-        try:
-            yield lambda: None
-        finally:
-            lock.release()
 
 
 def child_environment() -> dict[str, str]:

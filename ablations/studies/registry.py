@@ -1,45 +1,61 @@
 """The registry: every kind of study, by the modes that name it in a study file.
 
-A new kind is a line here, or an entry point of the group `ablations.kinds` in another package.
+A new kind is a line here, or an entry point of the group `ablations.kinds` in another package. What flags and study
+files need is a kind's `config`; its `kind` is imported when a study of it is run, shown or rebuilt, and takes seconds.
 """
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.core.errors import UsageError, nearest
-from ablations.studies.alignment.kind import AlignmentKind
-from ablations.studies.conditions.kind import ConditionsKind
 from ablations.studies.config.config import KindConfig
 from ablations.studies.config.keys import Field, Table, table_fields
 from ablations.studies.config.tables import SHARED
-from ablations.studies.greedy.kind import GreedyKind
-from ablations.studies.icl_vs_ift.kind import IclVsIftKind
-from ablations.studies.kind import StudyKind
 
-BUILT_IN: tuple[StudyKind[Any], ...] = (ConditionsKind(), GreedyKind(), IclVsIftKind(), AlignmentKind())
+if TYPE_CHECKING:
+    from ablations.studies.kind import StudyKind
+
+BUILT_IN = {
+    "conditions": "ConditionsKind",
+    "greedy": "GreedyKind",
+    "icl_vs_ift": "IclVsIftKind",
+    "alignment": "AlignmentKind",
+}
+"""The packages of kinds beside this module, each with the class in its module `kind`; the first mode is the default."""
 GROUP = "ablations.kinds"
 
 
 @cache
-def kinds() -> Mapping[str, StudyKind[Any]]:
-    """Return the kinds by mode, those of installed packages among them."""
-    installed = (point.load()() for point in entry_points(group=GROUP))
-    return {mode: kind for kind in (*BUILT_IN, *installed) for mode in kind.modes}
+def _installed() -> "tuple[StudyKind[Any], ...]":
+    """Return the kinds of other packages."""
+    return tuple(point.load()() for point in entry_points(group=GROUP))
 
 
-def find_kind(mode: str) -> StudyKind[Any]:
-    """Return the kind of this mode; raise `UsageError` where there is none."""
-    known = kinds()
-    if mode not in known:
-        raise UsageError(f"{mode!r} is not a known kind of study; {nearest(mode, known)}")
-    return known[mode]
+def find_kind(mode: str) -> "StudyKind[Any]":
+    """Return the `StudyKind` of this mode; raise `UsageError` where there is none."""
+    for package, name in BUILT_IN.items():
+        if mode in _modes(package):
+            kind: StudyKind[Any] = getattr(import_module(f"ablations.studies.{package}.kind"), name)()
+            return kind
+    for installed in _installed():
+        if mode in installed.modes:
+            return installed
+    raise UsageError(f"{mode!r} is not a known kind of study; {nearest(mode, configs())}")
 
 
+def _modes(package: str) -> Mapping[str, type[KindConfig]]:
+    modes: Mapping[str, type[KindConfig]] = import_module(f"ablations.studies.{package}.config").MODES
+    return modes
+
+
+@cache
 def configs() -> Mapping[str, type[KindConfig]]:
     """Return the table of each mode's studies."""
-    return {mode: kind.modes[mode] for mode, kind in kinds().items()}
+    found = {mode: table for package in BUILT_IN for mode, table in _modes(package).items()}
+    return found | {mode: table for kind in _installed() for mode, table in kind.modes.items()}
 
 
 def flagged() -> Iterator[tuple[str, Field]]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ablations.core.condition import format_value
 from ablations.core.errors import TrackingError
@@ -34,10 +34,10 @@ class RunPage:
         texts: by the path of the artifact.
     """
 
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    tables: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Sequence[object]]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,6 +83,6 @@ def _log_files(client: "MlflowClient", run_id: str, texts: Mapping[str, str]) ->
         client.log_artifacts(run_id, folder)
 
 
-def _table_text(columns: Mapping[str, list[Any]]) -> str:
+def _table_text(columns: Mapping[str, Sequence[object]]) -> str:
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     return json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False)

@@ -5,7 +5,7 @@ Knows what to log, not how it was computed.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import nan
@@ -56,9 +56,9 @@ class ChildPage(Record):
     name: str
     started: float
     ended: float
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     metrics: Mapping[str, float | None]
-    tables: Mapping[str, Mapping[str, list[Any]]]
+    tables: Mapping[str, Mapping[str, Sequence[object]]]
 
 
 class Tracker:
@@ -104,7 +104,7 @@ class Tracker:
         self,
         study_id: str,
         description: str,
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         files: Mapping[str, str],
         inputs: Sequence[DataInput] = (),
         started: float | None = None,
@@ -153,7 +153,7 @@ class Tracker:
         metrics: Mapping[str, float | None],
         description: str,
         tables: Mapping[str, Any],
-        figures: Mapping[str, Any],
+        figures: Mapping[str, object],
         tags: Mapping[str, str],
     ) -> None:
         """Log what was found on the parent run: numbers, description, tables, figures and tags.
@@ -219,7 +219,7 @@ class Tracker:
         if self._failure is not None:
             raise self._failure
 
-    async def _try(self, work: Any, *arguments: Any) -> None:
+    async def _try(self, work: Callable[..., object], *arguments: object) -> None:
         """Run `work` unless MLflow has failed before: a study does not wait for its pages."""
         if self._failure is None:
             try:
@@ -227,7 +227,7 @@ class Tracker:
             except TrackingError as error:
                 self._failure = error
 
-    async def _call(self, work: Any, *arguments: Any) -> None:
+    async def _call(self, work: Callable[..., object], *arguments: object) -> None:
         """Run `work` in the tracking thread, so that the engine is fed meanwhile; count the time it takes."""
 
         def timed() -> None:
@@ -249,7 +249,7 @@ class Tracker:
         self,
         study_id: str,
         description: str,
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         files: Mapping[str, str],
         inputs: Sequence[DataInput],
         started: float | None,
@@ -348,7 +348,7 @@ class Tracker:
         metrics: Mapping[str, float | None],
         description: str,
         tables: Mapping[str, Any],
-        figures: Mapping[str, Any],
+        figures: Mapping[str, object],
         tags: Mapping[str, str],
     ) -> None:
         shown = {metric_name(name, "/"): value for name, value in metrics.items()}

@@ -18,10 +18,9 @@ from ablations.core.prompt import PromptParts
 from ablations.datasets.pools import load_pool
 from ablations.models.resolve import resolve_model
 from ablations.models.tokenizer import Tokens
-from ablations.models.training.batches import Collator, ordered
 from ablations.models.training.jobs import Job
 from ablations.models.training.recipe import Recipe
-from ablations.models.training.samples import make_samples
+from ablations.models.training.samples import Collator, make_samples, ordered
 from ablations.models.training.sizing import Machine, Shape, estimate, has_gpu
 from ablations.models.training.train import train
 from ablations.prompts.templates import find_template

@@ -261,8 +261,8 @@ def test_only_the_ten_demonstrations_are_written_in_several_styles() -> None:
 
 def test_a_hub_id_without_network_ends_soon_and_says_what_else_to_give(tmp_path: Path) -> None:
     code = (
-        "from ablations.demonstrations import load_pool\n"
-        "from ablations.errors import PoolError\n"
+        "from ablations.datasets.pools import load_pool\n"
+        "from ablations.core.errors import PoolError\n"
         "try:\n    load_pool('no-such-org/no-such-set:test')\n"
         "except PoolError as error:\n    print(error)\n"
     )

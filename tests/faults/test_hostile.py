@@ -16,14 +16,15 @@ from ablations.cli.main import main
 from ablations.core.errors import StorageError, TrackingError, UsageError
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.pools import load_pool
+from ablations.storage.locks import study_lock
 from ablations.storage.workspace import Places
 from ablations.studies.views.report import report_study
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend
 from tests.support.servers import free_port
 from tests.support.specs import changed
+from tests.support.texts import shipped_sources
 from tests.support.world import places_of, run, spec_of
-from tests.test_layout import SOURCES
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = ["../../../outside", "/tmp/outside", "..", f"a|`b`\n# {SCRIPT}", "\\..\\outside", "x" * 300]
@@ -91,7 +92,7 @@ def blocks_removed(markdown: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_no_study_names_no_file(name: str, tmp_path: Path) -> None:
     places = places_of(tmp_path)
-    for place in (places.results, places.engine_log, lambda study: places.lock(study).__enter__()):
+    for place in (places.results, places.engine_log, lambda study: study_lock(places, study).__enter__()):
         with pytest.raises(StorageError, match="is no study's name"):
             place(name)
     with pytest.raises(UsageError, match="has other characters than letters"):
@@ -215,4 +216,4 @@ def test_a_planted_pickle_is_found(planted: str) -> None:
 
 
 def test_no_pickle_is_read() -> None:
-    assert {name: found for name, source in SOURCES.items() if (found := unpickling(source))} == {}
+    assert {name: found for name, source in shipped_sources().items() if (found := unpickling(source))} == {}

@@ -15,7 +15,7 @@ from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.llm.parsing import parse_rating
 from ablations.judges.registry import make_judge
-from tests.judges.llm.test_client import together
+from tests.support.calls import together
 from tests.support.injections import INJECTIONS
 from tests.support.judge_contract import QUERY, completion
 from tests.support.servers import SERVED

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ablations.core.errors import ModelError
-from ablations.models.embedding import DEFAULT_ENCODER, Encoder
+from ablations.models.embedding import Encoder
+from ablations.models.registry import DEFAULT_ENCODER
 from ablations.models.resolve import PACKAGED, embedding_model_dir
 from ablations.storage.store import Store
 

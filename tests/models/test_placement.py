@@ -9,8 +9,8 @@ import pytest
 from ablations.models import placement as under_test
 from ablations.models.placement import LocalPlacement, other_engine, silent
 from ablations.models.resolve import ResolvedModel
-from ablations.models.vllm.adapters import Adapter, adapter_settings
 from ablations.models.vllm.engine import VllmBackend
+from ablations.models.vllm.settings import Adapter, adapter_settings
 
 Settings = Mapping[str, object]
 

@@ -284,7 +284,8 @@ class TestNames:
     def offline(name: str, hub_home: Path) -> str:
         """Return the identity or the error of a hub id in a process that may not reach the hub."""
         code = (
-            "import sys; from ablations.errors import ModelError; from ablations.models import resolve_model\n"
+            "import sys\nfrom ablations.core.errors import ModelError\n"
+            "from ablations.models.resolve import resolve_model\n"
             "try: print(resolve_model(sys.argv[1]).identity)\n"
             "except ModelError as error: print(error)"
         )

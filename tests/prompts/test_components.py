@@ -32,12 +32,12 @@ def test_a_demonstration_would_not_break_the_format_it_is_shown_in(shown: Any) -
 
 def test_three_demonstrations_are_shown_by_default_in_their_order() -> None:
     assert DEFAULT_SHOTS == 3
-    assert build_parts().demonstrations == built_in_demonstrations()[:3]
+    assert build_parts().shots == built_in_demonstrations()[:3]
 
 
 def test_a_smaller_number_of_demonstrations_is_the_beginning_of_a_larger_one() -> None:
     pool = built_in_demonstrations()
-    assert [build_parts(shots=count).demonstrations for count in range(len(pool) + 1)] == [
+    assert [build_parts(shots=count).shots for count in range(len(pool) + 1)] == [
         pool[:count] for count in range(len(pool) + 1)
     ]
 
@@ -75,7 +75,7 @@ def test_the_rules_explain_the_headings_and_fences_that_follow(name: str) -> Non
     ("arguments", "message"),
     [
         ({"system_prompt": "ful"}, "system_prompt = 'ful' is not known; did you mean full?"),
-        ({"template": "urial-v9"}, "template = 'urial-v9' is not a known format; did you mean urial-v"),
+        ({"template": "urial-v9"}, "template = 'urial-v9' is not a known template; did you mean urial-v"),
     ],
 )
 def test_an_unknown_component_is_named_with_the_nearest_known_one(arguments: dict[str, str], message: str) -> None:
@@ -107,7 +107,7 @@ def test_a_prompt_file_is_taken_byte_for_byte_without_demonstrations(tmp_path: P
     path.write_bytes("\r\n Règles \u2028\n\n".encode())
     parts = read_prompt_file(path, "urial-v5")
     assert parts.system_prompt.encode() == path.read_bytes()
-    named = {"system_prompt": "mine.txt", "headings": "urial-v5", "shots": 0, "source": "first", "draw": 0}
+    named = {"system_prompt": "mine.txt", "template": "urial-v5", "shots": 0, "source": "first", "draw": 0}
     assert parts.values() == named | {"style": "custom", "order": "given", "matching": "correct"}
 
 

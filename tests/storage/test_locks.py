@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from ablations.core.errors import StorageError
-from ablations.storage.database import AdvisoryLock
+from ablations.storage.locks import AdvisoryLock, study_lock
 from ablations.storage.workspace import Places
 from tests.conftest import ROOT
 from tests.support.servers import Postgres
 
 HOLD = """
 import sys, time
+from ablations.storage.locks import study_lock
 from ablations.storage.workspace import Places
-with Places.choose(sys.argv[1], sys.argv[2] or None, None, None).lock("s"):
+with study_lock(Places.choose(sys.argv[1], sys.argv[2] or None, None, None), "s"):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -53,7 +54,7 @@ def held(given: tuple[str, str | None]) -> Iterator["subprocess.Popen[str]"]:
 
 def free(places: Places, study: str) -> bool:
     try:
-        with places.lock(study):
+        with study_lock(places, study):
             return True
     except StorageError:
         return False
@@ -64,7 +65,7 @@ def test_a_study_that_another_process_runs_is_refused_by_name_and_others_are_fre
 ) -> None:
     places = places_of(given)
     with held(given):
-        with pytest.raises(StorageError, match="'s'"), places.lock("s"):
+        with pytest.raises(StorageError, match="'s'"), study_lock(places, "s"):
             pass
         assert free(places, "other")
 
@@ -85,7 +86,7 @@ def test_a_lock_is_given_back_whatever_happens_under_it(given: tuple[str, str | 
     places = places_of(given)
 
     def fails() -> None:
-        with places.lock("s") as check:
+        with study_lock(places, "s") as check:
             check()
             raise RuntimeError
 
@@ -97,7 +98,7 @@ def test_a_lock_is_given_back_whatever_happens_under_it(given: tuple[str, str | 
 def _take(given: tuple[str, str | None], together: Barrier, taken: "Queue[bool]", end: Event) -> None:
     together.wait(timeout=120)
     try:
-        with places_of(given).lock("s"):
+        with study_lock(places_of(given), "s"):
             taken.put(True)
             end.wait(timeout=120)
     except StorageError:

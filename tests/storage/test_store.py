@@ -11,7 +11,18 @@ import sqlalchemy as sa
 
 from ablations.core.condition import DecodingParams
 from ablations.core.errors import StorageError
-from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, Score, Usage
+from ablations.core.records import (
+    Completion,
+    Judgment,
+    PaidReply,
+    Prompt,
+    Query,
+    Role,
+    Score,
+    TrialRecord,
+    TrialState,
+    Usage,
+)
 from ablations.storage.store import ResultKeys, Store, StoredResult, completion_key, judgment_key
 
 COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
@@ -33,12 +44,13 @@ def store(url: str) -> Iterator[Store]:
     opened.close()
 
 
+TRIAL = TrialRecord(0, "abc", "t", "t", Role.BASELINE, TrialState.COMPLETE, {"stop": ("a",)}, {}, 6.5)
 REPLY = PaidReply("judge-1", "0123", "Rating: [[7]]", Usage(1, 30, 4))
 
 
 def fill(store: Store, study: str = "s") -> None:
     store.add_study(study, {"model": "m", "levels": 3})
-    store.add_trial(study, 0, {"condition_id": "abc", "values": {"stop": ["a"]}})
+    store.add_trial(study, TRIAL)
     store.add_completion("c", {"prompt": "p"}, COMPLETION)
     store.add_judgment("j", JUDGMENT)
     store.add_audit("judge", {"verdict": "passed"})
@@ -54,7 +66,7 @@ def test_records_come_back_as_they_were_stored(store: Store) -> None:
     assert store.find_completion("c") == COMPLETION
     assert store.find_judgment("j") == JUDGMENT
     assert store.find_study("s") == {"model": "m", "levels": 3}
-    assert store.trials("s") == {0: {"condition_id": "abc", "values": {"stop": ["a"]}}}
+    assert store.trials("s") == {0: TRIAL}
     assert (store.find_tuning("t"), store.find_tuning("another")) == ({"weights": "w"}, None)
     assert store.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
 
@@ -83,12 +95,12 @@ def test_the_first_write_under_a_key_stays(store: Store) -> None:
     store.add_completion("c", {}, replace(COMPLETION, text="other"))
     store.add_judgment("j", replace(JUDGMENT, replies=("other",)))
     store.add_study("s", {"model": "other"})
-    store.add_trial("s", 0, {})
+    store.add_trial("s", replace(TRIAL, condition_id="other"))
     store.add_results("s", 0, [ResultKeys("q1", 1, "reference", "c", "j")])
     assert store.find_completion("c") == COMPLETION
     assert store.find_judgment("j") == JUDGMENT
     assert store.find_study("s") == {"model": "m", "levels": 3}
-    assert store.trials("s")[0]["condition_id"] == "abc"
+    assert store.trials("s")[0].condition_id == "abc"
     assert len(store.results("s")) == 1
 
 
@@ -118,7 +130,7 @@ def test_everything_survives_closing_and_opening(store: Store, url: str) -> None
     store.close()
     again = Store(url)
     tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors", "notes")
-    assert again.counts() == before == dict.fromkeys((*tables, "tunings"), 1) | {"claims": 0}
+    assert again.counts() == before == dict.fromkeys((*tables, "tunings"), 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
 
@@ -325,7 +337,9 @@ def test_a_damaged_record_counts_as_missing_and_can_be_kept_anew(store: Store) -
     assert store.damaged("s") == {}
     spoil(store, "judgments", "j")
     assert store.damaged("s") == {0: {"q1"}}
-    with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again makes them"):
+    with pytest.raises(
+        StorageError, match="holds damaged answers of the study 's'; its command run again asks for them again"
+    ):
         store.results("s")
     assert store.results("s", only=[1]) == []
     assert store.find_judgment("j") is None
@@ -341,19 +355,8 @@ def test_a_lost_record_is_damage_too(store: Store) -> None:
     assert store.damaged("s") == {0: {"q1"}}
 
 
-def test_a_store_of_an_older_version_has_no_checksums_and_is_read(url: str) -> None:
-    store = Store(url)
-    fill(store)
+def test_a_record_of_which_nothing_is_left_counts_as_missing(store: Store) -> None:
+    store.add_completion("d", {}, COMPLETION)
     with store.database._engine.begin() as connection:
-        for table in ("completions", "judgments"):
-            connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN checksum"))
-    store.close()
-    again = Store(url)
-    assert again.find_completion("c") == COMPLETION
-    assert again.damaged("s") == {}
-    again.add_completion("d", {}, COMPLETION)
-    spoil_whole = sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'")
-    with again.database._engine.begin() as connection:
-        connection.execute(spoil_whole)
-    assert again.find_completion("d") is None
-    again.close()
+        connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = 'd'"))
+    assert store.find_completion("d") is None

@@ -12,7 +12,7 @@ from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
 from ablations.models.training.jobs import MERGED, RESULT, Failure, Job, Outcome, StepSeen
 from ablations.models.training.tuner import Tuned, Tuner
-from ablations.models.vllm.adapters import Adapter
+from ablations.models.vllm.settings import Adapter
 from ablations.storage.store import Store
 from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TuningConfig

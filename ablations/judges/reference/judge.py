@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from ablations.core.errors import QueryError
-from ablations.core.records import Completion, Judgment, PaidReply, Price, Query, Score, Usage
-from ablations.core.statistics import MIN_COVERAGE
+from ablations.core.records import MIN_COVERAGE, Completion, Judgment, PaidReply, Price, Query, Score, Usage
 from ablations.judges.prices import Budget
 from ablations.judges.reference.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
 from ablations.models.embedding import Encoder

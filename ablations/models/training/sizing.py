@@ -234,7 +234,7 @@ class Machine:
         """
         on_gpu = has_gpu()
         figures = ", ".join(f"{name}({on_gpu})" for name in ("free_bytes", "machine_speed", "memory_speed"))
-        code = f"from ablations.tuning.sizing import *; print({figures})"
+        code = f"from ablations.models.training.sizing import *; print({figures})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=False
         )

@@ -29,9 +29,9 @@ from transformers.utils import logging
 
 from ablations.models.packaged import first_line
 from ablations.models.resolve import folder_identity
-from ablations.models.training.batches import Collator, answer_loss, keeps_places, ordered
 from ablations.models.training.checkpoints import Checkpoint, Done
 from ablations.models.training.jobs import CHECKPOINT, CHECKPOINT_SECONDS, Failure, Job, Outcome, StepSeen
+from ablations.models.training.samples import Collator, answer_loss, keeps_places, ordered
 from ablations.models.training.sizing import Plan, Shape, fit, free_bytes, has_gpu, linear_layers, remedy_of_targets
 
 WARMUP = 0.1

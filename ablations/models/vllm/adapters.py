@@ -5,38 +5,14 @@ with one in every request: vLLM 0.32 on the CPU gives a request without one the 
 index -1 selects (`vllm/lora/ops/torch_ops`).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from ablations.core.condition import DecodingParams
 from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity, PrefixCache
-
-if TYPE_CHECKING:
-    from ablations.models.vllm.engine import VllmBackend
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Ranks that vLLM makes room for."""
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """One adapter in PEFT's format.
-
-    Attributes:
-        name: how the engine's log calls it.
-        number: from 1, another one for each adapter of an engine.
-        folder: where its files are.
-        identity: of its weights.
-    """
-
-    name: str
-    number: int
-    folder: Path
-    identity: str
+from ablations.models.vllm.engine import VllmBackend
+from ablations.models.vllm.settings import Adapter
 
 
 class AdaptedBackend:
@@ -48,7 +24,7 @@ class AdaptedBackend:
         alone: whether no other adapter uses the engine, so that it is started and closed as this backend is.
     """
 
-    def __init__(self, engine: "VllmBackend", adapter: Adapter, alone: bool = False) -> None:
+    def __init__(self, engine: VllmBackend, adapter: Adapter, alone: bool = False) -> None:
         self._engine = engine
         self._adapter = adapter
         self._alone = alone
@@ -94,14 +70,3 @@ class AdaptedBackend:
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
         """Return the completion that the adapter's weights make."""
         return await self._engine.generate(prompt, decoding, seed, self._adapter)
-
-
-def adapter_settings(ranks: Iterable[int], at_once: int) -> dict[str, object]:
-    """Return the engine settings that make room for adapters of these ranks, `at_once` of them in one batch.
-
-    >>> adapter_settings([12, 16, 16], 2)
-    {'enable_lora': True, 'max_lora_rank': 16, 'max_loras': 2}
-    """
-    asked = list(ranks)
-    room = next(rank for rank in RANKS if rank >= max(asked))
-    return {"enable_lora": True, "max_lora_rank": room, "max_loras": min(len(asked), at_once)}

@@ -19,11 +19,11 @@ from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity, PrefixCache
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens, model_length
-from ablations.models.vllm.adapters import Adapter
 from ablations.models.vllm.guard import EngineGuard
 from ablations.models.vllm.settings import (
     CPU_SAMPLER,
     ROOM_SETTINGS,
+    Adapter,
     first_line,
     output_to,
     platform_settings,

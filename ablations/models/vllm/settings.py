@@ -7,9 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,39 @@ CPU_SAMPLER = ("ablations.models.vllm.sampler:Penalties", "ablations.models.vllm
 ROOM_SETTINGS = frozenset({"max_loras", "max_cpu_loras"})
 """How many adapters have room at once: no part of an identity, because no output depends on it."""
 
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that vLLM makes room for."""
+
 CPU_KV_CACHE_GIB = "1"
 CPU_CONTEXT_LENGTH = 4096
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter in PEFT's format.
+
+    Attributes:
+        name: how the engine's log calls it.
+        number: from 1, another one for each adapter of an engine.
+        folder: where its files are.
+        identity: of its weights.
+    """
+
+    name: str
+    number: int
+    folder: Path
+    identity: str
+
+
+def adapter_settings(ranks: Iterable[int], at_once: int) -> dict[str, object]:
+    """Return the engine settings that make room for adapters of these ranks, `at_once` of them in one batch.
+
+    >>> adapter_settings([12, 16, 16], 2)
+    {'enable_lora': True, 'max_lora_rank': 16, 'max_loras': 2}
+    """
+    asked = list(ranks)
+    room = next(rank for rank in RANKS if rank >= max(asked))
+    return {"enable_lora": True, "max_lora_rank": room, "max_loras": min(len(asked), at_once)}
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -51,3 +51,7 @@ class AlignmentConfig(KindConfig):
             raise config.refusal("study.conditions", "names no way of asking; add [[study.conditions]]")
         for number, values in enumerate(self.conditions, 1):
             check_varied(f"study.conditions item {number}: ", values, config.space)
+
+
+MODES: Mapping[str, type[KindConfig]] = {"alignment": AlignmentConfig}
+"""What names this kind in a study file, and its own table there."""

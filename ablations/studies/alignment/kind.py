@@ -15,7 +15,7 @@ from ablations.core.records import Role
 from ablations.judges.base import Judge
 from ablations.models.base import Backend
 from ablations.prompts.templates import CHAT
-from ablations.studies.alignment.config import AlignmentConfig
+from ablations.studies.alignment.config import MODES, AlignmentConfig
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
@@ -109,7 +109,7 @@ class AlignmentPlan(Plan):
 class AlignmentKind(StudyKind[AlignmentPlan]):
     """The comparison of several models."""
 
-    modes: ClassVar = {"alignment": AlignmentConfig}
+    modes: ClassVar = MODES
 
     async def plan(self, inputs: Inputs) -> AlignmentPlan:
         """Return the trials of each model; a model without a chat template is not asked through one."""

@@ -159,3 +159,7 @@ class SearchConfig(ConditionsConfig):
     def _check_walk(self, config: StudyConfig[KindConfig]) -> None:
         if self.design != DESIGNS[0]:
             raise config.refusal("study.design", 'is for an ablation; drop it, or write mode = "ablation"')
+
+
+MODES: Mapping[str, type[KindConfig]] = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
+"""What names this kind in a study file, and its own table there."""

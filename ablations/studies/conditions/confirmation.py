@@ -4,12 +4,12 @@ The best of many conditions looks better than it is, because it was picked by th
 evaluated again is a study of its own, the follow-up. Knows specs, queries and finished trials; evaluates nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import StudyMismatchError, UserError
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Query, Role
 from ablations.datasets.overlap import find_overlaps
@@ -133,7 +133,7 @@ def fresh_seed(seed: int) -> int:
     return int(content_hash(["confirmation", seed]), 16) % 2**31
 
 
-def check_stored(study: str, stored: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> None:
+def check_stored(study: str, stored: JsonObject | None, current: JsonObject | None) -> None:
     """Raise `StudyMismatchError` if what is kept under the follow-up's name can be neither continued nor made anew.
 
     Args:
@@ -154,7 +154,7 @@ def check_stored(study: str, stored: Mapping[str, Any] | None, current: Mapping[
         check_same_study(name, _without_choice(stored), _without_choice(current))
 
 
-def same_choice(stored: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+def same_choice(stored: JsonObject, current: JsonObject) -> bool:
     """Whether two identities of a follow-up are of the same conditions and queries."""
     return _choice(stored) == _choice(current)
 
@@ -162,12 +162,12 @@ def same_choice(stored: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
 _CHOICE = ("conditions", "queries", "number of queries")
 
 
-def _choice(identity: Mapping[str, Any]) -> list[Any]:
+def _choice(identity: JsonObject) -> list[object]:
     """Return what follows from the study's results and `--held-back`, and may change with them."""
     return [*(identity.get(name) for name in _CHOICE), identity.get("judge", {}).get(COMPARED)]
 
 
-def _without_choice(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _without_choice(identity: JsonObject) -> JsonObject:
     rest = {name: value for name, value in identity.items() if name not in _CHOICE}
     return rest | {"judge": {name: value for name, value in rest.get("judge", {}).items() if name != COMPARED}}
 

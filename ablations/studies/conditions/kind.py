@@ -12,7 +12,7 @@ from ablations.core.concurrency import together
 from ablations.core.condition import format_value
 from ablations.core.records import JudgedTurn, Role, TrialRecord, TrialState
 from ablations.core.statistics import best_first, query_means
-from ablations.studies.conditions.config import ABLATION, SEARCH, ConditionsConfig, SearchConfig
+from ablations.studies.conditions.config import MODES
 from ablations.studies.conditions.confirmation import best_conditions
 from ablations.studies.conditions.plan import ConditionsPlan, plan_conditions
 from ablations.studies.conditions.pruning import query_blocks, stop
@@ -26,7 +26,7 @@ from ablations.studies.planning.inputs import Inputs
 class ConditionsKind(StudyKind[ConditionsPlan]):
     """Ablations and searches, listed conditions, many-shot and retrieval."""
 
-    modes: ClassVar = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
+    modes: ClassVar = MODES
 
     async def plan(self, inputs: Inputs) -> ConditionsPlan:
         """Return the conditions, and what is confirmed of them."""

@@ -6,17 +6,19 @@ Knows the tables that every study has; a kind's own table is a `KindConfig`, whi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from ablations.core.errors import AblationError, SearchSpaceError, UsageError, UserError, nearest
 from ablations.core.prompt import Value
 from ablations.core.records import Query
-from ablations.datasets.prepare import PoolSettings
 from ablations.storage.workspace import STUDY_NAME
 from ablations.studies.config.file import Document, TomlTable, check_keys, read_baseline, read_document, read_space
 from ablations.studies.config.keys import Field, Misfit, Table, shown, table_fields
 from ablations.studies.config.space import SearchSpace
 from ablations.studies.config.tables import DEFAULT_MODEL, LOCAL, SERVER, SHARED, JudgeTable, PoolTable, StudyTable
+
+if TYPE_CHECKING:
+    from ablations.datasets.prepare import PoolSettings
 
 MOST_CHARACTERS = 100
 """Of a study's name."""
@@ -54,7 +56,7 @@ class KindConfig(Table):
             if isinstance(value := getattr(self, name), str | int | float | None)
         }
 
-    def pool(self, settings: PoolSettings) -> PoolSettings:
+    def pool(self, settings: "PoolSettings") -> "PoolSettings":
         """Return the pool that the study reads, from what `[pool]` says."""
         return settings
 

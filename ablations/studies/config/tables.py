@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from ablations.core.statistics import MIN_COVERAGE
+from ablations.core.records import MIN_COVERAGE
 from ablations.datasets.pools import STYLED
-from ablations.models.embedding import DEFAULT_ENCODER
-from ablations.models.registry import BACKENDS
+from ablations.models.registry import BACKENDS, DEFAULT_ENCODER
 from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, Key, Table
 
 DEFAULT_MODEL = "gemma-3-270m"

@@ -17,6 +17,7 @@ from ablations.core.errors import PartFailedError, StorageError, redacted
 from ablations.core.records import PaidReply
 from ablations.judges.base import Judge
 from ablations.models.base import Backend, refuse_unsupported, refuse_varied
+from ablations.storage.locks import study_lock
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, follow_up_account, follow_up_name
 from ablations.studies.engine import optuna_view
@@ -140,9 +141,9 @@ class Runner(Generic[P]):
             await self._check()
             places.prepare()
             async with AsyncExitStack() as locked:
-                alone = locked.enter_context(places.lock(name))
+                alone = locked.enter_context(study_lock(places, name))
                 if self.plan.follows_up:
-                    locked.enter_context(places.lock(follow_up_name(name)))
+                    locked.enter_context(study_lock(places, follow_up_name(name)))
                 store = Store(places.store)
                 locked.callback(store.close)
                 locked.push_async_exit(opened.pop_all())  # the parts first, then the store and the lock

@@ -61,3 +61,7 @@ class GreedyConfig(KindConfig):
                 f"writes a prompt file, and template = {template!r} has no form of it; choose one of "
                 f"{', '.join(SEARCHABLE)}",
             )
+
+
+MODES: Mapping[str, type[KindConfig]] = {"greedy-search": GreedyConfig}
+"""What names this kind in a study file, and its own table there."""

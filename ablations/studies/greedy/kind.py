@@ -22,7 +22,7 @@ from ablations.storage.workspace import PROMPT_FILE, SELECTION_FILE
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch
-from ablations.studies.greedy.config import GreedyConfig
+from ablations.studies.greedy.config import MODES
 from ablations.studies.greedy.found import FOUND_NOTE, Found, Gain, Round
 from ablations.studies.greedy.plan import (
     ALL_ROUNDS,
@@ -111,7 +111,7 @@ async def plan_search(inputs: Inputs) -> GreedyPlan:
 class GreedyKind(StudyKind[GreedyPlan]):
     """The greedy search for demonstrations."""
 
-    modes: ClassVar = {"greedy-search": GreedyConfig}
+    modes: ClassVar = MODES
 
     async def plan(self, inputs: Inputs) -> GreedyPlan:
         """Return candidates, halves of the queries, rounds."""

@@ -5,18 +5,20 @@ Knows recipes and what decoding parameters may be; neither models nor examples.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
 from ablations.core.errors import ConditionError, SearchSpaceError, UsageError
 from ablations.core.prompt import Value
-from ablations.datasets.prepare import PoolSettings
 from ablations.models.training.recipe import METHODS, Recipe, recipe_for
 from ablations.studies.config.config import KindConfig, Scalar, StudyConfig
 from ablations.studies.config.keys import Key, table_fields
 from ablations.studies.config.space import right_name
 from ablations.studies.config.tables import PoolTable
 from analysis.demonstrations.ways import ICL, IFT
+
+if TYPE_CHECKING:
+    from ablations.datasets.prepare import PoolSettings
 
 TUNED_WAYS = (ICL, IFT)
 HELD_OUT = 16
@@ -199,7 +201,7 @@ class TuningConfig(KindConfig):
         """Return how weights are tuned; sizes and draws may grow, which parameters of a page cannot."""
         return {"tuning": self.method}
 
-    def pool(self, settings: PoolSettings) -> PoolSettings:
+    def pool(self, settings: "PoolSettings") -> "PoolSettings":
         """Return the first pool, with whole conversations."""
         return replace(settings, name=self.pools[0], whole=True)
 
@@ -229,3 +231,7 @@ def _check_decoding(way: str, values: Mapping[str, Value]) -> None:
         DecodingParams(**values)  # type: ignore[arg-type]
     except ConditionError as error:
         raise ConditionError(f"tuning.{way}: {error}") from error
+
+
+MODES: Mapping[str, type[KindConfig]] = {"icl-vs-ift": TuningConfig}
+"""What names this kind in a study file, and its own table there."""

@@ -17,8 +17,8 @@ from ablations.core.schema import PARAMETER_PREFIX
 from ablations.models.placement import LocalPlacement, resolved, silent
 from ablations.models.training.jobs import RESULT
 from ablations.models.training.sizing import Machine, Shape
-from ablations.models.vllm.adapters import adapter_settings
 from ablations.models.vllm.engine import VllmBackend
+from ablations.models.vllm.settings import adapter_settings
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.icl_vs_ift.comparison import ComparisonPlan

@@ -21,13 +21,13 @@ from ablations.core.statistics import query_means
 from ablations.models.base import Backend
 from ablations.models.training.jobs import Failure, Outcome
 from ablations.models.training.tuner import Tuned, Tuner, TuningProgress
-from ablations.models.vllm.adapters import Adapter
+from ablations.models.vllm.settings import Adapter
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.results import training_outcome
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
-from ablations.studies.icl_vs_ift.config import TuningConfig
+from ablations.studies.icl_vs_ift.config import MODES
 from ablations.studies.icl_vs_ift.inputs import plan_comparison
 from ablations.studies.icl_vs_ift.learning_rate import TRIED, RateFound, find_rate
 from ablations.studies.icl_vs_ift.plan import ADAPTING, BASE, LOSSES, OTHER, RATES_NOTE, Arm, counted
@@ -44,7 +44,7 @@ Weights = Mapping[int, Tuned | Failure]
 class IclVsIftKind(StudyKind[ComparisonPlan]):
     """The same examples once in the prompt and once as training data."""
 
-    modes: ClassVar = {"icl-vs-ift": TuningConfig}
+    modes: ClassVar = MODES
 
     async def plan(self, inputs: Inputs) -> ComparisonPlan:
         """Return the arms, and what training and answering them takes."""

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 
 from ablations.core.errors import StorageError, UsageError, redacted
 from ablations.core.statistics import summarise
+from ablations.storage.locks import study_lock
 from ablations.storage.replacement import Aside, move_folders
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, check_sqlite
@@ -45,7 +46,7 @@ def rebuild(places: Places, name: str | None, say: Callable[[str], None]) -> lis
             given_back.callback(store.close)
         chosen = _chosen(store, places, name)
         for one in chosen:
-            given_back.enter_context(places.lock(one))
+            given_back.enter_context(study_lock(places, one))
         return _Rebuild(places, store, chosen, name is None, say).run()
 
 

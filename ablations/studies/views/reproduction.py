@@ -17,7 +17,8 @@ from ablations.models.base import Backend
 from ablations.models.placement import engine_backend, other_engine
 from ablations.models.resolve import folder_identity
 from ablations.models.training.jobs import MERGED, RESULT
-from ablations.models.vllm.adapters import AdaptedBackend, Adapter
+from ablations.models.vllm.adapters import AdaptedBackend
+from ablations.models.vllm.settings import Adapter
 from ablations.storage.provenance import changes, environment
 from ablations.storage.store import Store, StoredRequest
 from ablations.storage.workspace import Places

@@ -236,3 +236,10 @@ def test_a_component_that_was_not_taken_away_by_itself_gets_no_remainder() -> No
 def test_decoding_parameters_alone_are_no_components_of_a_prompt() -> None:
     grid = {"temperature": [0.0, 0.0, 1.0, 1.0], "repetition_penalty": [1.0, 1.2, 1.0, 1.2]}
     assert shapley_values(study(np.array([[5.0, 4.0, 4.0, 2.0]] * 4), grid)).is_empty()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_full_and_the_bare_prompt_alone_do_not_tell_components_apart(count: int) -> None:
+    corners = [("on",) * count, ("off",) * count]
+    values = shapley_values(of_corners([(*corner, *["on"] * (3 - count)) for corner in corners], len))
+    assert values.equals(pl.DataFrame(schema=SHAPLEY_SCHEMA))

@@ -17,8 +17,8 @@ from ablations.judges.llm.client import Reply, Token
 from ablations.judges.llm.expected_rating import rating_probabilities
 from ablations.judges.llm.parsing import NO_RATING, UnscoredError
 from ablations.judges.registry import make_judge
-from tests.judges.llm.test_client import QUICK, together
 from tests.support.bad_server import MODEL, BadServer, Handler, bad_server, reply
+from tests.support.calls import QUICK, together
 from tests.support.judge_contract import QUERY, completion
 
 SINGLE = Query("s", "", ("Say hello.",))

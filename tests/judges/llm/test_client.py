@@ -3,14 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tenacity import RetryCallState
 
-from ablations.core import concurrency as tasks
 from ablations.core.errors import BudgetError, JudgeError, UsageError
 from ablations.core.records import Judgment, PaidReply, Price, Query, Usage
 from ablations.judges.base import NO_REPLY
@@ -34,21 +32,12 @@ from tests.support.bad_server import (
     sends,
     truncates,
 )
+from tests.support.calls import QUICK, together
 from tests.support.judge_contract import QUERY, completion
-
-QUICK = Limits(call_seconds=1.0, total_seconds=20.0, breaker_seconds=1.0)
 
 
 def settings(server: BadServer, **changes: Any) -> JudgeSettings:
     return replace(JudgeSettings(model=MODEL, base_url=server.url, limits=QUICK), **changes)
-
-
-async def together(closes: Any, calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Run calls side by side as an evaluation does: the first error ends the others and is raised itself."""
-    try:
-        return await tasks.together(calls)
-    finally:
-        await closes.close()
 
 
 def judge_once(server: BadServer, answers: int = 1, **changes: Any) -> list[Judgment]:

@@ -15,10 +15,9 @@ from transformers import AutoModelForCausalLM, Trainer
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
 from ablations.models.training import train as under_test
-from ablations.models.training.batches import Collator, answer_loss, keeps_places, ordered
 from ablations.models.training.checkpoints import Checkpoint
 from ablations.models.training.jobs import Job, Outcome, StepSeen
-from ablations.models.training.samples import Sample
+from ablations.models.training.samples import Collator, Sample, answer_loss, keeps_places, ordered
 from ablations.models.training.sizing import Plan
 from ablations.models.training.train import Stopped, rate_share, train
 from tests.support.tiny import make_tiny_model

@@ -16,6 +16,7 @@ from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
+from ablations.storage.locks import study_lock
 from ablations.storage.workspace import follow_up_account
 from ablations.studies.conditions.confirmation import Confirmation, HeldBack
 from ablations.studies.spec import StudySpec
@@ -252,7 +253,7 @@ def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: Confirmed, spec: S
 
 def test_two_processes_do_not_confirm_one_study_at_once(world: Confirmed, spec: StudySpec) -> None:
     world.places.prepare()
-    with world.places.lock("s.confirmation"), pytest.raises(StorageError, match="being run by another process"):
+    with study_lock(world.places, "s.confirmation"), pytest.raises(StorageError, match="being run by another process"):
         world.confirm(spec, backend=NeverAsked())
 
 

@@ -21,8 +21,9 @@ from ablations.models.training.jobs import Job
 from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import make_samples
 from ablations.models.training.train import train
-from ablations.models.vllm.adapters import AdaptedBackend, Adapter, adapter_settings
+from ablations.models.vllm.adapters import AdaptedBackend
 from ablations.models.vllm.engine import VllmBackend
+from ablations.models.vllm.settings import Adapter, adapter_settings
 from ablations.prompts.render import render_prompt
 from ablations.prompts.templates import find_template
 

@@ -11,6 +11,7 @@ import pytest
 from ablations.cli.main import main
 from ablations.core.errors import BackendError, StorageError, TrackingError, UsageError
 from ablations.judges.base import audit_key
+from ablations.storage.locks import study_lock
 from ablations.storage.store import Store
 from ablations.studies.views import rebuild
 from ablations.tracking.cleanup import moved_experiments
@@ -180,7 +181,7 @@ def test_an_unknown_study_is_refused_with_the_known_ones(moved: Path, capfd: pyt
 
 
 def test_a_study_that_runs_is_not_rebuilt(moved: Path) -> None:
-    with places_of(moved).lock("s"), pytest.raises(StorageError, match="is being run by another process"):
+    with study_lock(places_of(moved), "s"), pytest.raises(StorageError, match="is being run by another process"):
         rebuilt(moved)
 
 
