@@ -18,8 +18,6 @@ CONFIRMATION = ".confirmation"
 """What the name of a confirmation has more than that of the study it confirms."""
 PROMPT_FILE, SELECTION_FILE = "prompt.txt", "selection.json"
 """In the results folder of a greedy search: the chosen prompt, and the ids of the queries that it was chosen by."""
-LOSSES_FILE = "losses.parquet"
-"""Beside the results of a study that tunes: a row for each step of each training."""
 STUDY_NAME = re.compile(r"\w[\w.-]*")
 """A study's name: it is also that of files, and leads out of no folder."""
 

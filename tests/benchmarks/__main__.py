@@ -18,7 +18,6 @@ from tests.benchmarks import (
     sampler,
     throughput,
     tuning,
-    workers,
 )
 
 
@@ -29,7 +28,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="throughput, sampler, prefix-cache, racing, judging, analysis, orchestration, workers, tuning (all)",
+        help="throughput, sampler, prefix-cache, racing, judging, analysis, orchestration, tuning (all)",
     )
     parser.add_argument("--model", default="gemma-3-270m", help="of throughput, sampler, prefix-cache and tuning")
     parser.add_argument("--trials", type=int, default=8)
@@ -52,7 +51,6 @@ def main() -> None:
             lambda at: prefix_cache.measure(flags.model, flags.queries, at),
         ),
         "orchestration": ("an engine and a judge that answer at once", lambda at: orchestration.measure(at)),
-        "workers": ("an engine that takes its time, on PostgreSQL", lambda at: workers.measure(at)),
         "tuning": (flags.model, lambda at: tuning.measure(flags.model, at)),
         "analysis": ("a simulated study", lambda at: analysis.measure(at)),
         "racing": ("a round of a greedy search, replayed", lambda at: racing.measure()),

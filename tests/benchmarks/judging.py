@@ -18,9 +18,6 @@ from statistics import median
 from typing import Any
 
 import openai
-from ablations.storage.claims import Claims
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
 
 from ablations.core.concurrency import together
 from ablations.core.condition import DecodingParams
@@ -31,14 +28,12 @@ from ablations.judges.llm.client import JudgeClient, Limits
 from ablations.judges.prices import Budget
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
-from ablations.storage.store import Store
 from ablations.studies.config.file import find_study_file
-from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
-from ablations.tracking.tracker import Tracker
 from tests.support.bad_server import MODEL, bad_server, says
 from tests.support.fakes import FakeBackend
 from tests.support.specs import load
+from tests.support.walks import walk
 
 CALLS, IN_FLIGHT, ROUNDS = 400, 32, 4
 GENERATION_SECONDS, JUDGING_SECONDS = (0.5, 1.5), 0.5
@@ -128,24 +123,15 @@ async def _hidden(url: str, trials: int, limit: int, folder: Path) -> dict[str, 
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url))
     backend: Backend = Watched(generating)
     judge.judge = _watched(judge.judge, judging)  # type: ignore[method-assign]
-    store = Store(f"sqlite:///{folder / 'store.db'}")
-    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
-    await tracker.start("bench", "", {}, {})
-    evaluator = Evaluator(backend, judge, store, seed=0)
-    begun = time.perf_counter()
-    optuna_study = open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}")
-    await Study(spec, optuna_study, evaluator, store, tracker, Claims(store, spec.name)).run()
-    seconds = time.perf_counter() - begun
-    await tracker.finish("FINISHED")
+    made = await walk(spec, backend, judge, folder)
     await judge.close()
-    store.close()
     busy, both, call_seconds = _overlap(generating, judging)
     return {
         "judgments": len(judging.spans),
         "judge calls in flight, at most": judge.client.most_in_flight,  # type: ignore[attr-defined]
         "judge calls in flight, mean while judging": call_seconds / busy,
         "share of judging hidden behind generation": both / busy,
-        "study with judging, s": seconds,
+        "study with judging, s": made.seconds,
         "judging, s": busy,
     }
 

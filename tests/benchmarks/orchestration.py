@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from ablations.storage.claims import Claims
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
 
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.storage.store import Store
-from ablations.storage.tables import COMPLETIONS
-from ablations.studies.engine.evaluator import Evaluator
+from ablations.storage.tables import COMPLETIONS, checksum
 from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge
 from tests.support.specs import load
+from tests.support.walks import walk
 
 QUERIES, FEW_QUERIES = 8, 2
 SIZES, WITH_PAGES = (1_000, 10_000), 200
@@ -128,27 +125,8 @@ async def _study(folder: Path, trials: int, pages: type[Tracker], limit: int = Q
     space = folder / "space.toml"
     space.write_text(SPACE)
     spec = StudySpec(load(space, name="bench", trials=trials, concurrency=8), queries)
-    store = Store(f"sqlite:///{folder / 'store.db'}")
-    tracker = pages(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
-    await tracker.start("bench", "", {}, {})
-    begun, tracked = time.perf_counter(), tracker.seconds
-    evaluator = Evaluator(Instant(), InstantJudge(), store, seed=0)
-    study = Study(
-        spec,
-        open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}"),
-        evaluator,
-        store,
-        tracker,
-        Claims(store, spec.name),
-    )
-    study.restore()
-    await study.run()
-    seconds = time.perf_counter() - begun
-    await tracker.finish("FINISHED")
-    store.close()
-    if len(study.finished) != trials:
-        raise RuntimeError(f"{len(study.finished)} of {trials} trials were evaluated")
-    return seconds, tracker.seconds - tracked, trials * spec.turns
+    made = await walk(spec, Instant(), InstantJudge(), folder, pages)
+    return made.seconds, made.tracked, trials * spec.turns
 
 
 def _store_speed(folder: Path) -> dict[str, float]:
@@ -157,11 +135,12 @@ def _store_speed(folder: Path) -> dict[str, float]:
     store = Store(url)
     completion = Completion("an answer of some words " * 8, 500, 32, "stop", 1)
     record = completion.to_json()
+    known = checksum(record)
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         for start in range(0, ROWS, 10_000):
             rows = [
-                {"key": f"{number:032x}", "request": "{}", "record": record, "created": "now"}
+                {"key": f"{number:032x}", "request": "{}", "record": record, "checksum": known, "created": "now"}
                 for number in range(start, start + 10_000)
             ]
             connection.execute(COMPLETIONS.insert(), rows)

@@ -13,22 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.storage.claims import Claims
-from ablations.studies.conditions.optuna_storage import open_optuna_study
-from ablations.studies.conditions.study import Study
-
 from ablations.core.condition import DecodingParams
 from ablations.core.records import Completion, Prompt, Query
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.registry import make_judge
 from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
-from ablations.storage.store import Store
 from ablations.studies.config.file import find_study_file
-from ablations.studies.engine.evaluator import Evaluator
 from ablations.studies.spec import StudySpec
-from ablations.tracking.tracker import Tracker
 from tests.support.specs import load
+from tests.support.walks import walk
 
 
 class Recording:
@@ -105,17 +99,8 @@ async def _study(
 ) -> Round:
     folder.mkdir()
     spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=at_once), queries)
-    store = Store(f"sqlite:///{folder / 'store.db'}")
-    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "bench", "bench")
-    await tracker.start("bench", "", {}, {})
-    started, tracked = time.perf_counter(), tracker.seconds
-    evaluator = Evaluator(backend, judge, store, seed=0)
-    optuna_study = open_optuna_study(spec.name, f"sqlite:///{folder / 'optuna.db'}")
-    await Study(spec, optuna_study, evaluator, store, tracker, Claims(store, spec.name)).run()
-    made = Round(time.perf_counter() - started, evaluator.progress.completion_tokens, tracker.seconds - tracked)
-    await tracker.finish("FINISHED")
-    store.close()
-    return made
+    made = await walk(spec, backend, judge, folder)
+    return Round(made.seconds, made.progress.completion_tokens, made.tracked)
 
 
 async def _one_call(backend: Any, requests: Sequence[Request]) -> Round:

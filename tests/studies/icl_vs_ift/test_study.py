@@ -15,7 +15,6 @@ from ablations.core.schema import RESULT_SCHEMA
 from ablations.models.resolve import ResolvedModel
 from ablations.models.training.jobs import MERGED, RESULT
 from ablations.storage.store import Store
-from ablations.storage.workspace import LOSSES_FILE
 from ablations.studies.icl_vs_ift import findings
 from ablations.studies.icl_vs_ift.learning_rate import TRIED
 from ablations.studies.icl_vs_ift.plan import RATES_NOTE, Arm
@@ -68,7 +67,7 @@ def test_a_whole_comparison_has_an_arm_for_each_way_and_size_with_what_it_took(
     assert len(placement.base.requests) == 4 * spec.turns  # zero-shot, URIAL and two of ICL
     assert len(placement.adapting.requests) == 2 * spec.turns
     assert [adapter.number for adapter in placement.adapters] == [4, 6]
-    losses = pl.read_parquet(world.places.results("s").with_name(LOSSES_FILE))
+    losses = pl.read_parquet(world.places.results("s").with_name("losses.parquet"))
     assert losses.group_by("examples", "draw").len().sort("examples").rows() == [(1, 0, 3), (2, 0, 6)]
     assert "IFT, 1 example of" in shown
     assert len(placement.trained) == 2
