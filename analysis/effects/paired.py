@@ -184,6 +184,14 @@ def rivals(results: pl.DataFrame) -> int:
     return max(competed.get_column("condition_id").n_unique() - 1, 0)
 
 
+def shares_queries(results: pl.DataFrame, trial: int) -> bool:
+    """Return whether another condition has a score on a query that the trial has one on."""
+    scored = results.filter(pl.col("score").is_not_null() & (pl.col("state") != "failed"))
+    own = scored.filter(pl.col("trial") == trial)
+    others = scored.join(own, on="condition_id", how="anti")
+    return not others.join(own, on="query_id", how="semi").is_empty()
+
+
 def noise_floor(results: pl.DataFrame) -> pl.DataFrame:
     """Return each A/A replicate against its twin: label, then `EFFECT_SCHEMA`.
 

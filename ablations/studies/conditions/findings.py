@@ -27,6 +27,7 @@ from analysis.effects.paired import (
     one_factor_effects,
     paired_difference,
     rivals,
+    shares_queries,
     worst_trial,
 )
 from analysis.effects.shapley import shapley_values
@@ -181,7 +182,7 @@ class ConditionFindings:
             else needed_queries(spread, planned_effects(results)),
         }
         return cls(
-            headline=_headline(lead_of_best(results), best, baseline, trials, rivals(results), judge),
+            headline=_headline(results, best, baseline, trials, judge),
             best_against_baseline=against,
             best_label=None if best is None else labels[best],
             judge=judge,
@@ -197,19 +198,13 @@ class ConditionFindings:
         )
 
 
-def _headline(
-    lead: tuple[Interval, Interval] | None,
-    best: int | None,
-    baseline: int | None,
-    trials: pl.DataFrame,
-    others: int,
-    judge: str,
-) -> str:
+def _headline(results: pl.DataFrame, best: int | None, baseline: int | None, trials: pl.DataFrame, judge: str) -> str:
+    lead, others = lead_of_best(results), rivals(results)
     if best is None or baseline is None or others < 1:
         return "No headline: the baseline or every other condition lacks enough scores."
     rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
     baseline_label = rows[baseline]["label"]
-    if lead is None and best != baseline:
+    if lead is None and (best != baseline or not shares_queries(results, baseline)):
         return "No headline: no query was scored under both the best condition and the baseline."
     if lead is None:
         return f"None of {others} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."

@@ -32,7 +32,7 @@ def overview(spec: StudySpec, rows: Sequence[Row], notes: Sequence[str] = (), de
     title = f"Plan of the study {spec.name!r}"
     table = Table("", ("", ""), tuple(rows), (False, False))
     mind = (*(note for one in spec.pools for note in one.notes), *notes)
-    plan = Section(title, mind, tables=(table,), brief=True)
+    plan = Section(title, (), mind, tables=(table,), brief=True)
     return Report(About(spec.name, ()), "", (plan, *([Section("Details", tables=tuple(details))] if details else ())))
 
 

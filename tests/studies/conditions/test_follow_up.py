@@ -130,7 +130,7 @@ def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world
     spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
     text, backend = world.confirm(spec)
     assert len(backend.requests) == (4 * 4 + 3 * 3) * 2
-    assert "2 of 2 conditions, like the baseline, answer the same queries as before whatever the seed" in text
+    assert "2 of 2 conditions, like the baseline, give the same answers whatever the seed" in " ".join(text.split())
     found = world.frame("s.confirmation")
     assert set(found["query_id"]) == {f"q{number}" for number in range(7)}
 
@@ -278,9 +278,9 @@ def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_
     assert {"results.parquet", "tables/confirmation.json", "figures/confirmation.png"} <= files
 
 
-def test_the_closing_table_shows_the_lead_three_times(done: tuple[Confirmed, str, FakeBackend]) -> None:
+def test_the_report_shows_the_lead_three_times(done: tuple[Confirmed, str, FakeBackend]) -> None:
     _, text, _ = done
-    for expected in ("as selected", "fresh seeds", "held back", "shrinkage", "4 queries as before and 3 held back"):
+    for expected in ("as selected", "fresh seeds", "held back", "shrinkage", "4 queries again and 3 held back"):
         assert expected in text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ablations.core.errors import BackendError, JudgeError, StudyMismatchError, UsageError
+from ablations.core.errors import BackendError, JudgeError, SearchSpaceError, StudyMismatchError
 from ablations.core.records import Completion, Judgment, Query, Score
 from ablations.core.statistics import summarise
 from ablations.judges.base import NO_REPLY
@@ -188,7 +188,7 @@ def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec:
 
 
 def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
-    with pytest.raises(UsageError, match="--mode search"):
+    with pytest.raises(SearchSpaceError, match="--mode search"):
         changed(spec, sampler="tpe")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ablations.core.records import Completion, JudgedTurn, Judgment, Score
+from ablations.core.records import Completion, JudgedTurn, Judgment, Role, Score, TrialRecord, TrialState
 from ablations.prompts.render import render_prompt
 from ablations.studies.engine.trial import readable_name
 from ablations.studies.views.pages import TRACED_TURNS, Recorded, traced_trials
@@ -64,7 +64,7 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
     for part in (
         "fake-model",
         "**Judge**: fake",
-        "4 of made, 8 turns",
+        "4 of given, 8 turns",
         "results/s/results.parquet",
         "A/A",
         "**Varied**",
@@ -75,7 +75,7 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
 
 def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Path) -> None:
     (own,) = parent_of(finished)["inputs"]
-    assert own == ("made", parent_of(finished)["parameters"]["queries_hash"])
+    assert own == ("given", parent_of(finished)["parameters"]["queries_hash"])
     client = open_client(places_of(finished).tracking_uri)
     (study,) = client.search_runs(["1"], "tags.`ablations.kind` = 'study'")
     assert '"rows": 4' in study.inputs.dataset_inputs[0].dataset.profile
@@ -128,17 +128,9 @@ def tracker(tmp_path: Path, empty_tracking: Path) -> Tracker:
     return Tracker(f"sqlite:///{path}", tmp_path / "artifacts", "experiment", "study")
 
 
-RECORD = {
-    "condition_id": "c",
-    "values": {"temperature": 0.0},
-    "role": "baseline",
-    "replicate": 0,
-    "label": "temperature=0",
-    "state": "complete",
-    "failed_because": None,
-    "seconds": 1.0,
-    "mean": 5.0,
-}
+RECORD = TrialRecord(
+    0, "c", "temperature=0", "temperature=0", Role.BASELINE, TrialState.COMPLETE, {"temperature": 0.0}, {}, 5.0
+)
 
 
 def turns_of(*scores: Score) -> list[JudgedTurn]:
@@ -155,7 +147,7 @@ async def traced(tracker: Tracker, role: str, turns: list[JudgedTurn]) -> list[A
 
     await tracker.start("id", "about", {}, {}, [DataInput("q", "d", "evaluation")])
     if not tracker.knows(0):
-        await tracker.log_trial(0, RECORD, summarise(turns), turns)
+        await tracker.log_trial(RECORD, summarise(turns), turns)
     await tracker.log_traces([TracedTrial(0, role, "t", "c", turns, {}, 1.0)])
     return list(open_client(tracker._uri).search_traces(locations=["1"], max_results=100))
 
