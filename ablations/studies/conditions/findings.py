@@ -149,7 +149,9 @@ class ConditionFindings:
         """Return the findings from a study's results, and from those of its confirmation, if it has one."""
         trials = trial_table(results)
         baseline, best = baseline_trial(results), best_trial(results)
-        against = paired_difference(results, best, baseline) if baseline is not None and best is not None else None
+        against = None
+        if baseline is not None and best is not None and shares_queries(results, baseline):
+            against = paired_difference(results, best, baseline)
         labels = dict(trials.select("trial", "change").iter_rows())
         conditions = condition_effects(results)
         judge = str(results.get_column("judge")[0])

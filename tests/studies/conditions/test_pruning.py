@@ -146,7 +146,7 @@ def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Search
     found = ConditionFindings.of(frame)
     assert isinstance(read_design(frame), str), "nothing is said of parameters"
     assert f" {conditions - 1} " in found.headline.partition("conditions")[0] + " "
-    assert set(found.frames["races"].get_column("outcome")) == {"stopped", "finished", "best"}
+    assert {"stopped", "best"} <= set(found.frames["races"].get_column("outcome")) <= {"stopped", "finished", "best"}
     assert list(race_figures(found.frames["races"])) == ["race_1"]
     lead = lead_of_best(frame)
     assert lead is None or lead[0].n == 20
