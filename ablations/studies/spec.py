@@ -1,12 +1,11 @@
 """StudySpec: everything one study is made from, frozen before anything runs.
 
-Knows neither Optuna nor MLflow nor how conditions are evaluated. Flags override the study file, the
-study file overrides the defaults here.
+Knows neither Optuna nor MLflow nor how conditions are evaluated, and no kind of study; one that needs more derives its
+own from it.
 """
 
-import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
@@ -24,17 +23,13 @@ from ablations.core.prompt import PromptParts, Value
 from ablations.core.records import Query
 from ablations.datasets.prepare import Prepared
 from ablations.prompts.components import build_parts
-from ablations.studies.conditions.config import ADAPTIVE_SAMPLERS, ConditionsConfig, SearchConfig
-from ablations.studies.conditions.design import DesignPlan, fixed_part, make_design
 from ablations.studies.config.config import KindConfig, StudyConfig
 from ablations.studies.config.space import SearchSpace, Values
-from ablations.studies.engine.trial import DesignPoint
-from ablations.studies.greedy.config import GreedyConfig
 
 
 @dataclass(frozen=True)
 class StudySpec:
-    """What a study evaluates, on what, and how it walks through its space.
+    """What a study evaluates, and on what.
 
     Attributes:
         config: the study's configuration.
@@ -102,31 +97,6 @@ class StudySpec:
         return self.config.study.min_coverage
 
     @property
-    def walk(self) -> ConditionsConfig:
-        """How the study walks through its space; the defaults where its kind has none."""
-        return self.config.kind if isinstance(self.config.kind, ConditionsConfig) else ConditionsConfig()
-
-    @property
-    def sampler(self) -> str:
-        """What chooses the points that the design does not fix."""
-        return self.walk.sampler
-
-    @property
-    def trials(self) -> int:
-        """How many trials were asked for."""
-        return self.walk.trials
-
-    @property
-    def racing(self) -> bool:
-        """Whether a search stops hopeless trials early, and a greedy search hopeless candidates."""
-        kind = self.config.kind
-        return kind.racing if isinstance(kind, SearchConfig | GreedyConfig) else True
-
-    def with_trials(self, trials: int) -> "StudySpec":
-        """Return the study with another number of trials."""
-        return replace(self, config=replace(self.config, kind=replace(self.walk, trials=trials)))
-
-    @property
     def space(self) -> SearchSpace:
         """The varied parameters."""
         return self.config.space
@@ -163,82 +133,9 @@ class StudySpec:
         return self.to_condition({})
 
     @property
-    def design_kind(self) -> str:
-        """A grid is a factorial design by another name; a search has nothing fixed but its baseline."""
-        if isinstance(self.walk, SearchConfig):
-            return "sampled"
-        return "factorial" if self.sampler in ("grid", "brute") else self.walk.design
-
-    @property
-    def bare(self) -> Values | None:
-        """Every parameter's value in the bare prompt, or None where there is none."""
-        return None if self.walk.bare is None else {**self.config.baseline, **self.walk.bare}
-
-    @cached_property
-    def plan(self) -> DesignPlan:
-        """What the design is made from."""
-        return DesignPlan(
-            space=self.space,
-            baseline=self.config.baseline,
-            to_condition=self.to_condition,
-            possible=self.possible,
-            sampler=self.sampler,
-            design=self.design_kind,
-            bare=self.bare,
-            listed=self.walk.conditions,
-            trials=self.trials,
-            levels=self.walk.levels,
-            seed=self.seed,
-            replicated=self.confirms is None,
-        )
-
-    @cached_property
-    def design(self) -> list[DesignPoint]:
-        """The planned trials: all of them, or where the sampler adapts to results those before its own."""
-        return make_design(self.plan)
-
-    @cached_property
-    def boundary_conditions(self) -> list[Condition]:
-        """Conditions that show what all trials need of a backend.
-
-        These are the design's and, where the sampler adapts to results, the baseline with each varied parameter
-        at both ends of its domain.
-        """
-        conditions = [self.to_condition(point.values) for point in self.design]
-        if self.sampler in ADAPTIVE_SAMPLERS:
-            for parameter in self.space.parameters:
-                conditions += [self.to_condition({parameter.name: value}) for value in parameter.domain.spread(2)]
-            longest = {name for name in ("max_tokens", "shots") if name in self.space.names}
-            conditions.append(self.to_condition({name: max(self.space[name].domain.values()) for name in longest}))
-        return conditions
-
-    @property
-    def left_out(self) -> int:
-        """How many trials of the design's fixed part, or of all combinations, `trials` leaves out."""
-        if self.design_kind in ("factorial", "listed"):
-            return len(make_design(replace(self.plan, trials=sys.maxsize))) - len(self.design)
-        return max(len(fixed_part(self.plan)) - self.trials, 0)
-
-    @property
-    def prunes(self) -> bool:
-        """Whether trials that cannot become the best stop early; in an ablation that would break the pairing."""
-        return isinstance(self.walk, SearchConfig) and self.racing
-
-    @property
-    def total_trials(self) -> int:
-        """How many trials the study has when it is done."""
-        return self.trials if self.sampler in ADAPTIVE_SAMPLERS else len(self.design)
-
-    @property
     def turns(self) -> int:
         """Turns to answer per trial."""
         return sum(len(query.turns) for query in self.queries)
-
-    @property
-    def _search(self) -> dict[str, object]:
-        kind = self.config.kind
-        own = kind.effective() if isinstance(kind, GreedyConfig) else {"racing": self.racing}
-        return {name: value for name, value in own.items() if value is not None}
 
     def identity(self, backend: JsonObject, judge: Mapping[str, object]) -> JsonObject:
         """Return what may not change under one study name, as plain JSON types.
@@ -261,17 +158,10 @@ class StudySpec:
             "baseline": {name: plain_value(value) for name, value in self.baseline.values().items()},
             "prompt": content_hash(self.baseline.prompt.content()),
             "mode": self.mode,
-            "sampler": self.sampler,
-            "design": self.walk.design,
-            "bare": {name: plain_value(value) for name, value in (self.bare or {}).items()},
-            "conditions": [
-                {name: plain_value(value) for name, value in listed.items()} for listed in self.walk.conditions
-            ],
-            "search": self._search,
             "pool": None if self.prepared is None else self.prepared.identity,
-            "levels": self.walk.levels,
             "seed": self.seed,
             "min_coverage": self.min_coverage,
+            **self.config.kind.identity(),
             **({} if self.confirms is None else {"confirms": self.confirms}),
             **({"more pools": [one.identity for one in self.more_pools]} if self.more_pools else {}),
         }

@@ -28,8 +28,8 @@ from ablations.judges.llm.client import JudgeClient, Limits
 from ablations.judges.prices import Budget
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.file import find_study_file
-from ablations.studies.spec import StudySpec
 from tests.support.bad_server import MODEL, bad_server, says
 from tests.support.fakes import FakeBackend
 from tests.support.specs import load
@@ -119,7 +119,7 @@ async def _hidden(url: str, trials: int, limit: int, folder: Path) -> dict[str, 
     """Run a study and compare when it generated with when it judged."""
     generating, judging = Spans(), Spans()
     queries = load_queries("instructions")[:limit]
-    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries)
+    spec = ConditionsSpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries)
     judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url))
     backend: Backend = Watched(generating)
     judge.judge = _watched(judge.judge, judging)  # type: ignore[method-assign]

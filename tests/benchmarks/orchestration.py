@@ -18,7 +18,7 @@ from ablations.core.records import Completion, Judgment, Prompt, Query, Score
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.storage.store import Store
 from ablations.storage.tables import COMPLETIONS, checksum
-from ablations.studies.spec import StudySpec
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge
 from tests.support.specs import load
@@ -124,7 +124,7 @@ async def _study(folder: Path, trials: int, pages: type[Tracker], limit: int = Q
     queries = choose_subset(load_queries("instructions"), limit, seed=0)
     space = folder / "space.toml"
     space.write_text(SPACE)
-    spec = StudySpec(load(space, name="bench", trials=trials, concurrency=8), queries)
+    spec = ConditionsSpec(load(space, name="bench", trials=trials, concurrency=8), queries)
     made = await walk(spec, Instant(), InstantJudge(), folder, pages)
     return made.seconds, made.tracked, trials * spec.turns
 

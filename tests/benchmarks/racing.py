@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from ablations.core.records import Query
-from ablations.studies.conditions.pruning import query_blocks, stop
+from ablations.studies.conditions.kind import query_blocks, stop
 from ablations.studies.greedy.plan import race_settings
 from ablations.studies.greedy.racing import Scores, race
 

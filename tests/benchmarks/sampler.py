@@ -16,8 +16,8 @@ from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
 from ablations.prompts.components import build_parts
 from ablations.prompts.render import render_prompt
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.file import find_study_file
-from ablations.studies.spec import StudySpec
 from tests.support.specs import load
 
 IN_FLIGHT, TOKENS = 32, 16
@@ -46,7 +46,9 @@ async def measure(model: str, trials: int, limit: int, folder: Path) -> dict[str
         name: [(render_prompt(query, one.prompt), one.effective, seed) for seed, query in enumerate(queries)]
         for name, one in conditions.items()
     }
-    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries[:limit])
+    spec = ConditionsSpec(
+        load(find_study_file("decoding"), name="bench", trials=trials, concurrency=4), queries[:limit]
+    )
     requests[f"study decoding, {trials} trials of {limit} queries"] = [
         (render_prompt(query, condition.prompt), condition.effective, seed)
         for condition in (spec.to_condition(point.values) for point in spec.design)

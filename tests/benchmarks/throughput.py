@@ -19,8 +19,8 @@ from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.registry import make_judge
 from ablations.models.resolve import resolve_model
 from ablations.models.vllm.engine import VllmBackend
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.file import find_study_file
-from ablations.studies.spec import StudySpec
 from tests.support.specs import load
 from tests.support.walks import walk
 
@@ -98,7 +98,7 @@ async def _study(
     backend: Any, judge: Any, queries: tuple[Query, ...], trials: int, folder: Path, at_once: int
 ) -> Round:
     folder.mkdir()
-    spec = StudySpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=at_once), queries)
+    spec = ConditionsSpec(load(find_study_file("decoding"), name="bench", trials=trials, concurrency=at_once), queries)
     made = await walk(spec, backend, judge, folder)
     return Round(made.seconds, made.progress.completion_tokens, made.tracked)
 

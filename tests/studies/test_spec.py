@@ -9,6 +9,8 @@ import pytest
 from ablations.core.errors import SearchSpaceError, StudyMismatchError, UsageError
 from ablations.core.prompt import PromptParts
 from ablations.prompts.templates import URIAL
+from ablations.studies.conditions.config import ConditionsConfig
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.file import find_study_file
 from ablations.studies.spec import StudySpec, check_same_study
 from tests.conftest import ROOT
@@ -22,7 +24,9 @@ IDENTITIES = json.loads((ROOT / "tests" / "fixtures" / "identities.json").read_t
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_what_may_not_change_under_a_shipped_studys_name_stays_as_it_is(name: str) -> None:
-    spec = StudySpec(load(find_study_file(name)), make_queries())
+    config = load(find_study_file(name))
+    make = ConditionsSpec if isinstance(config.kind, ConditionsConfig) else StudySpec
+    spec = make(config, make_queries())
     assert spec.identity(FakeBackend().identity.to_dict(), FakeJudge().identity) == IDENTITIES[name]
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TypeVar
 
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.config import KindConfig, Override, StudyConfig, load_config
 from ablations.studies.config.keys import table_fields
 from ablations.studies.config.tables import StudyTable
@@ -10,6 +12,7 @@ from ablations.studies.registry import configs
 from ablations.studies.spec import StudySpec
 from tests.support.fakes import make_queries
 
+Spec = TypeVar("Spec", bound=StudySpec)
 TEMPERATURE = "[parameters.temperature]\nlow = 0.0\nhigh = 1.0\nstep = 0.5\n"
 PENALTY = "[parameters.repetition_penalty]\nchoices = [1.0, 1.2]\n"
 BASELINE = "[study.baseline]\ntemperature = 0.0\nrepetition_penalty = 1.0\n"
@@ -44,14 +47,14 @@ def load(path: Path, **keys: object) -> StudyConfig[KindConfig]:
     return load_config(path, overrides, configs())
 
 
-def make_spec(folder: Path, text: str, **keys: object) -> StudySpec:
+def make_spec(folder: Path, text: str, **keys: object) -> ConditionsSpec:
     """Return the study `s` of four queries that a file in the folder describes: 8 trials, two of them in flight."""
     path = folder / "space.toml"
     path.write_text(text)
-    return StudySpec(load(path, **{"name": "s", "trials": 8, "concurrency": 2} | keys), make_queries())
+    return ConditionsSpec(load(path, **{"name": "s", "trials": 8, "concurrency": 2} | keys), make_queries())
 
 
-def changed(spec: StudySpec, **values: object) -> StudySpec:
+def changed(spec: Spec, **values: object) -> Spec:
     """Return a study with other attributes, other keys of `[study]` and of its kind's table, checked again."""
     of_spec = {field.name for field in fields(StudySpec)}
     own = {name: value for name, value in values.items() if name in of_spec}

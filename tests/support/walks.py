@@ -14,10 +14,10 @@ from ablations.models.base import Backend
 from ablations.storage.store import Store
 from ablations.studies.conditions.kind import ConditionsKind
 from ablations.studies.conditions.plan import ConditionsPlan
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.evaluator import Progress
 from ablations.studies.engine.optuna_view import OptunaView
 from ablations.studies.engine.run import Run
-from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import Tracker
 
 
@@ -46,7 +46,9 @@ class Walked:
     progress: Progress
 
 
-async def walk(spec: StudySpec, backend: Backend, judge: Judge, folder: Path, pages: type[Tracker] = Tracker) -> Walked:
+async def walk(
+    spec: ConditionsSpec, backend: Backend, judge: Judge, folder: Path, pages: type[Tracker] = Tracker
+) -> Walked:
     """Evaluate a study, or what is left of it, with started parts and all databases in a folder.
 
     Raises:

@@ -18,10 +18,10 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.conditions.confirmation import Confirmation
 from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.kind import Plan, StudyKind
 from ablations.studies.registry import find_kind
-from ablations.studies.spec import StudySpec
 from ablations.studies.views.rebuild import rebuild
 from ablations.tracking.client import open_client
 from analysis.frames import load_results
@@ -66,7 +66,7 @@ class World:
 
     def run(
         self,
-        spec: StudySpec,
+        spec: ConditionsSpec,
         backend: FakeBackend | None = None,
         judge: FakeJudge | None = None,
         confirmation: Confirmation | None = None,
@@ -159,12 +159,12 @@ def _files(client: Any, run_id: str, folder: str) -> list[str]:
 TRIALS = 8
 
 
-def spec_of(folder: Path, **keys: object) -> StudySpec:
+def spec_of(folder: Path, **keys: object) -> ConditionsSpec:
     """Return the study `s` of `SPACE`, whose file lies in the folder, with other values of keys."""
     return changed(make_spec(folder, SPACE, trials=TRIALS), **keys)
 
 
-def run(spec: StudySpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
+def run(spec: ConditionsSpec, folder: Path, backend: FakeBackend | None = None, judge: FakeJudge | None = None) -> str:
     return World(folder).run(spec, backend, judge)
 
 

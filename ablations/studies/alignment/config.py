@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from ablations.core.condition import plain_value
 from ablations.core.errors import UsageError
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
 from ablations.studies.config.config import KindConfig, StudyConfig
 from ablations.studies.config.file import check_varied
@@ -40,6 +42,10 @@ class AlignmentConfig(KindConfig):
         super().__post_init__()
         if len(set(self.models)) < len(self.models):
             raise UsageError(f"study.models (--models) = {list(self.models)} names a model twice; drop one")
+
+    def identity(self) -> JsonObject:
+        """Return the ways in which each model is asked."""
+        return {"conditions": [{name: plain_value(value) for name, value in one.items()} for one in self.conditions]}
 
     def check(self, config: StudyConfig[KindConfig]) -> None:
         """Raise `UserError` for models that are named twice over, or ways of asking that are none."""

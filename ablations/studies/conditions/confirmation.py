@@ -20,10 +20,11 @@ from ablations.judges.base import COMPARED, Judge
 from ablations.models.embedding import Encoder, VectorMemory
 from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.config import ABLATION, ConditionsConfig
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.space import Values
 from ablations.studies.kind import Results
 from ablations.studies.planning.leakage import start_shots
-from ablations.studies.spec import StudySpec, check_same_study
+from ablations.studies.spec import check_same_study
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,14 @@ class Confirmation:
     best: int
     held_back: HeldBack
 
-    def extended(self, spec: StudySpec) -> StudySpec:
+    def extended(self, spec: ConditionsSpec) -> ConditionsSpec:
         """Return the study with the held-back queries among its own, which demonstrations may be chosen for."""
         queries, prepared = (*spec.queries, *self.held_back.queries), spec.prepared
         if prepared is not None:
             prepared = replace(prepared, chooser=replace(prepared.chooser, queries=queries))
         return replace(spec, queries=queries, prepared=prepared)
 
-    def follow_up(self, spec: StudySpec, best: Sequence[Values]) -> StudySpec:
+    def follow_up(self, spec: ConditionsSpec, best: Sequence[Values]) -> ConditionsSpec:
         """Return the study that evaluates the baseline and these conditions again."""
         listed = tuple(best) or ({},)
         kind = ConditionsConfig(
@@ -122,7 +123,7 @@ class Confirmation:
         config = replace(spec.config, name=follow_up_name(spec.name), study=study, kind=kind)
         return replace(self.extended(spec), config=config, confirms=spec.name)
 
-    def planned(self, spec: StudySpec) -> int:
+    def planned(self, spec: ConditionsSpec) -> int:
         """How many conditions will be evaluated again, the baseline among them, as far as it is known beforehand."""
         others = spec.total_trials - sum(point.role == Role.BASELINE or point.replicate > 0 for point in spec.design)
         return min(self.best, max(others, 0)) + 1
@@ -186,7 +187,7 @@ def best_conditions(results: Results, count: int) -> list[Values]:
 
 
 def plan_confirmation(
-    spec: StudySpec,
+    spec: ConditionsSpec,
     whole: Sequence[Query],
     best: int,
     held_back: int | None,

@@ -1,26 +1,36 @@
 """Studies of conditions: an ablation walks through a fixed design, a search lets a sampler choose and trials race.
 
 Knows designs, samplers and races; the way of a trial is the runner's.
+
+In a search, a trial's scores are compared after every block of queries with those of the best trial so far on the same
+queries. It stops where its mean over all queries of the study is clearly below the best one's. That is a question about
+these very queries, of which it has seen a random part, so the test is the one of a finite population
+(`core.statistics.clearly_negative`). The level is shared out over the tests (Bonferroni). What that costs and misses is
+measured by `make bench ARGS=racing`; `studies.greedy.racing` is for many candidates that begin together.
 """
 
 import asyncio
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import ClassVar
 
 from ablations.core.concurrency import together
 from ablations.core.condition import format_value
-from ablations.core.records import JudgedTurn, Role, TrialRecord, TrialState
-from ablations.core.statistics import best_first, query_means
+from ablations.core.records import JudgedTurn, Query, Role, Stop, TrialRecord, TrialState
+from ablations.core.statistics import best_first, blocks, clearly_negative, query_means
 from ablations.studies.conditions.config import MODES
 from ablations.studies.conditions.confirmation import best_conditions
 from ablations.studies.conditions.plan import ConditionsPlan, plan_conditions
-from ablations.studies.conditions.pruning import query_blocks, stop
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, TrialResult
 from ablations.studies.kind import Findings, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
+
+LEAST, GROWTH, LEVEL = 8, 0.5, 0.3
+"""Queries before the first test; size of the later blocks as a share of those before; chance, over all tests, that a
+trial stops which would score the same as the best one on all queries."""
 
 
 class ConditionsKind(StudyKind[ConditionsPlan]):
@@ -168,3 +178,27 @@ class _Walk:
             shown = f"best {fmean(scores.values()):.2f} ({self._moved(record)})"
         running = ",".join(map(str, sorted(self.running))) or "-"
         return f"trials {self.finished}/{self._total} (running {running}) · {self._speed()} · {shown}"
+
+
+def query_blocks(queries: Sequence[Query], seed: int) -> list[list[Query]]:
+    """Return the queries in the blocks in which a trial sees them, in an order that all trials of a study share."""
+    left = random.Random(seed).sample(list(queries), len(queries))
+    return [[left.pop() for _ in range(size)] for size in blocks(len(queries), LEAST, GROWTH)]
+
+
+def stop(own: Mapping[str, float], seen: int, best: Mapping[str, float], behind: int, of: int) -> Stop | None:
+    """Return why a trial stops here, or None where it continues.
+
+    Args:
+        own: scores by query, so far.
+        seen: queries that the trial was asked.
+        best: the best trial's scores by query.
+        behind: its number.
+        of: queries of the study.
+    """
+    differences = [score - best[query] for query, score in own.items() if query in best]
+    tests = max(len(blocks(of, LEAST, GROWTH)) - 1, 1)
+    if seen >= of or not clearly_negative(differences, LEVEL / tests, of):
+        return None
+    mean = sum(best.values()) / len(best)
+    return Stop(seen, of, behind, mean + sum(differences) / len(differences))

@@ -22,6 +22,7 @@ from ablations.studies.conditions.confirmation import (
     plan_confirmation,
     same_choice,
 )
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.config import KindConfig, StudyConfig
 from ablations.studies.config.space import Choices, Range, SearchSpace
 from ablations.studies.engine.trial import DesignPoint
@@ -39,7 +40,7 @@ from ablations.studies.planning.overview import (
     pool_text,
     prompt_text,
 )
-from ablations.studies.spec import StudySpec, check_same_study
+from ablations.studies.spec import check_same_study
 from analysis.report.page import Report
 from analysis.report.tables import Table
 
@@ -55,6 +56,7 @@ class ConditionsPlan(Plan):
         informed: a judge for estimates, which has read what it needs for held-back queries too, or None.
     """
 
+    spec: ConditionsSpec
     confirmation: Confirmation | None = None
     informed: Judge | None = None
 
@@ -202,7 +204,7 @@ async def plan_conditions(inputs: Inputs) -> ConditionsPlan:
         config = replace(config, space=config.space.without("style"))
         notes.append("style is left out of what is varied: the pool has its demonstrations in one style")
     prepared = replace(prepared, notes=(*prepared.notes, *notes))
-    spec = StudySpec(config, inputs.queries, inputs.fixed_parts(), prepared)
+    spec = ConditionsSpec(config, inputs.queries, inputs.fixed_parts(), prepared)
     if config.pool.fit == "leave-out":
         spec = await fitted(spec, await inputs.backend())
     spec = with_notes(spec, _shortened_greedy(spec) + _shown_numbers(spec))
@@ -217,14 +219,14 @@ async def plan_conditions(inputs: Inputs) -> ConditionsPlan:
     return ConditionsPlan(spec, confirmation, informed)
 
 
-def with_notes(spec: StudySpec, notes: Sequence[str]) -> StudySpec:
+def with_notes(spec: ConditionsSpec, notes: Sequence[str]) -> ConditionsSpec:
     """Return the study with more to say of its pool."""
     if spec.prepared is None or not notes:
         return spec
     return replace(spec, prepared=replace(spec.prepared, notes=(*spec.prepared.notes, *notes)))
 
 
-def _shortened_greedy(spec: StudySpec) -> list[str]:
+def _shortened_greedy(spec: ConditionsSpec) -> list[str]:
     """Say which numbers of demonstrations the greedy prompt does not have."""
     if spec.prepared is None or not {"source", "shots"} <= set(spec.space.names):
         return []
@@ -239,7 +241,7 @@ def _shortened_greedy(spec: StudySpec) -> list[str]:
     return [f"the greedy prompt holds {most}: {lacking} demonstrations of it are left out"] if lacking else []
 
 
-def _shown_numbers(spec: StudySpec) -> list[str]:
+def _shown_numbers(spec: ConditionsSpec) -> list[str]:
     """Say how many demonstrations are shown where a limit on their tokens leaves fewer than were asked for."""
     notes = []
     if spec.design_kind != "sampled" and spec.prepared is not None and spec.prepared.chooser.limits.total is not None:
@@ -275,7 +277,7 @@ def with_greedy_prompt(config: Config, places: Places) -> tuple[Config, Path | N
     return replace(config, space=space), None, [f"{missing}: it is left out (run --study greedy-search first)"]
 
 
-async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
+async def fitted(spec: ConditionsSpec, backend: Backend) -> ConditionsSpec:
     """Return the study without the numbers of demonstrations that the pool or the context does not hold.
 
     What is left out is named in the notes, with the largest number that would fit.
@@ -312,7 +314,7 @@ async def fitted(spec: StudySpec, backend: Backend) -> StudySpec:
     return with_notes(_in_space(spec, _limited(spec.space, within)), notes)
 
 
-def _in_space(spec: StudySpec, space: SearchSpace) -> StudySpec:
+def _in_space(spec: ConditionsSpec, space: SearchSpace) -> ConditionsSpec:
     return replace(spec, config=replace(spec.config, space=space))
 
 
@@ -325,7 +327,7 @@ def _limited(space: SearchSpace, numbers: Sequence[int]) -> SearchSpace:
     return space.with_domain("shots", fewer)
 
 
-def _prompts(spec: StudySpec) -> Iterator[dict[str, Value]]:
+def _prompts(spec: ConditionsSpec) -> Iterator[dict[str, Value]]:
     """Yield the values of the study's prompts, each once, whatever their number of demonstrations."""
     known = set()
     for point in spec.design:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from ablations.core.errors import AblationError, SearchSpaceError, UsageError, UserError, nearest
+from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
 from ablations.core.records import Query
 from ablations.storage.workspace import STUDY_NAME
@@ -55,6 +56,10 @@ class KindConfig(Table):
             for name in table_fields(type(self))
             if isinstance(value := getattr(self, name), str | int | float | None)
         }
+
+    def identity(self) -> JsonObject:
+        """Return what may not change under a study's name, as plain JSON types, beside what all kinds have."""
+        return {}
 
     def pool(self, settings: "PoolSettings") -> "PoolSettings":
         """Return the pool that the study reads, from what `[pool]` says."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from ablations.core.jsonl import JsonObject
 from ablations.prompts.templates import TEMPLATES
 from ablations.studies.config.config import KindConfig, StudyConfig
 from ablations.studies.config.keys import Key
@@ -51,6 +52,10 @@ class GreedyConfig(KindConfig):
         bool,
         Key("stop hopeless candidates early; `--no-racing` evaluates them to the end", "--no-racing"),
     ] = True
+
+    def identity(self) -> JsonObject:
+        """Return how the search goes."""
+        return {self.table: {name: value for name, value in self.effective().items() if value is not None}}
 
     def check(self, config: StudyConfig[KindConfig]) -> None:
         """Raise `UserError` for a template that no prompt file can be written in."""

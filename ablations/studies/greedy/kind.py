@@ -139,7 +139,7 @@ class _Search:
 
     def __init__(self, plan: GreedyPlan, run: Run) -> None:
         self._spec, self._run, self._plan = plan.spec, run, plan.search
-        self._settings = race_settings(len(self._plan.candidates), len(self._plan.halves.selection), plan.spec.racing)
+        self._settings = race_settings(len(self._plan.candidates), len(self._plan.halves.selection), self._plan.racing)
         self._speed = pace(self._plan.evaluations, run.progress, len(self._plan.halves.selection))
         self._round, self._best = 0, "the start prompt"
 

@@ -54,6 +54,7 @@ class SearchPlan:
         rounds: at most.
         stops_without_gain: whether a gain whose interval includes 0 ends the search.
         unreadable: ids of candidates that a prompt file could not hold, since their text has role lines or fences.
+        racing: whether hopeless candidates stop early.
     """
 
     candidates: tuple[Demonstration, ...]
@@ -61,6 +62,7 @@ class SearchPlan:
     rounds: int
     stops_without_gain: bool
     unreadable: tuple[str, ...] = ()
+    racing: bool = True
 
     @classmethod
     def of(cls, spec: StudySpec) -> "SearchPlan":
@@ -78,7 +80,7 @@ class SearchPlan:
         if not found:
             raise UsageError("the start prompt shows every candidate already; give a larger pool with --pool")
         halves = Halves.split(spec.queries, spec.seed)
-        return cls(found, halves, asked.rounds, asked.stop == "no-gain", unreadable)
+        return cls(found, halves, asked.rounds, asked.stop == "no-gain", unreadable, asked.racing)
 
     @property
     def evaluations(self) -> int:

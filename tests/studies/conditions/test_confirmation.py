@@ -26,10 +26,10 @@ from ablations.studies.conditions.confirmation import (
     same_choice,
     shown_queries,
 )
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import request_seed
 from ablations.studies.kind import Results
-from ablations.studies.spec import StudySpec
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import BASELINE as START
 from tests.support.specs import PENALTY, TEMPERATURE, changed, load, make_spec
@@ -147,7 +147,7 @@ def test_a_name_that_leaves_no_room_for_the_follow_ups_is_refused(tmp_path: Path
         held().follow_up(spec, [])
 
 
-def identity(spec: StudySpec, judge: dict[str, str] | None = None) -> dict[str, object]:
+def identity(spec: ConditionsSpec, judge: dict[str, str] | None = None) -> dict[str, object]:
     return spec.identity(FakeBackend().identity.to_dict(), judge or FakeJudge().identity)
 
 
@@ -183,7 +183,7 @@ def test_a_study_that_has_the_follow_ups_name_is_not_touched(tmp_path: Path) -> 
             check_stored("s", own, current)
 
 
-def results_of(spec: StudySpec, *trials: tuple[int, float, float, Role, TrialState]) -> Results:
+def results_of(spec: ConditionsSpec, *trials: tuple[int, float, float, Role, TrialState]) -> Results:
     """Return what a study left whose trials are (number, mean, temperature, role, state)."""
     rows, records = [], {}
     for number, mean, temperature, role, state in trials:

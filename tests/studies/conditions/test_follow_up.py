@@ -19,7 +19,7 @@ from ablations.judges.registry import make_judge
 from ablations.storage.locks import study_lock
 from ablations.storage.workspace import follow_up_account
 from ablations.studies.conditions.confirmation import Confirmation, HeldBack
-from ablations.studies.spec import StudySpec
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.tracking.client import open_client
 from tests.support.bad_server import MODEL, bad_server
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
@@ -53,7 +53,7 @@ class Confirmed(World):
 
     def confirm(
         self,
-        spec: StudySpec,
+        spec: ConditionsSpec,
         best: int = 2,
         held_back: Sequence[Query] = HELD_BACK,
         backend: FakeBackend | None = None,
@@ -78,14 +78,14 @@ def world(tmp_path: Path, empty: Path) -> World:
     return Confirmed(tmp_path, empty)
 
 
-def sampled_spec(folder: Path) -> StudySpec:
+def sampled_spec(folder: Path) -> ConditionsSpec:
     """A study that varies the temperature of sampled answers."""
     space = "[study.baseline]\ntemperature = 0.5\n[parameters.temperature]\nlow = 0.1\nhigh = 1.0\nstep = 0.1\n"
     return changed(make_spec(folder, space), queries=SEEN, trials=TRIALS)
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> StudySpec:
+def spec(tmp_path: Path) -> ConditionsSpec:
     return sampled_spec(tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_a_greedy_study_without_held_back_queries_confirms_nothing_and_starts_no
 
 
 def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
-    confirmed: Confirmed, spec: StudySpec, done: tuple[Confirmed, str, FakeBackend]
+    confirmed: Confirmed, spec: ConditionsSpec, done: tuple[Confirmed, str, FakeBackend]
 ) -> None:
     world, first = confirmed, done[1]
     frame, runs = world.frame("s.confirmation"), len(world.runs())
@@ -159,7 +159,7 @@ def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
 
 @pytest.mark.parametrize("after", [20, TRIALS * 4 * 2, 65])
 def test_what_broke_off_goes_on_where_it_was(
-    world: Confirmed, spec: StudySpec, done: tuple[Confirmed, str, FakeBackend], after: int
+    world: Confirmed, spec: ConditionsSpec, done: tuple[Confirmed, str, FakeBackend], after: int
 ) -> None:
     whole, _, undisturbed = done
     broken = FakeBackend(fail_after=after)
@@ -172,7 +172,7 @@ def test_what_broke_off_goes_on_where_it_was(
     assert sorted(numbers) == ["0", "1", "2"]
 
 
-def test_a_study_that_exists_can_be_confirmed_later(world: Confirmed, spec: StudySpec) -> None:
+def test_a_study_that_exists_can_be_confirmed_later(world: Confirmed, spec: ConditionsSpec) -> None:
     world.run(spec)
     text, backend = world.confirm(spec)
     assert len(backend.requests) == 3 * 7 * 2
@@ -181,7 +181,7 @@ def test_a_study_that_exists_can_be_confirmed_later(world: Confirmed, spec: Stud
 
 
 def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(
-    confirmed: Confirmed, spec: StudySpec
+    confirmed: Confirmed, spec: ConditionsSpec
 ) -> None:
     world = confirmed
     text, _ = world.confirm(spec, best=1, backend=NeverAsked())
@@ -212,7 +212,9 @@ def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: Confirm
     assert "run again, because" in text
 
 
-def test_a_changed_configuration_is_refused_before_the_engine_starts(confirmed: Confirmed, spec: StudySpec) -> None:
+def test_a_changed_configuration_is_refused_before_the_engine_starts(
+    confirmed: Confirmed, spec: ConditionsSpec
+) -> None:
     world = confirmed
     with pytest.raises(StudyMismatchError, match="seed: was 0, now 7"):
         world.confirm(changed(spec, seed=7), backend=NeverAsked())
@@ -226,7 +228,7 @@ def test_a_changed_configuration_is_refused_before_the_engine_starts(confirmed: 
 
 
 def test_a_fresh_study_has_a_fresh_confirmation_even_where_it_is_not_confirmed(
-    confirmed: Confirmed, spec: StudySpec
+    confirmed: Confirmed, spec: ConditionsSpec
 ) -> None:
     world = confirmed
     world.run(changed(spec, min_coverage=0.5), fresh=True)
@@ -237,7 +239,7 @@ def test_a_fresh_study_has_a_fresh_confirmation_even_where_it_is_not_confirmed(
     assert "onfirmed: " in text
 
 
-def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: Confirmed, spec: StudySpec) -> None:
+def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: Confirmed, spec: ConditionsSpec) -> None:
     own = changed(spec, name="s.confirmation", trials=2)
     world.run(own)
     frame = world.frame("s.confirmation")
@@ -251,7 +253,7 @@ def test_a_study_of_the_follow_ups_name_stays_as_it_is(world: Confirmed, spec: S
     assert world.frame("s.confirmation").equals(frame)
 
 
-def test_two_processes_do_not_confirm_one_study_at_once(world: Confirmed, spec: StudySpec) -> None:
+def test_two_processes_do_not_confirm_one_study_at_once(world: Confirmed, spec: ConditionsSpec) -> None:
     world.places.prepare()
     with study_lock(world.places, "s.confirmation"), pytest.raises(StorageError, match="being run by another process"):
         world.confirm(spec, backend=NeverAsked())
@@ -284,14 +286,14 @@ def test_the_report_shows_the_lead_three_times(done: tuple[Confirmed, str, FakeB
         assert expected in text
 
 
-def test_without_scores_there_is_nothing_to_confirm(world: Confirmed, spec: StudySpec) -> None:
+def test_without_scores_there_is_nothing_to_confirm(world: Confirmed, spec: ConditionsSpec) -> None:
     text, backend = world.confirm(spec, judge=FakeJudge(unscored=[query.id for query in SEEN]))
     assert "Nothing to confirm: the baseline or every other condition lacks enough scores." in text
     assert len(backend.requests) == TRIALS * 4 * 2
 
 
 def test_a_held_back_query_that_does_not_fit_the_context_is_refused_before_anything_runs(
-    world: Confirmed, spec: StudySpec
+    world: Confirmed, spec: ConditionsSpec
 ) -> None:
     long = replace(HELD_BACK[0], turns=("word " * 900, "more"))
     with pytest.raises(PromptError, match=r"held back, query 'q4' .*; or --held-back 0 confirms fresh seeds alone"):
@@ -300,7 +302,7 @@ def test_a_held_back_query_that_does_not_fit_the_context_is_refused_before_anyth
 
 
 def test_the_confirmations_judging_counts_against_the_limit_and_has_an_account_of_its_own(
-    world: Confirmed, spec: StudySpec, tmp_path: Path
+    world: Confirmed, spec: ConditionsSpec, tmp_path: Path
 ) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(f'["{MODEL}"]\nprompt = 1000.0\ncompletion = 1000.0\n')

@@ -13,8 +13,9 @@ from ablations.core.errors import BackendError, JudgeError, SearchSpaceError, St
 from ablations.core.records import Completion, Judgment, Query, Score
 from ablations.core.statistics import summarise
 from ablations.judges.base import NO_REPLY
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.spec import StudySpec, check_same_study
+from ablations.studies.spec import check_same_study
 from ablations.tracking.client import open_client
 from tests.support.fakes import FakeBackend, FakeJudge
 from tests.support.specs import SPACE, changed, make_spec
@@ -22,7 +23,7 @@ from tests.support.world import World
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> StudySpec:
+def spec(tmp_path: Path) -> ConditionsSpec:
     return make_spec(tmp_path, SPACE, name="test", trials=16, concurrency=3)
 
 
@@ -35,7 +36,7 @@ def states(world: World) -> list[str]:
     return [record.state for record in world.records("test").values()]
 
 
-def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: World, spec: StudySpec) -> None:
+def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: World, spec: ConditionsSpec) -> None:
     backend = FakeBackend()
     world.run(spec, backend)
     assert len(world.records("test")) == len(spec.design) == 16
@@ -45,7 +46,7 @@ def test_every_condition_of_the_design_is_evaluated_on_all_queries_once(world: W
     assert [trial.state.name for trial in world.optuna_trials("test")] == ["COMPLETE"] * 16
 
 
-def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: StudySpec) -> None:
+def test_trials_share_the_engine_up_to_the_concurrency(world: World, spec: ConditionsSpec) -> None:
     backend = FakeBackend()
     world.run(changed(spec, concurrency=3), backend)
     assert 4 < backend.most_in_flight <= 3 * 4
@@ -66,13 +67,15 @@ class WaitingJudge(FakeJudge):
         return await super().judge(query, completions)
 
 
-def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: World, spec: StudySpec) -> None:
+def test_the_engine_generates_for_the_next_trial_while_one_is_judged(world: World, spec: ConditionsSpec) -> None:
     backend = FakeBackend()
     world.run(changed(spec, concurrency=1), backend, WaitingJudge(backend, 2 * 4 * 2))
     assert len(world.records("test")) == 16
 
 
-def test_a_judge_without_replies_stops_the_study_and_the_trial_is_asked_again(world: World, spec: StudySpec) -> None:
+def test_a_judge_without_replies_stops_the_study_and_the_trial_is_asked_again(
+    world: World, spec: ConditionsSpec
+) -> None:
     class SilentJudge(FakeJudge):
         async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
             made = await super().judge(query, completions)
@@ -88,7 +91,7 @@ def test_a_judge_without_replies_stops_the_study_and_the_trial_is_asked_again(wo
     assert frame["score"].null_count() == 0
 
 
-def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World, spec: StudySpec) -> None:
+def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World, spec: ConditionsSpec) -> None:
     class CountingJudge(FakeJudge):
         async def judge(self, query: Query, completions: Sequence[Completion]) -> Judgment:
             await asyncio.sleep(0.002)
@@ -103,7 +106,7 @@ def test_a_sampler_chooses_only_when_the_trial_before_has_its_score(world: World
     assert max(waiting for judged, waiting in ahead if judged >= 4 * 2) <= 4 * 2
 
 
-def test_a_finished_study_run_again_asks_for_nothing(world: World, spec: StudySpec) -> None:
+def test_a_finished_study_run_again_asks_for_nothing(world: World, spec: ConditionsSpec) -> None:
     world.run(spec, FakeBackend())
     again = FakeBackend()
     world.run(spec, again)
@@ -111,7 +114,7 @@ def test_a_finished_study_run_again_asks_for_nothing(world: World, spec: StudySp
     assert len(world.records("test")) == 16
 
 
-def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: World, spec: StudySpec) -> None:
+def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: World, spec: ConditionsSpec) -> None:
     broken, whole = FakeBackend(fail_after=40), FakeBackend()
     with pytest.raises(BackendError):
         world.run(spec, broken)
@@ -127,7 +130,7 @@ def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: 
     assert len(broken.requests) + len(whole.requests) == len(undisturbed.requests)
 
 
-def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: StudySpec) -> None:
+def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: ConditionsSpec) -> None:
     with pytest.raises(BackendError):
         world.run(spec, FakeBackend(fail_after=40))
     world.run(spec, FakeBackend())
@@ -137,7 +140,7 @@ def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: 
     assert len([run for run in runs if run.data.tags["ablations.kind"] == "study"]) == 1
 
 
-def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World, spec: StudySpec) -> None:
+def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World, spec: ConditionsSpec) -> None:
     world.run(spec, FakeBackend())
     client = open_client(world.places.tracking_uri)
     run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
@@ -152,7 +155,7 @@ def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World,
     assert {"query", "answer", "score", "judge_reply"} <= set(table["columns"])
 
 
-def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: StudySpec) -> None:
+def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=14), FakeBackend())
     first = [trial.params for trial in world.optuna_trials("test")]
     more = FakeBackend()
@@ -164,7 +167,9 @@ def test_more_trials_extend_a_study_and_keep_its_first_ones(world: World, spec: 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "grid", "brute"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, spec: StudySpec, sampler: str) -> None:
+def test_a_search_ends_with_its_number_of_trials_baseline_first(
+    world: World, spec: ConditionsSpec, sampler: str
+) -> None:
     world.run(changed(spec, mode="search", sampler=sampler, trials=9, concurrency=2), FakeBackend())
     trials = world.optuna_trials("test")
     assert len(trials) == 9
@@ -172,7 +177,7 @@ def test_a_search_ends_with_its_number_of_trials_baseline_first(world: World, sp
     assert "top_p" not in trials[0].params
 
 
-def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
+def test_an_interrupted_search_goes_on(world: World, spec: ConditionsSpec) -> None:
     search = changed(spec, mode="search", sampler="tpe", trials=10, concurrency=2)
     with pytest.raises(BackendError):
         world.run(search, FakeBackend(fail_after=45))
@@ -180,19 +185,19 @@ def test_an_interrupted_search_goes_on(world: World, spec: StudySpec) -> None:
     assert [trial.state.name for trial in world.optuna_trials("test")] == ["COMPLETE"] * 10
 
 
-def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: StudySpec) -> None:
+def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
     assert states(world) == ["failed", "failed"]
     assert summarise(judged_turns(world.store, "test", spec.queries)[0]).unscored == {"no rating": 2}
     assert {trial.state.name for trial in world.optuna_trials("test")} == {"FAIL"}
 
 
-def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: StudySpec) -> None:
+def test_an_adaptive_sampler_is_refused_in_an_ablation(spec: ConditionsSpec) -> None:
     with pytest.raises(SearchSpaceError, match="--mode search"):
         changed(spec, sampler="tpe")
 
 
-def test_a_changed_configuration_is_refused_with_the_difference(spec: StudySpec) -> None:
+def test_a_changed_configuration_is_refused_with_the_difference(spec: ConditionsSpec) -> None:
     backend, judge = FakeBackend().identity.to_dict(), FakeJudge().identity
     before = spec.identity(backend, judge)
     after = changed(spec, seed=1).identity(backend, {"judge": "other"})
@@ -201,13 +206,13 @@ def test_a_changed_configuration_is_refused_with_the_difference(spec: StudySpec)
     check_same_study("test", before, changed(spec, trials=20, concurrency=1).identity(backend, judge))
 
 
-def test_stop_lists_survive_optuna(world: World, spec: StudySpec) -> None:
+def test_stop_lists_survive_optuna(world: World, spec: ConditionsSpec) -> None:
     backend = FakeBackend()
     world.run(spec, backend)
     assert ("\n\n", "###") in {decoding.stop for _, decoding, _ in backend.requests}
 
 
-def test_a_lost_store_is_named_instead_of_mixing_trials(world: World, spec: StudySpec) -> None:
+def test_a_lost_store_is_named_instead_of_mixing_trials(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=3), FakeBackend())
     for path in world.folder.glob("store.db*"):
         path.unlink()
@@ -215,7 +220,7 @@ def test_a_lost_store_is_named_instead_of_mixing_trials(world: World, spec: Stud
         world.run(changed(spec, trials=3), FakeBackend())
 
 
-def test_a_lost_optuna_database_is_filled_again_from_the_store(world: World, spec: StudySpec) -> None:
+def test_a_lost_optuna_database_is_filled_again_from_the_store(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=5), FakeBackend())
     before = [(one.params, one.values, one.user_attrs) for one in world.optuna_trials("test")]
     for path in world.folder.glob("optuna.db*"):
@@ -226,7 +231,7 @@ def test_a_lost_optuna_database_is_filled_again_from_the_store(world: World, spe
     assert [(one.params, one.values, one.user_attrs) for one in world.optuna_trials("test")] == before
 
 
-def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -> None:
+def test_a_lost_mlflow_database_is_filled_again(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=3), FakeBackend())
     world.places = replace(world.places, tracking_uri=f"sqlite:///{world.folder / 'another.db'}")
     backend = FakeBackend()
@@ -235,21 +240,21 @@ def test_a_lost_mlflow_database_is_filled_again(world: World, spec: StudySpec) -
     assert sorted(run.data.tags.get("ablations.trial", "study") for run in world.runs()) == ["0", "1", "2", "study"]
 
 
-def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: StudySpec) -> None:
+def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: ConditionsSpec) -> None:
     world.run(spec, FakeBackend())
     backend = FakeBackend()
     world.run(changed(spec, trials=4), backend)
     assert (len(world.records("test")), backend.requests) == (16, [])
 
 
-def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: StudySpec) -> None:
+def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: ConditionsSpec) -> None:
     odd = tuple(replace(query, category="C++ (hard) & more") for query in spec.queries)
     world.run(changed(spec, trials=2, queries=odd), FakeBackend())
     run = next(run for run in world.runs() if run.data.tags.get("ablations.trial") == "0")
     assert "score_category/C__ _hard_ _ more" in run.data.metrics
 
 
-def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: StudySpec) -> None:
+def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: ConditionsSpec) -> None:
     spec = changed(spec, trials=6)
     world.run(spec, FakeBackend())
     before, records = world.frame("test"), world.records("test")

@@ -11,9 +11,9 @@ import pytest
 from ablations.core.records import TrialState
 from ablations.core.statistics import blocks, clearly_negative, summarise
 from ablations.studies.conditions.findings import ConditionFindings
-from ablations.studies.conditions.pruning import LEVEL, query_blocks, stop
+from ablations.studies.conditions.kind import LEVEL, query_blocks, stop
+from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.spec import StudySpec
 from ablations.tracking.metrics import trial_metrics
 from analysis.effects.designs import read_design
 from analysis.effects.paired import lead_of_best, rivals
@@ -84,7 +84,7 @@ def test_all_trials_see_the_queries_in_one_shuffled_order() -> None:
     assert some == query_blocks(queries, 1) != query_blocks(queries, 2)
 
 
-def searching(folder: Path, **keys: object) -> StudySpec:
+def searching(folder: Path, **keys: object) -> ConditionsSpec:
     settings: dict[str, object] = {"name": "test", "mode": "search", "sampler": "tpe", "trials": 16, "confirm": 0}
     return changed(make_spec(folder, SPACE, **(settings | keys), seed=1), queries=make_queries(20))
 
@@ -96,7 +96,7 @@ def world(tmp_path: Path, empty_tracking: Path) -> World:
 
 class Searched(NamedTuple):
     world: World
-    spec: StudySpec
+    spec: ConditionsSpec
 
 
 @pytest.fixture(scope="module")
