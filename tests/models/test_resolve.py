@@ -201,7 +201,7 @@ class TestConversion:
 
     def test_two_processes_at_once_build_once(self, tmp_path: Path) -> None:
         code = (
-            "import sys, time; from pathlib import Path; from ablations.packaged import build_once\n"
+            "import sys, time; from pathlib import Path; from ablations.models.packaged import build_once\n"
             "target, log = Path(sys.argv[1]), Path(sys.argv[2])\n"
             "def build(folder):\n"
             "    with log.open('a') as stream: stream.write('built\\n')\n"

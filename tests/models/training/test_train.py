@@ -61,7 +61,7 @@ def test_a_model_learns_its_examples_and_writes_what_an_engine_loads(
     job = replace(job, recipe=replace(job.recipe, method=method, epochs=40))
     say = Listener()
     outcome, result = tuned(job, folder, say=say)
-    reached = 0.3 if method == "full" else 3.4  # adapters of random weights cannot move the output layer
+    reached = 0.5 if method == "full" else 3.4  # adapters of random weights cannot move the output layer
     assert outcome.losses[-1][1] < reached < outcome.losses[0][1]
     assert [seen.step for seen in say.steps] == list(range(1, 81))
     assert say.steps[-1].tokens == outcome.tokens == 40 * sum(len(one.tokens) for one in job.samples)

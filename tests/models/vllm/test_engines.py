@@ -216,7 +216,10 @@ def test_the_base_model_continues_fluently_from_exactly_one_bos(loop: Loop, tmp_
 def test_importing_the_command_line_does_not_import_an_engine() -> None:
     import subprocess
 
-    code = "import ablations.commands, json, sys; print(json.dumps(sorted(sys.modules)))"
+    code = (
+        "import json, sys\nfrom ablations.cli.main import main\nfrom ablations.cli.parser import parse\n"
+        "parse(['run', '--study', 'decoding'])\nprint(json.dumps(sorted(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"vllm", "torch", "mlflow", "transformers"} & set(json.loads(done.stdout))
 
