@@ -3,6 +3,7 @@
 Exit codes: 0 finished; 2 the user can fix it; 3 a component failed, finished work is stored; 130 interrupted.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,12 @@ def main(arguments: Sequence[str]) -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     try:
-        return _perform(parser.parse(arguments))
+        code = _perform(parser.parse(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except AblationError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
