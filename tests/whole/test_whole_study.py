@@ -104,11 +104,11 @@ def test_after_kill_9_mlflow_has_one_run_a_trial(killed: tuple[Path, int, str]) 
     assert {status for _, status in rows} == {"FINISHED"}
 
 
-def test_the_closing_table_shows_intervals_coverage_and_the_noise_floor(killed: tuple[Path, int, str]) -> None:
+def test_the_report_at_the_terminal_shows_intervals_coverage_and_the_noise_floor(killed: tuple[Path, int, str]) -> None:
     output = killed[2]
     for expected in (
         "95 % interval",
-        "A/A noise floor",
+        "The same condition twice, with other seeds (A/A)",
         "Coverage",
         f"paired over {QUERIES} queries",
         "results.parquet",
