@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -154,6 +155,11 @@ class Condition:
 def plain_value(value: Value) -> float | int | str | list[str]:
     """Return a value as JSON holds it."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def plain_values(values: Mapping[str, Value]) -> dict[str, Value | list[str]]:
+    """Return parameters by name, each as JSON holds it."""
+    return {name: plain_value(value) for name, value in values.items()}
 
 
 def neutral_value(name: str) -> Value:

@@ -15,7 +15,7 @@ from ablations.core.condition import (
     Condition,
     DecodingParams,
     content_hash,
-    plain_value,
+    plain_values,
 )
 from ablations.core.errors import ConditionError, SearchSpaceError, StudyMismatchError, UsageError
 from ablations.core.jsonl import JsonObject
@@ -155,7 +155,7 @@ class StudySpec:
                 for parameter in self.space.parameters
             },
             "order of parameters": list(self.space.names),
-            "baseline": {name: plain_value(value) for name, value in self.baseline.values().items()},
+            "baseline": plain_values(self.baseline.values()),
             "prompt": content_hash(self.baseline.prompt.content()),
             "mode": self.mode,
             "pool": None if self.prepared is None else self.prepared.identity,

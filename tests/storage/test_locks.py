@@ -43,7 +43,7 @@ def places_of(given: tuple[str, str | None]) -> Places:
 
 @contextmanager
 def held(given: tuple[str, str | None]) -> Iterator["subprocess.Popen[str]"]:
-    """Another process holds the lock of the study `s`, until it is told to end."""
+    """Another process holds the lock of the study `s`, until a signal ends it."""
     command = [sys.executable, "-c", HOLD, given[0], given[1] or ""]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

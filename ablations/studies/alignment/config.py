@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from ablations.core.condition import plain_value
+from ablations.core.condition import plain_values
 from ablations.core.errors import UsageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
@@ -45,7 +45,7 @@ class AlignmentConfig(KindConfig):
 
     def identity(self) -> JsonObject:
         """Return the ways in which each model is asked."""
-        return {"conditions": [{name: plain_value(value) for name, value in one.items()} for one in self.conditions]}
+        return {"conditions": [plain_values(one) for one in self.conditions]}
 
     def check(self, config: StudyConfig[KindConfig]) -> None:
         """Raise `UserError` for models that are named twice over, or ways of asking that are none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablations.core.condition import PROMPT_PARAMETERS, Condition, content_hash, format_value, plain_value
+from ablations.core.condition import PROMPT_PARAMETERS, Condition, content_hash, format_value, plain_values
 from ablations.core.errors import PromptError, StudyMismatchError, UsageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
@@ -333,7 +333,7 @@ def _prompts(spec: ConditionsSpec) -> Iterator[dict[str, Value]]:
     for point in spec.design:
         full = {**spec.config.baseline, **point.values}
         values = {name: full[name] for name in PROMPT_PARAMETERS if name in full and name != "shots"}
-        if (key := content_hash({name: plain_value(value) for name, value in values.items()})) not in known:
+        if (key := content_hash(plain_values(values))) not in known:
             known.add(key)
             yield values
 

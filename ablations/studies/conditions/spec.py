@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from ablations.core.condition import Condition, plain_value
+from ablations.core.condition import Condition, plain_values
 from ablations.core.jsonl import JsonObject
 from ablations.studies.conditions.config import ADAPTIVE_SAMPLERS, ConditionsConfig, SearchConfig
 from ablations.studies.conditions.design import DesignPlan, fixed_part, make_design
@@ -111,12 +111,11 @@ class ConditionsSpec(StudySpec):
 
     def identity(self, backend: JsonObject, judge: Mapping[str, object]) -> JsonObject:
         """Return what may not change under one study name; the number of trials can be raised later."""
-        bare = self.bare or {}
         return super().identity(backend, judge) | {
             "sampler": self.sampler,
             "design": self.walk.design,
-            "bare": {name: plain_value(value) for name, value in bare.items()},
-            "conditions": [{name: plain_value(value) for name, value in one.items()} for one in self.walk.conditions],
+            "bare": plain_values(self.bare or {}),
+            "conditions": [plain_values(one) for one in self.walk.conditions],
             "search": {"racing": self.walk.racing if isinstance(self.walk, SearchConfig) else True},
             "levels": self.walk.levels,
         }

@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ablations.core.condition import Condition, content_hash, plain_value
+from ablations.core.condition import Condition, content_hash, plain_values
 from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
@@ -332,8 +332,8 @@ def _changed(record: TrialRecord, arm: Arm | None, planned: Collection[str]) -> 
     if record.condition_id == arm.condition.condition_id:
         return []
     before, now = (
-        {name: plain_value(value) for name, value in record.values.items()},
-        {name: plain_value(value) for name, value in arm.condition.values().items()},
+        plain_values(record.values),
+        plain_values(arm.condition.values()),
     )
     if arm.job is not None and record.recipe is not None:
         searched = ("learning_rate",) if arm.held_out else ()
