@@ -15,7 +15,7 @@ from ablations.models.embedding import Encoder
 
 NEAR = 0.9
 """From this cosine on two texts are nearly equal. With MiniLM close rewordings of a question lie above it, two
-questions about one topic below, and free paraphrases often below too (tests/demonstrations/test_overlap.py)."""
+questions about one topic below, and free paraphrases often below too (tests/datasets/test_overlap.py)."""
 
 
 _WORDS_AND_SIGNS = re.compile(r"\w+|[+*/^#=<>%$&|~@×÷]|(?<=\d)\s*-(?=\s*\d)")

@@ -16,7 +16,7 @@ from analysis.frames import Floats, Scores, condition_scores, trial_table, varie
 
 DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
 """Roles of trials that were planned before anything ran. An optimiser samples what it likes, which biases every
-estimate about parameters: tests/analysis/test_importance.py has a case with the reverse of the truth."""
+estimate about parameters: tests/analysis/effects/test_importance.py has a case with the reverse of the truth."""
 
 NUISANCES = ("draw",)
 """Varied without being a choice: which of several random draws of demonstrations it was. Its noise stays in the

@@ -1,6 +1,6 @@
 """Interactions: whether the effect of one parameter depends on another.
 
-Knows designs (`analysis.designs`); draws nothing.
+Knows designs (`analysis.effects.designs`); draws nothing.
 """
 
 from collections.abc import Sequence

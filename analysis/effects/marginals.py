@@ -1,6 +1,6 @@
 """Marginals: the score along one parameter, averaged over whatever the others do.
 
-Knows designs (`analysis.designs`); draws nothing.
+Knows designs (`analysis.effects.designs`); draws nothing.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Shapley values: what each component of a prompt contributes to the score of all of them together.
 
-Knows designs (`analysis.designs`); draws nothing.
+Knows designs (`analysis.effects.designs`); draws nothing.
 """
 
 from collections.abc import Iterator

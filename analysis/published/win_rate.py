@@ -1,6 +1,6 @@
 """Win rates: AlpacaEval 2.0's raw and length-controlled share of comparisons a model won.
 
-Knows frames of annotations (`analysis.annotations`); neither judges nor where the files came from.
+Knows frames of annotations (`analysis.published.annotations`); neither judges nor where the files came from.
 """
 
 import warnings

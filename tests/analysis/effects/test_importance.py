@@ -230,7 +230,7 @@ def test_missing_scores_one_query_and_a_single_different_condition_still_give_nu
 def test_intervals_of_fanova_hold_the_share_of_a_large_design_in_most_studies(monkeypatch: pytest.MonkeyPatch) -> None:
     """They say how sure the ranking is; trees fitted to few conditions are biased, so 95 % is not promised."""
     truth = FanovaImportanceEvaluator(seed=0, n_trees=16, max_depth=5).evaluate(as_optuna(*designed(400)))
-    monkeypatch.setattr("analysis.importance.LEAST_CONDITIONS", {FANOVA: 10})
+    monkeypatch.setattr("analysis.effects.importance.LEAST_CONDITIONS", {FANOVA: 10})
     held = dict.fromkeys(RANKED, 0)
     for seed in range(6):
         settings, means = designed(30, seed)

@@ -12,7 +12,7 @@ import pytest
 
 PARENT = """
 import subprocess, sys, time
-from ablations.backends.engine_guard import EngineGuard
+from ablations.models.vllm.guard import EngineGuard
 
 def child():
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
