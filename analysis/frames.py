@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_value, plain_value
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, reason
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,9 @@ def load_results(path: Path) -> pl.DataFrame:
     try:
         results = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"results {path} cannot be read: {error}; give a results.parquet of a study") from error
+        raise StorageError(
+            f"results {path} cannot be read: {reason(error)}; give a results.parquet of a study"
+        ) from error
     needed = (name for name in RESULT_SCHEMA if not name.startswith(PARAMETER_PREFIX))
     if lacking := [name for name in needed if name not in results.columns]:
         raise StorageError(

@@ -24,7 +24,7 @@ from ablations.cli.parser import (
 from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.cli.run import study_path
 from ablations.core.condition import PROMPT_PARAMETERS
-from ablations.core.errors import PartFailedError, StorageError, UsageError, redacted
+from ablations.core.errors import PartFailedError, StorageError, UsageError, reason, redacted
 from ablations.core.records import Query
 from ablations.datasets.pools import load_pool
 from ablations.datasets.selection import Chooser
@@ -37,7 +37,6 @@ from ablations.prompts.urial_file import read_urial
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places, check_sqlite
 from ablations.studies.config.config import load_config
-from ablations.studies.config.file import find_study_file
 from ablations.studies.config.schema import fill_tables, study_schema
 from ablations.studies.config.tables import SERVER
 from ablations.studies.registry import configs
@@ -130,7 +129,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_bytes(text.encode())
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error
+        raise UsageError(f"{path} cannot be written: {reason(error)}; name another file") from error
 
 
 def report(asked: ReportArguments) -> int:
@@ -204,9 +203,11 @@ def schema(asked: SchemaArguments) -> int:
         try:
             asked.readme.write_text(fill_tables(asked.readme.read_text(encoding="utf-8"), configs()), encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"--readme {asked.readme} cannot be drawn again: {error.strerror}; name a page") from error
+            raise UsageError(f"--readme {asked.readme} cannot be drawn again: {reason(error)}; name a page") from error
         return 0
-    mode = None if asked.study is None else load_config(find_study_file(asked.study), (), configs()).mode
+    mode = None
+    if asked.study is not None or asked.search_space is not None:
+        mode = load_config(study_path(asked.study, asked.search_space), (), configs()).mode
     print(json.dumps(study_schema(configs(), mode), indent=2, ensure_ascii=False))
     return 0
 
@@ -241,4 +242,4 @@ def _check_port(port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
     except (OSError, OverflowError) as error:
-        raise UsageError(f"--port {port} cannot be used: {error}; choose another, 1 to 65535") from error
+        raise UsageError(f"--port {port} cannot be used: {reason(error)}; choose another, 1 to 65535") from error

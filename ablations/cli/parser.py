@@ -4,12 +4,14 @@ Knows how things are called, not how they are done. The flags of a study come fr
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from ablations.core.errors import UsageError
+from ablations.core.condition import PARAMETERS
+from ablations.core.errors import UsageError, closest
 from ablations.storage.workspace import Places
 from ablations.studies.config.config import Override
 from ablations.studies.config.file import read_setting
@@ -30,7 +32,7 @@ examples:
 
 exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command resumes; 130 interrupted, likewise
 """
-_RENAMED = {"--rules": "--system-prompt"}
+_RENAMED = {"rules": "system-prompt"}
 """Flags that had other names once."""
 
 
@@ -144,6 +146,7 @@ class SchemaArguments:
     """Of `schema`; `readme` is a page whose tables are drawn again."""
 
     study: str | None
+    search_space: Path | None
     readme: Path | None
 
 
@@ -167,6 +170,8 @@ _Argparse = Any
 def parse(arguments: Sequence[str]) -> Arguments:
     """Return what the command line asks for; raise `UsageError` for what it cannot."""
     found = _build_parser().parse_args(arguments)
+    if found.asked is None:
+        raise UsageError(f"say what to do: python -m ablations COMMAND, one of {', '.join(found.commands)}")
     if found.asked is RunArguments:
         return _take(RunArguments, found, overrides=tuple(_overrides(found)))
     if found.asked is AuditArguments:
@@ -213,23 +218,36 @@ def _given(found: argparse.Namespace, table: str, field: Field) -> object:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one message, like all others."""
+    """A parser whose errors are one message, like all others, and of the command that was asked for."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here: argparse would leave it to the parser of all commands."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0].removeprefix("--")
+            known = re.findall(r"--([a-z0-9-]+)", self.format_usage())
+            if (now := _RENAMED.get(name)) in known:
+                self.error(f"--{name} is called --{now} now")
+            if (parameter := name.replace("-", "_")) in PARAMETERS:
+                places = f"[study.baseline] or [parameters.{parameter}]"
+                self.error(f"--{name} is no flag: a study file says {parameter}, in {places}")
+            near = closest(name, known) if unknown[0].startswith("--") else None
+            self.error(f"{unknown[0]!r} is no argument of this command" + (f"; did you mean --{near}?" if near else ""))
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        for before, now in _RENAMED.items():
-            if before in message.split():
-                raise UsageError(f"{before} is called {now} now")
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def _build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(prog="python -m ablations", description="Ablations of decoding parameters and prompt components.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
     for add in (_add_run, _add_prompt, _add_audit, _add_winrate, _add_import, _add_report, _add_reproduce, _add_ui):
         add(commands)
     _add_rebuild(commands)
     _add_schema(commands)
+    parser.set_defaults(asked=None, commands=tuple(commands.choices))
     return parser
 
 
@@ -275,7 +293,7 @@ def _add_flag(parser: _Argparse, table: str, field: Field) -> None:
     key, dest = field.key, f"{table}.{field.name}"
     default = key.default or ("" if field.type is bool or field.default in (None, "", ()) else field.default)
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
-    said = f"{key.help} (default: {shown})" if shown else key.help
+    said = f"{key.flag_help or key.help} (default: {shown})" if shown else key.flag_help or key.help
     said = said.replace("`", "").replace("%", "%%") + (f": {', '.join(configs())}" if key.flag == "--mode" else "")
     if field.type is bool:
         value = not key.flag.startswith("--no-")
@@ -374,6 +392,7 @@ def _add_schema(commands: _Argparse) -> None:
     schema = commands.add_parser("schema", help="print the JSON Schema of a study file")
     schema.set_defaults(asked=SchemaArguments)
     schema.add_argument("--study", metavar="NAME", help="of the kind of this study alone (default: of every kind)")
+    schema.add_argument("--search-space", type=Path, metavar="PATH", help="of the kind of a study file of your own")
     schema.add_argument("--readme", type=Path, metavar="FILE", help="draw a page's tables again instead")
 
 

@@ -36,6 +36,8 @@ def run(asked: RunArguments) -> int:
 def study_path(study: str | None, search_space: Path | None) -> Path:
     """Return the study file that the flags name."""
     if search_space is not None:
+        if not search_space.is_file() and (SEARCH_SPACES / f"{search_space}.toml").is_file():
+            raise UsageError(f"--search-space {search_space} is no file; to run that study give --study {search_space}")
         return search_space
     if study is None:
         raise UsageError("say what to study: --study NAME (see --list) or --search-space PATH")
@@ -44,19 +46,19 @@ def study_path(study: str | None, search_space: Path | None) -> Path:
 
 async def _run(asked: RunArguments, config: Config) -> None:
     reporter, kind = ConsoleReporter(make_console(asked.quiet)), find_kind(config.mode)
+    _check_engine(config)
     async with open_inputs(config, asked.places, reporter, asked.dry_run, asked.fresh) as inputs:
         plan = await kind.plan(inputs)
         reporter.show(plan.overview(inputs.judge), brief=not asked.dry_run)
         if asked.dry_run:
-            _check_engine(config)
             return
         parts = Parts(plan.backend or await inputs.backend(), inputs.judge, asked.places, reporter, inputs.log_file)
         await Runner(kind, plan, parts, config.effective(), asked.fresh).run()
 
 
 def _check_engine(config: Config) -> None:
-    """Raise `UsageError` for settings that vLLM's engine does not know; a run finds them when it makes the engine."""
-    if any(key.startswith("engine.") for key in config.flags):
+    """Raise `UsageError` for settings that vLLM's engine does not know, before any plan is shown."""
+    if any(key.startswith("engine.") for key in config.flags) and not config.server:
         from ablations.models.vllm.settings import check_settings
 
         check_settings(config.engine)

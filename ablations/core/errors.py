@@ -120,15 +120,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known: temperature, top_p'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    listing = f"known: {', '.join(names)}"
-    return f"did you mean {close[0]}? {listing}" if close else listing
+    close, listing = closest(name, names), f"known: {', '.join(names)}"
+    return f"did you mean {close}? {listing}" if close else listing
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that an unknown one is a misspelling of, or None."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
 
 
 def check_choice(key: str, value: str, known: Iterable[str]) -> None:
     """Raise `SearchSpaceError` unless `value` is one of `known`."""
     if value not in (names := tuple(known)):
         raise SearchSpaceError(f"{key} = {value!r} is not known; {nearest(value, names)}")
+
+
+def reason(error: Exception) -> str:
+    """Return what an exception says, without the number and the path that the system's own begin and end with.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "queries.jsonl"))
+    'No such file or directory'
+    >>> reason(ValueError("no number"))
+    'no number'
+    """
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def redacted(address: str) -> str:

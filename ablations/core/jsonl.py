@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablations.core.errors import UserError
+from ablations.core.errors import UserError, reason
 
 JsonObject = dict[str, Any]
 """An object as JSON holds it, before it has become a record."""
@@ -25,7 +25,7 @@ def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[s
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as cause:
-        raise error(f"{name} cannot be read: {cause}; give a UTF-8 file of JSON rows") from cause
+        raise error(f"{name} cannot be read: {reason(cause)}; give a UTF-8 file of JSON rows") from cause
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)

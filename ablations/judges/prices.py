@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ablations.core.errors import BudgetError, UsageError
+from ablations.core.errors import BudgetError, UsageError, reason
 from ablations.core.records import Price, Usage
 
 PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
@@ -41,7 +41,7 @@ def read_prices(path: Path = PRICES_FILE) -> Mapping[str, Price]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the price table {path} cannot be read: {error}") from error
+        raise UsageError(f"the price table {path} cannot be read: {reason(error)}") from error
     prices = {}
     for model, table in tables.items():
         if (

@@ -111,7 +111,7 @@ def engine_backend(model: str, settings: Mapping[str, object], log_file: Path, s
     Raises:
         ModelError, UsageError: a model that is not known, or a setting that vLLM does not take.
     """
-    say("checking model and engine settings")
+    say(f"checking the model {model} and its engine settings")
     check_settings(settings)
     backend = VllmBackend(resolved(model, settings, say), settings, log_file, say)
     if settings:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.core.errors import PromptError
+from ablations.core.errors import PromptError, reason
 from ablations.core.prompt import Demonstration
 
 QUERY, ANSWER = "query", "answer"
@@ -102,7 +102,7 @@ def read_prompt_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file {path} cannot be read: {error}; give a UTF-8 text file") from error
+        raise PromptError(f"prompt file {path} cannot be read: {reason(error)}; give a UTF-8 text file") from error
 
 
 def take_apart(text: str, name: str = "prompt") -> PromptFile:

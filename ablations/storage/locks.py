@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ablations.core.errors import StorageError, redacted
+from ablations.core.errors import StorageError, reason, redacted
 from ablations.storage.database import wait_where_lost
 from ablations.storage.workspace import Places, is_server
 
@@ -58,7 +58,9 @@ def _file_lock(path: Path, study: str) -> Iterator[Callable[[], None]]:
     except Timeout as error:
         raise StorageError(_TAKEN.format(study=study)) from error
     except OSError as error:
-        raise StorageError(f"the lock {path} cannot be written: {error}; correct the folder's permissions") from error
+        raise StorageError(
+            f"the lock {path} cannot be written: {reason(error)}; correct the folder's permissions"
+        ) from error
     try:
         yield lambda: None
     finally:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, reason
 
 _SQLITE = "sqlite:///"
 _BESIDE = ("", "-wal", "-shm", "-journal")
@@ -74,7 +74,7 @@ class Replacement:
             for old, new in moved:
                 with suppress(OSError):
                     shutil.move(new, old)
-            raise StorageError(f"{self.path} cannot be replaced: {error}; nothing has changed") from error
+            raise StorageError(f"{self.path} cannot be replaced: {reason(error)}; nothing has changed") from error
         return [new for _, new in moved]
 
     def discard(self) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.core.errors import StorageError, UsageError
+from ablations.core.errors import StorageError, UsageError, reason
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
@@ -119,7 +119,7 @@ class Places:
                 probe.write(b"writable")
         except OSError as error:
             raise StorageError(
-                f"the results folder {self.folder} cannot be written: {error.strerror or error}; "
+                f"the results folder {self.folder} cannot be written: {reason(error)}; "
                 "correct its permissions, or name another with --mlruns"
             ) from error
         for name in ("store.db", "optuna.db", "mlflow.db"):

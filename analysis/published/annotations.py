@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ablations.core.errors import UsageError
+from ablations.core.errors import UsageError, reason
 from ablations.core.jsonl import JsonObject
 
 TEXTS = ("instruction", "output_1", "output_2", "generator_1", "generator_2")
@@ -173,7 +173,7 @@ def _content(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an existing file") from error
+        raise UsageError(f"{path} cannot be read: {reason(error)}; name an existing file") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); give the published file") from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, reason
 from analysis.examples import Example
 from analysis.report.page import Report
 from analysis.report.tables import cell
@@ -39,9 +39,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         for name, picture in pictures.items():
             (folder / FIGURES / f"{name}.png").write_bytes(picture)
     except OSError as error:
-        raise StorageError(
-            f"the report cannot be written to {folder}: {error.strerror}; name another folder"
-        ) from error
+        raise StorageError(f"the report cannot be written to {folder}: {reason(error)}; name another folder") from error
     html, markdown = pages
     return html, markdown
 

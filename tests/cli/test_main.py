@@ -71,6 +71,7 @@ BAD = {
     "negative limit": (["--study", "decoding", "--limit", "-3"], "--limit -3"),
     "no number": (["--study", "decoding", "--trials", "many"], "--trials"),
     "unknown flag": (["--study", "decoding", "--temprature", "1"], "--temprature"),
+    "study given as a file": (["--search-space", "decoding"], "give --study decoding"),
     "missing search space": (["--search-space", "nowhere.toml"], "nowhere.toml cannot be read"),
     "missing queries": (["--study", "decoding", "--queries", "nowhere.jsonl"], "nowhere.jsonl"),
     "missing prompt file": (["--study", "decoding", "--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
@@ -125,7 +126,7 @@ BAD = {
     "confirmation of a greedy search": (["--study", "greedy-search", "--confirm", "2"], "its own held-back half"),
     "confirmation of several models": (
         ["--study", "alignment", "--models", "gemma-3-270m,smollm2-135m-instruct", "--confirm", "2"],
-        "--confirm: of no use to a comparison of models, which takes --models",
+        "--confirm: of no use to a comparison of models (mode alignment), which takes --models",
     ),
     "a name too long for its confirmation": (
         ["--study", "decoding", "--confirm", "2", "--name", "x" * 90],
@@ -354,6 +355,7 @@ def test_a_dry_run_refuses_what_the_engine_would(command: Callable[..., Called])
     done = command("run", "--study", "decoding", "--dry-run", "--engine", "foo=1")
     assert done.code == 2
     assert "engine setting 'foo' is not known to vLLM" in done.err
+    assert done.out == ""  # no plan of what cannot be
 
 
 @pytest.mark.slow

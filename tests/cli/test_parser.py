@@ -65,6 +65,21 @@ def test_a_flag_overrides_its_key(arguments: tuple[str, ...], expected: list[tup
             "argument --trials: invalid int value: 'many'; see python",
         ),
         (("import", "urial", "a.txt", "--rules", "b.txt"), "--rules is called --system-prompt now"),
+        ((), "one of run, prompt, audit-judge"),
+        (
+            ("run", "--study", "decoding", "--judges", "rubric"),
+            "did you mean --judge?; see python ablations/run.py --help",
+        ),
+        (("run", "--top-p", "0.9"), "--top-p is no flag: a study file says top_p, in [study.baseline] or"),
+        (
+            ("report", "--study", "decoding", "--output", "d"),
+            "'--output' is no argument of this command; did you mean --out?",
+        ),
+        (
+            ("report", "--study", "decoding", "more"),
+            "'more' is no argument of this command; see python -m ablations report",
+        ),
+        (("run", "--rules", "a.txt"), "'--rules' is no argument of this command"),
         (("audit-judge", "--judge-rpm", "0"), "--judge-rpm 0 is out of range; give a number above 0"),
     ],
 )
@@ -79,7 +94,7 @@ def test_other_commands_have_typed_arguments_too() -> None:
     assert (audit.judge, audit.settings, audit.limit) == ("rubric", JudgeTable(model="m"), 3)
     taken = parse(["import", "urial", "a.txt", "--system-prompt", "s.txt"])
     assert taken == ImportArguments(Path("a.txt"), Path("s.txt"), None, None)
-    assert parse(["schema", "--study", "decoding"]) == SchemaArguments("decoding", None)
+    assert parse(["schema", "--study", "decoding"]) == SchemaArguments("decoding", None, None)
 
 
 def test_every_flag_is_explained_under_its_heading(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ablations.core.condition import content_hash
-from ablations.core.errors import UsageError
+from ablations.core.errors import UsageError, reason
 from ablations.core.jsonl import read_rows
 from ablations.core.records import Query
 from ablations.judges.base import COMPARED
@@ -68,7 +68,7 @@ def read_outputs(path: Path, queries: Sequence[Query]) -> Outputs:
     except UsageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"--compare-with {path} cannot be read: {error}; give {FORMS}") from error
+        raise UsageError(f"--compare-with {path} cannot be read: {reason(error)}; give {FORMS}") from error
     lacking = [query.id for query in queries if len(found.get(query.id, ())) < len(query.turns)]
     if lacking:
         raise UsageError(

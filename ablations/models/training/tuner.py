@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ablations.core.errors import ModelError, StorageError, TuningError, UsageError
+from ablations.core.errors import ModelError, StorageError, TuningError, UsageError, reason
 from ablations.models.packaged import first_line
 from ablations.models.resolve import folder_identity
 from ablations.models.training.jobs import (
@@ -172,7 +172,7 @@ class Tuner:
                     waits = True
                     await asyncio.sleep(WAIT_SECONDS)
         except OSError as error:
-            raise StorageError(f"{self._folder} cannot be written: {error.strerror or error}; free the disk") from error
+            raise StorageError(f"{self._folder} cannot be written: {reason(error)}; free the disk") from error
         try:
             yield
         finally:
@@ -215,7 +215,7 @@ class Tuner:
             (folder / JOB).write_text(json.dumps(job.to_dict()), encoding="utf-8")
             self._log_file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{folder} cannot be written: {error.strerror or error}; free the disk") from error
+            raise StorageError(f"{folder} cannot be written: {reason(error)}; free the disk") from error
         with self._log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ablations.models.training.worker", str(folder), str(self._checkpoint_seconds)),

@@ -145,7 +145,12 @@ class SearchConfig(ConditionsConfig):
 
     racing: Annotated[
         bool,
-        Key("of a search: stop hopeless trials early; `--no-racing` evaluates them to the end", "--no-racing"),
+        Key(
+            "of a search: stop hopeless trials early",
+            "--no-racing",
+            more="`--no-racing` evaluates them to the end",
+            flag_help="of a search, greedy or not: evaluate all trials and candidates to the end",
+        ),
     ] = True
 
     @property

@@ -252,17 +252,17 @@ class _Loader:
         if table == kind.table and name in own:
             return override.key
         owners = [
-            other.noun
-            for other in self._kinds.values()
+            mode
+            for mode, other in self._kinds.items()
             if any(one.key.flag == override.flag for one in table_fields(other).values())
         ]
         why = kind.instead.get(override.flag, "")
         flags = ", ".join(one.key.flag for one in own.values() if one.key.flag)
         raise UsageError(
-            f"{override.flag}: of no use to {kind.noun}, which takes {flags or 'no flags of its own'}"
+            f"{override.flag}: of no use to {kind.noun} (mode {self._mode}), which takes "
+            + (flags or "no flags of its own")
             + (f" ({why})" if why else "")
-            + (f"; it belongs to {' or '.join(dict.fromkeys(owners))}" if owners else "")
-            + "; drop it"
+            + (f"; drop it, or run a study of the mode {' or '.join(owners)}" if owners else "; drop it")
         )
 
     def _space(self) -> SearchSpace:

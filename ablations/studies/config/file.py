@@ -19,7 +19,7 @@ from ablations.core.condition import (
     format_value,
     neutral_value,
 )
-from ablations.core.errors import ConditionError, SearchSpaceError, UsageError, nearest
+from ablations.core.errors import ConditionError, SearchSpaceError, UsageError, nearest, reason
 from ablations.core.prompt import Value
 from ablations.prompts.components import check_component
 from ablations.studies.config.keys import Key
@@ -86,7 +86,7 @@ def read_document(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
         return Document(path, text, tomllib.loads(text))
     except (OSError, UnicodeDecodeError) as error:
-        raise SearchSpaceError(f"{path} cannot be read: {error}; give a TOML file") from error
+        raise SearchSpaceError(f"{path} cannot be read: {reason(error)}; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise SearchSpaceError(f"{path} is not valid TOML: {error}; correct that line") from error
 

@@ -47,6 +47,7 @@ class Key:
         choices: every text that is possible; empty for any.
         default: the default in words, where the field's own is computed or empty.
         repeated: whether the flag is given once for each item of a list, rather than once with commas.
+        flag_help: what `--help` says of the flag where it does the reverse of what the key means.
         also: a flag of another table's key, which in this kind of study gives the one item of the list.
     """
 
@@ -61,6 +62,7 @@ class Key:
     choices: tuple[str, ...] = ()
     default: str = ""
     repeated: bool = False
+    flag_help: str = ""
     also: str = ""
 
     @property

@@ -16,7 +16,7 @@ from ablations.core.condition import (
     TEXT_PARAMETERS,
     format_value,
 )
-from ablations.core.errors import StorageError
+from ablations.core.errors import StorageError, reason
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import JudgedTurn, Query, TrialRecord
 from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX, RESULT_SCHEMA, Schema
@@ -134,7 +134,7 @@ def write_results(frame: pl.DataFrame, path: Path, mode: str | None = None) -> N
     except (OSError, pl.exceptions.PolarsError) as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise StorageError(f"the results {path} cannot be written: {error}; free the disk") from error
+        raise StorageError(f"the results {path} cannot be written: {reason(error)}; free the disk") from error
 
 
 def mode_of(path: Path) -> str:
@@ -142,7 +142,9 @@ def mode_of(path: Path) -> str:
     try:
         mode = pl.read_parquet_metadata(path).get(_MODE)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"results {path} cannot be read: {error}; give a results.parquet of a study") from error
+        raise StorageError(
+            f"results {path} cannot be read: {reason(error)}; give a results.parquet of a study"
+        ) from error
     if mode is None:
         raise StorageError(f"results {path} do not say of which kind their study is; run the study's command again")
     return mode
@@ -171,7 +173,7 @@ def write_beside(results: Path, notes: Mapping[str, JsonObject]) -> list[Path]:
             try:
                 written[-1].write_text(note["text"], encoding="utf-8")
             except OSError as error:
-                raise StorageError(f"{written[-1]} cannot be written: {error}; free the disk") from error
+                raise StorageError(f"{written[-1]} cannot be written: {reason(error)}; free the disk") from error
     return written
 
 

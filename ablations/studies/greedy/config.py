@@ -50,7 +50,7 @@ class GreedyConfig(KindConfig):
     ] = "rounds"
     racing: Annotated[
         bool,
-        Key("stop hopeless candidates early; `--no-racing` evaluates them to the end", "--no-racing"),
+        Key("stop hopeless candidates early", "--no-racing", more="`--no-racing` evaluates them to the end"),
     ] = True
 
     def identity(self) -> JsonObject:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ablations.core.errors import PromptError, UsageError
+from ablations.core.errors import PromptError, UsageError, reason
 from ablations.core.prompt import Demonstration
 from ablations.core.records import Query
 from ablations.datasets.overlap import find_overlaps
@@ -52,7 +52,9 @@ def queries_that_chose(prompt: Path | None) -> set[str]:
     try:
         return set(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}; run the greedy search again, or delete the file") from error
+        raise UsageError(
+            f"{path} cannot be read: {reason(error)}; run the greedy search again, or delete the file"
+        ) from error
 
 
 def selection_notes(chosen_by: set[str], queries: Sequence[Query]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablations.core.errors import StorageError, nearest
 from ablations.storage.store import Store
-from ablations.storage.workspace import CONFIRMATION, Places
+from ablations.storage.workspace import CONFIRMATION, Places, follow_up_name
 from ablations.studies.manifest import MANIFEST_NOTE
 from ablations.studies.registry import find_kind
 from ablations.studies.views.pages import about_study
@@ -38,7 +38,7 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         raise StorageError(
             f"there are no results of a study {name!r}: {places.results(name)} does not exist; run it first{meant}"
         )
-    study, again = find_study(name, places), f"{name}{CONFIRMATION}"
+    study, again = find_study(name, places), follow_up_name(name)
     results = study.results
     if again in known:
         results = replace(results, confirmation=load_results(places.results(again)))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from ablations.core.errors import MissingStudyError, StorageError, nearest
-from ablations.storage.workspace import CONFIRMATION, Places
+from ablations.core.errors import MissingStudyError, StorageError, nearest, reason
+from ablations.storage.workspace import Places, follow_up_name
 from ablations.studies.kind import Results
 from analysis.frames import load_results
 
@@ -46,7 +46,7 @@ def open_study(named: str, mlruns: str | Path | None = None) -> Results:
 
     Args:
         named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run, which
-            has neither tables nor a confirmation.
+            has neither tables nor a confirmation. A confirmation is looked for in the folder beside the study's.
         mlruns: the folder of all results; the project's own where None.
 
     Raises:
@@ -55,12 +55,11 @@ def open_study(named: str, mlruns: str | Path | None = None) -> Results:
     frame = open_results(named, mlruns)
     if named.startswith(RUN):
         return Results(named, frame)
-    if named.endswith(".parquet"):
-        return Results(named, frame, tables=tables_beside(Path(named).expanduser()))
     places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
-    again = f"{named}{CONFIRMATION}"
-    confirmation = load_results(places.results(again)) if again in places.exported else None
-    return Results(named, frame, tables=tables_beside(places.results(named)), confirmation=confirmation)
+    path = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
+    again = path.parent.with_name(follow_up_name(path.parent.name)) / path.name
+    confirmation = load_results(again) if again.is_file() else None
+    return Results(named, frame, tables=tables_beside(path), confirmation=confirmation)
 
 
 def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
@@ -76,7 +75,7 @@ def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
                 tables[path.stem] = pl.read_parquet(path)
             except (OSError, pl.exceptions.PolarsError) as error:
                 raise StorageError(
-                    f"the table {path} cannot be read: {error}; move the file away, and all but it is shown"
+                    f"the table {path} cannot be read: {reason(error)}; move the file away, and all but it is shown"
                 ) from error
     return tables
 

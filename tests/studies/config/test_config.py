@@ -146,14 +146,14 @@ def test_an_old_name_of_a_parameter_is_answered_with_the_new_one(
 @pytest.mark.parametrize(
     ("study", "flag", "why"),
     [
-        ("decoding", "--rounds", "it belongs to a greedy search"),
-        ("decoding", "--sizes", "it belongs to a comparison with fine-tuning"),
-        ("decoding", "--models", "it belongs to a comparison of models"),
+        ("decoding", "--rounds", "run a study of the mode greedy-search"),
+        ("decoding", "--sizes", "run a study of the mode icl-vs-ift"),
+        ("decoding", "--models", "run a study of the mode alignment"),
         ("decoding", "--no-racing", "an ablation evaluates every condition to the end"),
         ("greedy-search", "--trials", "which takes --rounds, --candidates, --no-racing"),
         ("greedy-search", "--confirm", "confirms its prompt on its own held-back half"),
-        ("icl-vs-ift", "--design", "a comparison with fine-tuning, which takes --tuning, --sizes"),
-        ("alignment", "--confirm", "a comparison of models, which takes --models"),
+        ("icl-vs-ift", "--design", "(mode icl-vs-ift), which takes --tuning, --sizes"),
+        ("alignment", "--confirm", "(mode alignment), which takes --models"),
     ],
 )
 def test_a_flag_of_another_kind_is_refused_and_the_studys_own_are_named(study: str, flag: str, why: str) -> None:
@@ -244,7 +244,10 @@ def test_a_kind_that_nothing_else_knows_has_its_own_table_and_flags(tmp_path: Pa
         read(tmp_path, text, Override("toy.throws", 0, "--throws"), kinds=kinds)
     with pytest.raises(SearchSpaceError, match=r"unknown key 'trows' in \[toy\]; did you mean throws"):
         read(tmp_path, text.replace("throws", "trows"), kinds=kinds)
-    with pytest.raises(UsageError, match="--trials: of no use to a toy, which takes --throws; it belongs to an"):
+    with pytest.raises(
+        UsageError,
+        match=r"--trials: of no use to a toy \(mode toy\), which takes --throws; drop it, or run .* mode ablation or",
+    ):
         read(tmp_path, text, Override("study.trials", 3, "--trials"), kinds=kinds)
 
 

@@ -22,7 +22,7 @@ BAD = {
     "sizes of another study": (["--study", "decoding", "--sizes", "3,8"], "--sizes: of no use to an ablation"),
     "a rate of another study": (
         ["--study", "decoding", "--tune-learning-rate"],
-        "it belongs to a comparison with",
+        "run a study of the mode icl-vs-ift",
     ),
     "sizes that are no numbers": ([*STUDY, "--sizes", "3,eight"], "'3,eight' is no list of whole numbers"),
     "sizes that are none": ([*STUDY, "--sizes", "3,,8"], "has an empty name"),
@@ -33,7 +33,7 @@ BAD = {
     "a missing pool": ([*STUDY, "--pools", "nowhere.jsonl"], "'nowhere.jsonl' is neither a built-in pool nor a file"),
     "trials": (
         [*STUDY, "--trials", "5"],
-        "of no use to a comparison with fine-tuning, which takes --tuning, --sizes, --draws",
+        "of no use to a comparison with fine-tuning (mode icl-vs-ift), which takes --tuning, --sizes, --draws",
     ),
     "a confirmation": ([*STUDY, "--confirm", "2"], "it picks no best one"),
     "a prompt file": ([*STUDY, "--prompt-file", "urial.txt"], "would stand in one way's prompt alone"),
