@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.cli.parser import (
+from ablations.cli.arguments import (
     ImportArguments,
     PromptArguments,
     RebuildArguments,

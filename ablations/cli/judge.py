@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from ablations.cli.parser import AuditArguments, WinRateArguments
+from ablations.cli.arguments import AuditArguments, WinRateArguments
 from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.core.errors import UsageError
 from ablations.core.records import Query

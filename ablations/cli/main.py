@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ablations.cli import parser
+from ablations.cli.arguments import Arguments, AuditArguments, RunArguments, WinRateArguments
+from ablations.cli.parser import parse
 from ablations.core.errors import AblationError
 
 
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     try:
-        code = _perform(parser.parse(arguments))
+        code = _perform(parse(arguments))
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
@@ -32,14 +33,14 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _perform(asked: parser.Arguments) -> int:
+def _perform(asked: Arguments) -> int:
     """Do what was asked for; modules are imported when they are needed, because some take seconds."""
     match asked:
-        case parser.RunArguments():
+        case RunArguments():
             from ablations.cli.run import run
 
             return run(asked)
-        case parser.AuditArguments() | parser.WinRateArguments():
+        case AuditArguments() | WinRateArguments():
             from ablations.cli import judge
 
             return judge.perform(asked)

@@ -6,10 +6,23 @@ Knows how things are called, not how they are done. The flags of a study come fr
 import argparse
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ablations.cli.arguments import (
+    Arguments,
+    AuditArguments,
+    ImportArguments,
+    PromptArguments,
+    RebuildArguments,
+    ReportArguments,
+    ReproduceArguments,
+    RunArguments,
+    SchemaArguments,
+    UiArguments,
+    WinRateArguments,
+)
 from ablations.core.condition import PARAMETERS
 from ablations.core.errors import UsageError, closest
 from ablations.storage.workspace import Places
@@ -34,134 +47,6 @@ exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command resu
 """
 _RENAMED = {"rules": "system-prompt"}
 """Flags that had other names once."""
-
-
-@dataclass(frozen=True)
-class RunArguments:
-    """Of `run`.
-
-    Attributes:
-        study, search_space: which file; one of them, unless studies are listed.
-        overrides: what flags put over it.
-        places: where results go.
-        fresh: whether a stored study of this name is forgotten; its completions and judgments stay.
-        dry_run: whether the plan is all that is shown.
-        quiet: whether errors alone are printed.
-        list: whether the studies are listed.
-    """
-
-    study: str | None
-    search_space: Path | None
-    overrides: tuple[Override, ...]
-    places: Places
-    fresh: bool
-    dry_run: bool
-    quiet: bool
-    list: bool
-
-
-@dataclass(frozen=True)
-class PromptArguments:
-    """Of `prompt`."""
-
-    study: str
-    search_space: Path | None
-    query: str
-    prompt_file: Path | None
-    pool: str | None
-    turn_1_answer: str | None
-    turn_2_query: str | None
-
-
-@dataclass(frozen=True)
-class ImportArguments:
-    """Of `import`."""
-
-    file: Path
-    system_prompt: Path | None
-    pool: Path | None
-    write_back: Path | None
-
-
-@dataclass(frozen=True)
-class AuditArguments:
-    """Of `audit-judge`; `judge` is a judge's name and `settings` are how it is asked."""
-
-    judge: str | None
-    settings: JudgeTable
-    queries: str | None
-    reference_answers: Path | None
-    limit: int | None
-    pairs: Path | None
-    places: Places
-
-
-@dataclass(frozen=True)
-class WinRateArguments:
-    """Of `winrate`."""
-
-    annotations: Path
-    instruction_difficulty: Path | None
-    gamed: Path | None
-
-
-@dataclass(frozen=True)
-class ReportArguments:
-    """Of `report`."""
-
-    study: str
-    out: Path | None
-    places: Places
-
-
-@dataclass(frozen=True)
-class ReproduceArguments:
-    """Of `reproduce`."""
-
-    run_id: str
-    limit: int | None
-    model: str | None
-    base_url: str | None
-    places: Places
-
-
-@dataclass(frozen=True)
-class RebuildArguments:
-    """Of `rebuild`."""
-
-    name: str | None
-    places: Places
-
-
-@dataclass(frozen=True)
-class UiArguments:
-    """Of `ui`."""
-
-    port: int
-    places: Places
-
-
-@dataclass(frozen=True)
-class SchemaArguments:
-    """Of `schema`; `readme` is a page whose tables are drawn again."""
-
-    study: str | None
-    search_space: Path | None
-    readme: Path | None
-
-
-Arguments = (
-    RunArguments
-    | PromptArguments
-    | ImportArguments
-    | AuditArguments
-    | WinRateArguments
-    | ReportArguments
-    | ReproduceArguments
-    | RebuildArguments
-    | UiArguments
-    | SchemaArguments
-)
 A = TypeVar("A", bound=Arguments)
 _Argparse = Any
 """What `argparse` adds parsers and arguments to, whose types it does not name."""

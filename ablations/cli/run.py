@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ablations.cli.parser import RunArguments
+from ablations.cli.arguments import RunArguments
 from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.core.errors import AblationError, UsageError
 from ablations.studies.config.config import KindConfig, StudyConfig, load_config

@@ -53,8 +53,12 @@ class Database:
             self._engine = sa.create_engine(url, **engine_settings(url))
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            with making_tables(url):
-                make_tables(self._engine)
+            try:
+                with making_tables(url):
+                    make_tables(self._engine)
+            except BaseException:
+                self.close()
+                raise
             wait_where_lost(self._engine)
         self._dialect: Any = sqlite if self._engine.dialect.name == "sqlite" else postgresql
         # Built once: SQLAlchemy takes longer to make a statement than SQLite to carry it out.

@@ -7,6 +7,8 @@ import hashlib
 
 import sqlalchemy as sa
 
+from ablations.core.errors import StorageError
+
 METADATA = sa.MetaData()
 COMPLETIONS = sa.Table(
     "completions",
@@ -94,12 +96,20 @@ AUDITS = sa.Table(
 
 
 def make_tables(engine: sa.Engine) -> None:
-    """Make the tables that a database lacks."""
+    """Make the tables that a database lacks; raise `StorageError` where those that it has are of another form."""
     with engine.begin() as connection:  # create_all would fail where two processes open a new file
         for table in METADATA.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+        found = sa.inspect(connection).get_multi_columns(filter_names=list(METADATA.tables))
+    held = {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+    for table in METADATA.sorted_tables:
+        if lacking := {column.name for column in table.columns} - held[table.name]:
+            raise StorageError(
+                f"the store {engine.url} was written by another version: its table {table.name} has no column "
+                f"{min(lacking)}; read it with that version, or name another folder with --mlruns"
+            )
 
 
 def checksum(record: str) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.cli.parser import AuditArguments, ImportArguments, RunArguments, SchemaArguments, parse
+from ablations.cli.arguments import AuditArguments, ImportArguments, RunArguments, SchemaArguments
+from ablations.cli.parser import parse
 from ablations.core.errors import UsageError
 from ablations.studies.config.config import Override
 from ablations.studies.config.tables import JudgeTable

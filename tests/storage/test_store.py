@@ -1,6 +1,7 @@
 """Claims about the store: nothing is lost, nothing is paid for twice, and no password is shown."""
 
 import multiprocessing
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +218,16 @@ def test_a_file_that_is_damaged_is_refused_with_what_to_do(tmp_path: Path) -> No
     database.write_bytes(damaged[:100] + b"\xff" * (len(damaged) - 100))
     with pytest.raises(StorageError, match="move a damaged file away, or name another with --store"):
         store.counts()
+
+
+def test_a_store_of_another_version_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'store.db'}"
+    Store(address).close()
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute("ALTER TABLE judgments DROP COLUMN checksum")
+    connection.close()
+    with pytest.raises(StorageError, match=r"written by another version: its table judgments has no column checksum;"):
+        Store(address)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:

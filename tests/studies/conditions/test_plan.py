@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.cli.parser import RunArguments, parse
+from ablations.cli.arguments import RunArguments
+from ablations.cli.parser import parse
 from ablations.cli.progress import ConsoleReporter
 from ablations.core.errors import ConditionError, PoolError, PromptError, SearchSpaceError, UsageError
 from ablations.datasets.queries import load_queries

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ablations.cli.arguments import RunArguments
 from ablations.cli.main import main
-from ablations.cli.parser import RunArguments, parse
+from ablations.cli.parser import parse
 from ablations.core.errors import StorageError
 from ablations.storage.workspace import Places
 from ablations.studies.config.config import load_config

@@ -64,7 +64,9 @@ def test_a_study_has_its_confirmation_or_none(tmp_path: Path) -> None:
     assert confirmed is not None
     assert not confirmed.is_empty()
     assert open_study("components-loo", MLRUNS).confirmation is None
-    assert open_study(str(MLRUNS / "results" / "decoding" / "results.parquet"), MLRUNS).confirmation is None
+    by_path = open_study(str(MLRUNS / "results" / "decoding" / "results.parquet")).confirmation
+    assert by_path is not None
+    assert by_path.equals(confirmed)
     copytree(MLRUNS / "results" / "decoding", tmp_path / "results" / "s")
     damaged = tmp_path / "results" / "s.confirmation" / "results.parquet"
     damaged.parent.mkdir(parents=True)
