@@ -102,9 +102,9 @@ def import_prompt(asked: ImportArguments) -> int:
     shown = file.demonstrations
     rows = ({"id": one.id, "query": one.query, "answer": one.answer} for one in shown)
     texts = {
-        asked.system_prompt: file.rules.removesuffix("\n")
+        asked.system_prompt: file.system_prompt.removesuffix("\n")
         if file.messages
-        else file.rules,  # without the heading's line break
+        else file.system_prompt,  # without the heading's line break
         asked.pool: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
         asked.write_back: file.written,
     }
@@ -113,7 +113,7 @@ def import_prompt(asked: ImportArguments) -> int:
             _write(path, text)
     found = {
         "file": str(asked.file),
-        "system_prompt_characters": len(file.rules),
+        "system_prompt_characters": len(file.system_prompt),
         "demonstrations": len(shown),
         "without_answer": sum(one.answer is None for one in shown),
         "note": None if shown else "no role line was found, so that the whole text counts as system prompt",

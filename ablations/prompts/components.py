@@ -1,4 +1,4 @@
-"""Named prompt components -> PromptParts: rules by name, demonstrations by how they are chosen and arranged.
+"""Named prompt components -> PromptParts: system prompts by name, demonstrations by how they are chosen and arranged.
 
 Knows neither queries nor models.
 """
@@ -78,7 +78,7 @@ class FirstOnes:
 
 @cache
 def packaged_system_prompt(name: str, template: str = "urial") -> str:
-    """Return the text of the rules called `name`, which explain a template's headings.
+    """Return the text of the system prompt called `name`, which explains a template's headings.
 
     Raises:
         ConditionError: an unknown name.
@@ -91,7 +91,7 @@ def packaged_system_prompt(name: str, template: str = "urial") -> str:
         return ""
     shown = find_template(template)
     fenced = _FENCED[name] if shown.fence else ""
-    text = read_text(f"rules_{name}.txt").replace("{query}", shown.query).replace("{answer}", shown.answer)
+    text = read_text(f"system_prompt_{name}.txt").replace("{query}", shown.query).replace("{answer}", shown.answer)
     return text.replace("{fenced}", fenced) + ("\n" if shown.inline else "")
 
 
@@ -138,8 +138,8 @@ def build_parts(
     """Return the components by name and count.
 
     The answers are matched to the queries shown before these are put in order, so that an order never changes who is
-    answered by what. Without a `chooser` the demonstrations are the first of the built-in ones. Rules whose name ends
-    in `.txt` are the text of that file.
+    answered by what. Without a `chooser` the demonstrations are the first of the built-in ones. A system prompt whose
+    name ends in `.txt` is the text of that file.
 
     Raises:
         ConditionError: an unknown name, or more demonstrations than there are.
@@ -181,7 +181,7 @@ def _system_prompt(name: str, template: str) -> str:
 
 
 def read_prompt_file(path: Path, template: str = "urial") -> PromptParts:
-    """Return parts whose rules are the file's whole text, and which have no demonstrations of their own.
+    """Return parts whose system prompt is the file's whole text, and which have no demonstrations of their own.
 
     So a prompt file of URIAL or of Zhao et al. is used as it is, byte for byte.
 
@@ -194,15 +194,15 @@ def read_prompt_file(path: Path, template: str = "urial") -> PromptParts:
 
 
 def read_prompt_parts(path: Path, template: str = "urial") -> PromptParts:
-    """Return a prompt file's rules and demonstrations as parts, which a search can add to.
+    """Return a prompt file's system prompt and demonstrations as parts, which a search can add to.
 
-    The rules end where the first heading's own line breaks begin. A file that is laid out as `template` says comes out
-    of `render_demonstrations` byte for byte.
+    The system prompt ends where the first heading's own line breaks begin. A file that is laid out as `template` says
+    comes out of `render_demonstrations` byte for byte.
 
     Raises:
         PromptError: the file cannot be taken apart; names line and reason.
     """
     file, found = read_urial(path), find_template(template)
-    system_prompt = file.rules.removesuffix(found.before) if file.messages else file.rules
+    system_prompt = file.system_prompt.removesuffix(found.before) if file.messages else file.system_prompt
     shown = file.demonstrations
     return PromptParts(system_prompt, found, shown, system_prompt_name=path.name, asked=len(shown))

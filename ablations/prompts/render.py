@@ -3,7 +3,7 @@
 Knows neither where the parts come from nor the model; the beginning-of-text token is the backend's, and so is the chat
 template.
 
-The layout follows URIAL (Lin et al. 2023) as Zhao et al. use it: the rules as they are, then every
+The layout follows URIAL (Lin et al. 2023) as Zhao et al. use it: the system prompt as it is, then every
 turn as `before + role + line + fence + line + text + line + fence + line`, then an open answer. Han's template puts
 the text on the role's line instead.
 """
@@ -22,7 +22,7 @@ def render_prompt(
 
     Args:
         query: what is asked.
-        parts: rules, format and demonstrations.
+        parts: system prompt, format and demonstrations.
         answers: the model's own cleaned answers to the earlier turns; empty for turn 1.
         chat_template: the model's, which the template `chat` need.
 
@@ -48,12 +48,12 @@ def render_prompt(
 
 
 def render_demonstrations(parts: PromptParts) -> str:
-    """Return the prompt up to where a query begins: the rules and the demonstrations, as URIAL's files hold them."""
+    """Return the prompt up to where a query begins: system prompt and demonstrations, as URIAL's files hold them."""
     return _laid_out(parts, [exchange for one in parts.shots for exchange in one.exchanges])
 
 
 def opened_answer(parts: PromptParts, said: Sequence[Exchange]) -> str:
-    """Return the prompt whose answer comes next: the rules, what was said, and the opening of an answer.
+    """Return the prompt whose answer comes next: the system prompt, what was said, and the opening of an answer.
 
     The last of `said` has no answer. Not for the template `chat`, whose layout is the model's.
     """

@@ -1,7 +1,7 @@
-"""Prompt files in the manner of URIAL: taken apart into rules and demonstrations, and written back byte for byte.
+"""Prompt files in the manner of URIAL: read as system prompt and demonstrations, and written back byte for byte.
 
 Knows neither queries nor engines. A message is a role line, a text, and what stands around it; every byte of the
-file belongs to the rules or to one message.
+file belongs to the system prompt or to one message.
 """
 
 import re
@@ -56,17 +56,17 @@ class PromptFile:
     """A prompt file taken apart.
 
     Attributes:
-        rules: the text before the first message.
+        system_prompt: the text before the first message.
         messages: in their order.
     """
 
-    rules: str
+    system_prompt: str
     messages: tuple[Message, ...]
 
     @property
     def written(self) -> str:
         """The file's text, byte for byte."""
-        return self.rules + "".join(message.written for message in self.messages)
+        return self.system_prompt + "".join(message.written for message in self.messages)
 
     @property
     def demonstrations(self) -> tuple[Demonstration, ...]:
@@ -106,7 +106,7 @@ def read_prompt_text(path: Path) -> str:
 
 
 def take_apart(text: str, name: str = "prompt") -> PromptFile:
-    r"""Return a prompt's text as rules and messages.
+    r"""Return a prompt's text as system prompt and messages.
 
     Role lines are those of the first pair of `ROLE_LINES` whose query line occurs; spaces may follow them. A text
     may hold fenced code: its own fence is closed by the last fence line before the next role line.

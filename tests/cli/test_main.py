@@ -298,17 +298,17 @@ def test_a_prompt_file_is_taken_apart_into_parts_that_a_study_takes(
     tmp_path: Path, command: Callable[..., Called]
 ) -> None:
     (tmp_path / "urial.txt").write_text(PROMPT_FILE)
-    outputs = ("--system-prompt", "rules.txt", "--pool", "pool.jsonl", "--write-back", "again.txt")
+    outputs = ("--system-prompt", "system_prompt.txt", "--pool", "pool.jsonl", "--write-back", "again.txt")
     done = command("import", "urial", "urial.txt", *outputs)
     assert done.code == 0
     told = json.loads(done.out)
     assert (told["demonstrations"], told["identical_when_written_back"], told["note"]) == (1, True, None)
     assert (tmp_path / "again.txt").read_text() == PROMPT_FILE
-    space = '[study.baseline]\ntemperature = 0.0\nsystem_prompt = "rules.txt"\nshots = 1\n'
+    space = '[study.baseline]\ntemperature = 0.0\nsystem_prompt = "system_prompt.txt"\nshots = 1\n'
     (tmp_path / "mine.toml").write_text(space + "[parameters.temperature]\nchoices = [0.0, 1.0]\n")
     planned = command("run", "--search-space", "mine.toml", "--pool", "pool.jsonl", "--limit", "4", "--dry-run")
     assert planned.code == 0, planned.err
-    assert "system prompt rules.txt, template urial, 1 shots" in planned.out
+    assert "system prompt system_prompt.txt, template urial, 1 shots" in planned.out
     assert "pool.jsonl, 1 demonstrations, none of them equal to a query" in planned.out
 
 
@@ -318,9 +318,11 @@ def test_an_import_writes_over_nothing(tmp_path: Path, command: Callable[..., Ca
     assert (done.code, "urial.txt exists and is not written over" in done.err) == (2, True)
 
 
-def test_a_text_without_headings_is_said_to_be_rules_alone(tmp_path: Path, command: Callable[..., Called]) -> None:
-    (tmp_path / "rules.txt").write_text("Be kind.\n")
-    assert "no role line was found" in json.loads(command("import", "urial", "rules.txt").out)["note"]
+def test_a_text_without_headings_is_a_system_prompt_alone(
+    tmp_path: Path, command: Callable[..., Called]
+) -> None:
+    (tmp_path / "system_prompt.txt").write_text("Be kind.\n")
+    assert "no role line was found" in json.loads(command("import", "urial", "system_prompt.txt").out)["note"]
 
 
 @pytest.mark.parametrize("study", ["many-shot", "retrieval", "greedy-search", "alignment"])

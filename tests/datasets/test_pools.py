@@ -229,15 +229,15 @@ def test_every_published_prompt_file_is_a_pool_of_its_demonstrations(shared_data
     assert sizes["urial"] == 3
 
 
-def test_the_rules_of_a_prompt_file_are_no_part_of_its_pool(tmp_path: Path) -> None:
+def test_the_system_prompt_of_a_prompt_file_is_no_part_of_its_pool(tmp_path: Path) -> None:
     text = "Be kind.\n\n# Query:\n```\nHi?\n```\n\n# Answer:\n```\nHello.\n```\n\n# Query:\n```\nWhy?\n```\n"
     pool = load_pool(write(tmp_path, text, "prompt.txt"))
     assert pool.demonstrations == (FIRST_AND_ANSWER, Demonstration("2", "Why?", None))
 
 
-def test_a_prompt_file_of_rules_alone_is_no_pool(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match=r"rules\.txt' holds no demonstration"):
-        load_pool(write(tmp_path, "Be kind.\n", "rules.txt"))
+def test_a_prompt_file_of_a_system_prompt_alone_is_no_pool(tmp_path: Path) -> None:
+    with pytest.raises(PoolError, match=r"system_prompt\.txt' holds no demonstration"):
+        load_pool(write(tmp_path, "Be kind.\n", "system_prompt.txt"))
 
 
 @pytest.mark.parametrize(("name", "size", "absent"), [("demonstrations", 10, "```"), ("examples", 64, "`")])

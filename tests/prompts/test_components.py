@@ -59,13 +59,13 @@ def test_a_count_that_is_no_whole_number_is_refused(count: Any) -> None:
         build_parts(shots=count)
 
 
-def test_rules_go_from_none_over_short_to_full() -> None:
+def test_system_prompts_go_from_none_over_short_to_full() -> None:
     lengths = {name: len(packaged_system_prompt(name)) for name in SYSTEM_PROMPTS}
     assert lengths["none"] == 0 < lengths["short"] < lengths["full"]
 
 
 @pytest.mark.parametrize("name", ["short", "full"])
-def test_the_rules_explain_the_headings_and_fences_that_follow(name: str) -> None:
+def test_the_system_prompt_explains_the_headings_and_fences_that_follow(name: str) -> None:
     text = packaged_system_prompt(name)
     assert all(mark in text for mark in ('"# Query:"', '"# Answer:"', "```"))
     assert text.endswith("\n")

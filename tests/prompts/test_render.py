@@ -36,8 +36,8 @@ def bare(role: str, text: str) -> str:
     return "\n\n" + role + "\n" + text.strip("\n") + "\n"
 
 
-def parts(name: str, rules: str = "", shown: tuple[Demonstration, ...] = ()) -> PromptParts:
-    return PromptParts(rules, TEMPLATES[name], shown)
+def parts(name: str, system_prompt: str = "", shown: tuple[Demonstration, ...] = ()) -> PromptParts:
+    return PromptParts(system_prompt, TEMPLATES[name], shown)
 
 
 def test_urials_prompt_file_comes_first_and_the_query_stands_in_a_fence(shared_data: Path) -> None:
@@ -73,14 +73,14 @@ def test_every_prompt_file_of_the_field_is_used_whole(shared_data: Path, folder:
     assert wrong == []
 
 
-def test_urials_own_file_is_its_rules_and_demonstrations_rendered(shared_data: Path) -> None:
+def test_urials_own_file_is_its_system_prompt_and_demonstrations_rendered(shared_data: Path) -> None:
     text = (shared_data / "icl_alignment" / "urial.txt").read_bytes().decode()
-    rules, *messages = re.split(r"(?=\n# (?:Query|Answer):\n```\n)", text)
+    system_prompt, *messages = re.split(r"(?=\n# (?:Query|Answer):\n```\n)", text)
     bodies = [re.fullmatch(r"\n# \w+:\n```\n(.*)\n```\n?", message, re.DOTALL) for message in messages]
     assert len(bodies) == 6
     texts = [body[1] for body in bodies if body]
     shown = tuple(Demonstration(str(at), texts[at], texts[at + 1]) for at in range(0, 6, 2))
-    rendered = render_prompt(QUERY, PromptParts(rules, URIAL, shown)).text
+    rendered = render_prompt(QUERY, PromptParts(system_prompt, URIAL, shown)).text
     assert rendered.startswith(text)
 
 
@@ -99,7 +99,7 @@ def test_version_6_has_an_empty_line_before_each_role_and_none_inside() -> None:
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-def test_our_own_rules_and_demonstrations_follow_the_same_formula(turn: int) -> None:
+def test_our_own_system_prompt_and_demonstrations_follow_the_same_formula(turn: int) -> None:
     expected = packaged_system_prompt("full")
     for shown in built_in_demonstrations()[:3]:
         expected += fenced("# Query:", shown.query) + fenced("# Answer:", shown.answer)
@@ -110,7 +110,7 @@ def test_our_own_rules_and_demonstrations_follow_the_same_formula(turn: int) -> 
     assert render_prompt(QUERY, build_parts(), answers).text == f"{expected}\n# Answer:\n{FENCE}\n"
 
 
-def test_without_rules_and_demonstrations_the_query_alone_is_left() -> None:
+def test_without_system_prompt_and_demonstrations_the_query_alone_is_left() -> None:
     prompt = render_prompt(QUERY, build_parts("none", "urial", 0))
     assert prompt.text == fenced("# Query:", QUERY.turns[0]) + f"\n# Answer:\n{FENCE}\n"
 
@@ -131,7 +131,7 @@ def test_a_turn_that_the_query_does_not_have_is_refused(answers: list[str]) -> N
         render_prompt(QUERY, build_parts(), answers)
 
 
-def test_a_chat_prompt_is_what_the_template_makes_of_rules_demonstrations_and_turns() -> None:
+def test_a_chat_prompt_is_what_the_template_makes_of_system_prompt_demonstrations_and_turns() -> None:
     seen: list[Any] = []
 
     def template(messages: Sequence[Mapping[str, str]]) -> str:
@@ -165,7 +165,7 @@ def test_a_query_is_shown_its_own_demonstrations() -> None:
     assert render_prompt(Query("other", "", ("Why?",)), parts).text.startswith("Question: Common?")
 
 
-def test_rules_and_demonstrations_are_written_as_a_prompt_begins() -> None:
+def test_system_prompt_and_demonstrations_are_written_as_a_prompt_begins() -> None:
     parts = build_parts()
     assert render_prompt(QUERY, parts).text.startswith(render_demonstrations(parts))
     assert take_apart(render_demonstrations(parts)).demonstrations[0].query == parts.shots[0].query

@@ -99,7 +99,7 @@ def test_what_the_project_writes_is_read_back(headings: str, seed: int) -> None:
         ("Question:\nHi\n\nHere’s an example answer:\nHello", [("Hi", "Hello")]),
         ("# Query:\n```\nHi\n```\nA note between.\n# Answer:\n```\na\n```\n", [("Hi", "a")]),
         ("# Query:", [("", None)]),
-        ('Only rules that name "# Query:" in a sentence.\n', []),
+        ('Only instructions that name "# Query:" in a sentence.\n', []),
         ("", []),
     ],
 )

@@ -74,8 +74,8 @@ class SearchPlan:
         most = chooser.most("random")
         shown = {one.query for one in spec.baseline.prompt.shots}
         drawn = chooser.sample(min(asked.candidates or most, most))
-        headings = spec.baseline.prompt.template
-        unreadable = tuple(one.id for one in drawn if not _comes_back(one, headings))
+        template = spec.baseline.prompt.template
+        unreadable = tuple(one.id for one in drawn if not _comes_back(one, template))
         found = tuple(one for one in drawn if one.query not in shown and one.id not in unreadable)
         if not found:
             raise UsageError("the start prompt shows every candidate already; give a larger pool with --pool")
@@ -105,17 +105,17 @@ def race_settings(candidates: int, queries: int, racing: bool) -> RaceSettings:
     return RaceSettings(least=1 if queries < 12 else 2, share=share, enabled=racing)
 
 
-def _comes_back(one: Demonstration, headings: Template) -> bool:
+def _comes_back(one: Demonstration, template: Template) -> bool:
     """Whether a prompt file that shows the demonstration can be taken apart into it again."""
     try:
-        (read,) = take_apart(render_demonstrations(PromptParts("", headings, (one,)))).demonstrations
+        (read,) = take_apart(render_demonstrations(PromptParts("", template, (one,)))).demonstrations
     except (PromptError, ValueError):
         return False
     return (read.query.strip(), (read.answer or "").strip()) == (one.query.strip(), (one.answer or "").strip())
 
 
 def with_first(parts: PromptParts, demonstration: Demonstration) -> PromptParts:
-    """Return the prompt with one more demonstration, between the rules and the others."""
+    """Return the prompt with one more demonstration, between the system prompt and the others."""
     shown = (demonstration, *parts.shots)
     return replace(parts, shots=shown, asked=len(shown), source="greedy")
 

@@ -260,9 +260,9 @@ class _Maker:
 
     def in_context(self, chooser: Chooser, size: int, draw: int) -> Condition:
         """Return the condition that shows the examples of a draw."""
-        rules = str(self.spec.config.baseline.get("system_prompt", "full"))
-        headings = self.spec.baseline.prompt.template.name
-        parts = build_parts(rules, headings, size, source="random", draw=draw, chooser=chooser)
+        system_prompt = str(self.spec.config.baseline.get("system_prompt", "full"))
+        template = self.spec.baseline.prompt.template.name
+        parts = build_parts(system_prompt, template, size, source="random", draw=draw, chooser=chooser)
         return self._asked(ICL, parts)
 
     def learnable(self, prepared: Prepared) -> tuple[_Examples, list[str]]:

@@ -22,7 +22,7 @@ from ablations.studies.spec import StudySpec
 def check_start(spec: StudySpec, settings: PoolSettings, built_in: bool, vectors: VectorMemory | None) -> None:
     """Raise `UsageError` if the prompt that a greedy search starts with, or a prompt file, shows an evaluation query.
 
-    A prompt file that cannot be taken apart cannot be compared; its rules are all that is known of it.
+    A prompt file that cannot be taken apart cannot be compared; its system prompt is all that is known of it.
     """
     shown, own = start_shots(spec), spec.fixed_parts is None
     if settings.allow_overlap or not shown or not (spec.config.kind.adds_shots or not own):

@@ -274,7 +274,7 @@ def test_greedy_means_nothing_to_a_study_without_that_source(planned: Any, tmp_p
         planned("--greedy", str(write_greedy(tmp_path)), space=SPACE.replace(', "greedy"', ""))
 
 
-def test_rules_that_make_prompts_longer_are_counted_and_a_range_keeps_its_step(planned: Any) -> None:
+def test_a_system_prompt_that_makes_prompts_longer_is_counted_and_a_range_keeps_its_step(planned: Any) -> None:
     space = SPACE.replace("choices = [0, 1, 4, 9]", "low = 0\nhigh = 20\nstep = 5").replace(
         "[parameters.shots]", '[parameters.system_prompt]\nchoices = ["none", "full"]\n[parameters.shots]'
     )

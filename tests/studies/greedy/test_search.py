@@ -189,7 +189,7 @@ def test_fewer_candidates_may_cost_a_larger_share(candidates: int, share: float)
     assert race_settings(candidates, 24, True).share == pytest.approx(share)
 
 
-def test_a_new_demonstration_stands_between_the_rules_and_the_others(tmp_path: Path) -> None:
+def test_a_new_demonstration_stands_between_the_system_prompt_and_the_others(tmp_path: Path) -> None:
     parts = make_spec(tmp_path, "good").baseline.prompt
     more = with_first(parts, pool_of("good").demonstrations[0])
     assert [one.id for one in more.shots] == ["good", *(one.id for one in parts.shots)]
