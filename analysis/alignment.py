@@ -91,7 +91,8 @@ def _arms(results: pl.DataFrame) -> dict[Arm, pl.DataFrame]:
         for _, own in of_model.group_by("trial", maintain_order=True):
             kind = str(own.get_column(ARM_WAY)[0])
             again = any(arm.model == model and arm.kind == kind for arm in arms)
-            arms[Arm(str(model), f"{kind}: {own.get_column('label')[0]}" if again else kind, kind)] = own
+            way = str(own.get_column("label")[0]).removeprefix(f"{model}, ") if again else kind
+            arms[Arm(str(model), way, kind)] = own
     return arms
 
 

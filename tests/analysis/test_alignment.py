@@ -168,8 +168,8 @@ def test_the_figure_shows_both_turns_of_every_arm() -> None:
 
 
 def test_two_conditions_of_one_way_keep_their_own_rows() -> None:
-    more = trial(IN_CONTEXT, number=7, label="shots=10")
-    named = [row | {"label": "shots=3"} for row in trial(IN_CONTEXT)]
+    more = trial(IN_CONTEXT, number=7, label="m, in context: shots=10")
+    named = [row | {"label": "m, in context: shots=3"} for row in trial(IN_CONTEXT)]
     table = alignment_table(study({"m": model(named, more)}))
     assert table.get_column("way").unique(maintain_order=True).to_list() == [
         IN_CONTEXT,

@@ -318,9 +318,7 @@ def test_an_import_writes_over_nothing(tmp_path: Path, command: Callable[..., Ca
     assert (done.code, "urial.txt exists and is not written over" in done.err) == (2, True)
 
 
-def test_a_text_without_headings_is_a_system_prompt_alone(
-    tmp_path: Path, command: Callable[..., Called]
-) -> None:
+def test_a_text_without_headings_is_a_system_prompt_alone(tmp_path: Path, command: Callable[..., Called]) -> None:
     (tmp_path / "system_prompt.txt").write_text("Be kind.\n")
     assert "no role line was found" in json.loads(command("import", "urial", "system_prompt.txt").out)["note"]
 

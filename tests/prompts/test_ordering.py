@@ -87,9 +87,7 @@ def test_components_without_effect_make_no_new_condition() -> None:
 
 @pytest.mark.parametrize("headings", TEMPLATES)
 @pytest.mark.parametrize("system_prompt", [name for name in SYSTEM_PROMPTS if name != "none"])
-def test_system_prompts_name_the_headings_that_follow_and_fences_if_any(
-    system_prompt: str, headings: str
-) -> None:
+def test_system_prompts_name_the_headings_that_follow_and_fences_if_any(system_prompt: str, headings: str) -> None:
     text, shown = packaged_system_prompt(system_prompt, headings), TEMPLATES[headings]
     assert f'"{shown.query}"' in text
     assert f'"{shown.answer}"' in text

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ablations.core.concurrency import together
+from ablations.core.condition import format_value
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
 from ablations.core.records import Role
@@ -19,7 +20,7 @@ from ablations.studies.alignment.config import MODES, AlignmentConfig
 from ablations.studies.config.space import Values
 from ablations.studies.engine.evaluator import pace
 from ablations.studies.engine.run import Run
-from ablations.studies.engine.trial import DesignPoint, PlannedTrial, readable_name
+from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
 from ablations.studies.planning.leakage import check_start
@@ -85,14 +86,16 @@ class AlignmentPlan(Plan):
     def overview(self, judge: Judge) -> Report:
         """Return what the comparison is about to do."""
         spec, trials = self.spec, self.trials
-        conditions = [trial.condition for one in self.models for trial in one.trials]
+        planned = [trial for one in self.models for trial in one.trials]
+        conditions = [trial.condition for trial in planned]
+        ways = {str(trial.arm["way"]): prompt_text(trial.condition.prompt) for trial in planned}
         average = sum(condition.decoding.max_tokens for condition in conditions) / len(conditions)
         requests = trials * spec.turns
         rows: list[Row] = [
             ("models", ", ".join(one.name for one in self.models)),
             judge_row(judge),
             ("mode", f"{spec.mode}, seed {spec.seed}; one model is loaded at a time"),
-            ("prompt", prompt_text(spec)),
+            ("asked", "; ".join(f"{way}: {prompt}" for way, prompt in ways.items())),
             ("pool", pool_text(spec.prepared)),
             ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
             ("trials", f"{trials}, {spec.concurrency} in flight"),
@@ -101,8 +104,7 @@ class AlignmentPlan(Plan):
             ("judging", judging_text(spec, judge, trials, average)),
             ("compute", compute_text(spec, conditions, trials, requests * average)),
         ]
-        listed = tuple((str(t.number), one.name, str(t.arm["way"]), t.label) for one in self.models for t in one.trials)
-        table = Table("Trials", ("trial", "model", "asked", "condition"), listed, (True, False, False, False))
+        table = Table("Trials", ("trial", "condition"), tuple((str(t.number), t.label) for t in planned), (True, False))
         return overview(spec, rows, self.notes, [table])
 
 
@@ -171,9 +173,10 @@ def _trial(spec: StudySpec, number: int, model: str, values: Values) -> PlannedT
     """Return a way of asking a model as a trial."""
     condition = replace(spec.to_condition(values), weights=model)
     role = Role.LISTED if number else Role.BASELINE
-    arm = {"model": model, "way": _way(condition.prompt)}
-    name = f"{model}: {readable_name(values, spec.config.baseline)}"
-    return PlannedTrial(number, condition, DesignPoint(values, role), None, name, arm=arm)
+    way = _way(condition.prompt)
+    asked = " ".join(f"{one}={format_value(values[one])}" for one in spec.space.names if one in values)
+    name, arm = f"{model}, {way}: {asked}", {"model": model, "way": way}
+    return PlannedTrial(number, condition, DesignPoint(values, role), name=name, arm=arm)
 
 
 def _way(parts: PromptParts) -> str:

@@ -141,7 +141,7 @@ class ConditionsPlan(Plan):
             judge_row(judge),
             ("mode", self._walk()),
             ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
-            ("prompt", prompt_text(spec)),
+            ("prompt", prompt_text(spec.baseline.prompt)),
             ("pool", pool_text(spec.prepared)),
             ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
             ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),

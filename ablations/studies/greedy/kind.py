@@ -82,7 +82,7 @@ class GreedyPlan(Plan):
                 "mode",
                 f"greedy search, seed {spec.seed}; {search.rounds} rounds at most, ends when {search.ends}",
             ),
-            ("prompt", f"starts with {prompt_text(spec)}"),
+            ("prompt", f"starts with {prompt_text(spec.baseline.prompt)}"),
             ("pool", pool_text(spec.prepared)),
             ("candidates", f"{len(search.candidates)}; the hopeless ones stop early"),
             ("queries", f"{len(halves.selection)} to choose by, {len(halves.held_back)} held back; turn 1"),

@@ -87,7 +87,7 @@ class ComparisonPlan(Plan):
             ("model", plan.arms[0].model),
             judge_row(judge),
             ("mode", f"learning in context against fine-tuning ({options.method}), seed {spec.seed}"),
-            ("prompt", f"the tuned model is asked with {prompt_text(spec)}"),
+            ("prompt", f"the tuned model is asked with {prompt_text(spec.baseline.prompt)}"),
             ("pool", "; ".join(map(pool_text, spec.pools))),
             ("examples", f"{', '.join(map(str, options.sizes))}; {counted(options.draws, 'draw')} of each"),
             ("decoding", self._decoding()),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ablations.core.condition import DECODING_PARAMETERS, Condition, format_value, neutral_value
 from ablations.core.errors import redacted
+from ablations.core.prompt import PromptParts
 from ablations.core.records import Usage
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges.base import Judge
@@ -50,9 +51,8 @@ def judge_row(judge: Judge) -> Row:
     return ("judge", judge.name if model is None else f"{judge.name}, model {model}")
 
 
-def prompt_text(spec: StudySpec) -> str:
-    """Return the baseline's prompt in words."""
-    parts = spec.baseline.prompt
+def prompt_text(parts: PromptParts) -> str:
+    """Return a prompt's components in words."""
     return f"system prompt {parts.system_prompt_name}, template {parts.template.name}, {len(parts.shots)} shots"
 
 
