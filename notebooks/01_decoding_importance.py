@@ -20,19 +20,18 @@ import os
 
 from IPython.display import Markdown, display
 
+import ablations
 from ablations.core.errors import StorageError
-from ablations.studies.conditions.findings import summarise
-from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "decoding"
-MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS")  # a folder of results; the project's own where None
 
 try:
-    results = open_study(STUDY, MLRUNS)
+    results = ablations.open_study(STUDY, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = summarise(results).report(About(STUDY))
+report = ablations.find_kind("ablation").summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

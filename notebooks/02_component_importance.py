@@ -22,16 +22,15 @@ import os
 
 from IPython.display import Markdown, display
 
+import ablations
 from ablations.core.errors import MissingStudyError, StorageError
-from ablations.studies.conditions.findings import summarise
-from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "components-loo"
-MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS")  # a folder of results; the project's own where None
 
 try:
-    results = open_study(STUDY, MLRUNS)
+    results = ablations.open_study(STUDY, MLRUNS)
 except MissingStudyError:
     raise SystemExit(
         f"No study {STUDY!r} has been run yet. Run it, then this again:\n"
@@ -39,7 +38,7 @@ except MissingStudyError:
     ) from None
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = summarise(results).report(About(STUDY))
+report = ablations.find_kind("ablation").summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

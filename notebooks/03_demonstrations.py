@@ -20,21 +20,19 @@ import os
 
 from IPython.display import Markdown, display
 
-import ablations.studies.conditions.findings as conditions
-import ablations.studies.greedy.findings as greedy
+import ablations
 from ablations.core.errors import StorageError
-from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY, SEARCH = "many-shot", "greedy-search"
-MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS")  # a folder of results; the project's own where None
 
 try:
-    results, searched = open_study(STUDY, MLRUNS), open_study(SEARCH, MLRUNS)
+    results, searched = ablations.open_study(STUDY, MLRUNS), ablations.open_study(SEARCH, MLRUNS)
 except StorageError as error:
     raise SystemExit(str(error)) from None
-report = conditions.summarise(results).report(About(STUDY))
-search = greedy.summarise(searched).report(About(SEARCH))
+report = ablations.find_kind("ablation").summarise(results).report(About(STUDY))
+search = ablations.find_kind("greedy-search").summarise(searched).report(About(SEARCH))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]

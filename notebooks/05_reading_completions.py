@@ -20,16 +20,16 @@ import os
 
 from IPython.display import display
 
+import ablations
 from ablations.core.errors import StorageError
-from ablations.studies.views.sources import open_study
 from analysis.examples import read_examples, telling_conditions
 from analysis.report.render import ExamplesPage
 
 STUDY, QUERIES = "decoding", 4
-MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS")  # a folder of results; the project's own where None
 
 try:
-    results = open_study(STUDY, MLRUNS).frame
+    results = ablations.open_study(STUDY, MLRUNS).frame
 except StorageError as error:
     raise SystemExit(str(error)) from None
 

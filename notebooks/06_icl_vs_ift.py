@@ -22,16 +22,15 @@ import os
 
 from IPython.display import Markdown, display
 
+import ablations
 from ablations.core.errors import StorageError
-from ablations.studies.icl_vs_ift.findings import summarise
-from ablations.studies.views.sources import open_study
 from analysis.report.page import About
 
 STUDY = "icl-vs-ift"
-MLRUNS = os.environ.get("ABLATIONS_MLRUNS") or "../mlruns"
+MLRUNS = os.environ.get("ABLATIONS_MLRUNS")  # a folder of results; the project's own where None
 
 try:
-    report = summarise(open_study(STUDY, MLRUNS)).report(About(STUDY))
+    report = ablations.find_kind("icl-vs-ift").summarise(ablations.open_study(STUDY, MLRUNS)).report(About(STUDY))
 except StorageError as error:
     raise SystemExit(str(error)) from None
 display(Markdown(f"**{report.headline}**"))

@@ -103,7 +103,7 @@ def about_study(
     judge = str(judges[0]) if len(judges) else "none"
     asked = identity.get("judge", {}).get("model")
     turns = frame.unique(["query_id", "turn"])
-    source = None if manifest is None else manifest.parameters.get("queries")  # not known of results alone
+    source = "" if manifest is None else str(manifest.parameters.get("queries", ""))  # not known of results alone
     labels = frame.filter(pl.col("role") == Role.BASELINE).get_column("label").unique().to_list()
     space = None if manifest is None else manifest.space
     coverage = float(frame.get_column("score").is_not_null().to_numpy().mean())
@@ -113,7 +113,7 @@ def about_study(
         "audit of the judge": "none on record: do not rely on these scores before audit-judge was run"
         if audit is None
         else str(audit["verdict"]),
-        "queries": f"{turns['query_id'].n_unique()}{f' of {Path(str(source)).name}' if source else ''}, {len(turns)} turns",
+        "queries": f"{turns['query_id'].n_unique()}{source and f' of {Path(source).name}'}, {len(turns)} turns",
         "baseline": labels[0] if len(labels) == 1 else "",
         "coverage": f"{coverage:.1%} of the completions have a score",
         "varied": "; ".join(f"{one.name} ({one.domain.describe()})" for one in space.parameters) if space else "",
