@@ -1,6 +1,8 @@
 """Claims about arguments: each command's become one typed value, and flags name the keys that they override."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from ablations.cli.arguments import AuditArguments, ImportArguments, RunArguments, SchemaArguments
 from ablations.cli.parser import parse
 from ablations.core.errors import UsageError
+from ablations.storage.workspace import REPOSITORY
 from ablations.studies.config.config import Override
 from ablations.studies.config.tables import JudgeTable
 from ablations.studies.registry import flagged
@@ -112,3 +115,15 @@ def test_an_override_says_where_it_comes_from() -> None:
     asked = parse(["run", "--seed", "1"])
     assert isinstance(asked, RunArguments)
     assert asked.overrides == (Override("study.seed", 1, "--seed"),)
+
+
+def test_help_waits_for_nothing_that_takes_long_to_import() -> None:
+    code = """import sys
+from ablations.cli.parser import parse
+try:
+    parse(["run", "--help"])
+except SystemExit:
+    print([name for name in ("numpy", "polars", "torch", "vllm", "optuna", "mlflow") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 
 from ablations.core.errors import UsageError
 from ablations.core.prompt import Value
-from ablations.studies.conditions.design import BARE_DESIGNS, DESIGNS
 from ablations.studies.config.config import KindConfig, Scalar, StudyConfig
 from ablations.studies.config.file import check_varied
 from ablations.studies.config.keys import AFTER, Key
@@ -19,6 +18,11 @@ ADAPTIVE_SAMPLERS = ("tpe", "gp")
 SAMPLERS = DESIGN_SAMPLERS + ADAPTIVE_SAMPLERS
 ABLATION, SEARCH = "ablation", "search"
 """The modes of a study of conditions."""
+DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", "listed")
+"""One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
+each added to the bare prompt; every combination; points that fill the space alone; the study file's own list."""
+BARE_DESIGNS = ("leave-one-out", "add-one-in")
+"""Designs between the baseline and the bare prompt."""
 Values = Mapping[str, Value]
 
 

@@ -13,14 +13,9 @@ from itertools import chain, count, islice, pairwise
 from ablations.core.condition import Condition
 from ablations.core.prompt import Value
 from ablations.core.records import Role
+from ablations.studies.conditions.config import BARE_DESIGNS
 from ablations.studies.config.space import Parameter, SearchSpace, Values
 from ablations.studies.engine.trial import DesignPoint
-
-DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", "listed")
-"""One factor at a time around the baseline, then points that fill the space; each component of the baseline taken away;
-each added to the bare prompt; every combination; points that fill the space alone; the study file's own list."""
-BARE_DESIGNS = ("leave-one-out", "add-one-in")
-"""Designs between the baseline and the bare prompt."""
 
 _FILL_ATTEMPTS = 1_024
 
@@ -30,8 +25,8 @@ class DesignPlan:
     """What a design is made from: the space, the baseline, and how values become a condition.
 
     `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
-    `listed`; `design` is one of `DESIGNS`. Combinations that are not `possible` are no part of a grid. Where it is not
-    `replicated`, the baseline has no A/A replicate.
+    `listed`; `design` is one of `config.DESIGNS`. Combinations that are not `possible` are no part of a grid. Where
+    it is not `replicated`, the baseline has no A/A replicate.
     """
 
     space: SearchSpace

@@ -15,12 +15,12 @@ from ablations.studies.config.config import KindConfig, Scalar, StudyConfig
 from ablations.studies.config.keys import Key, table_fields
 from ablations.studies.config.space import right_name
 from ablations.studies.config.tables import PoolTable
-from analysis.demonstrations.ways import ICL, IFT
 
 if TYPE_CHECKING:
     from ablations.datasets.prepare import PoolSettings
 
-TUNED_WAYS = (ICL, IFT)
+TUNED_WAYS = ("icl", "ift")
+"""The ways that have tables of their own, by the names of `analysis.demonstrations.ways`, which imports polars."""
 HELD_OUT = 16
 """Examples by which the learning rate is looked for."""
 TUNING = "learning in context against fine-tuning (the study icl-vs-ift)"
@@ -176,7 +176,7 @@ class TuningConfig(KindConfig):
     @property
     def decoding(self) -> dict[str, Mapping[str, Value]]:
         """Decoding parameters of each way that sets some."""
-        return {way: values for way, values in ((ICL, self.icl), (IFT, self.ift)) if values}
+        return {way: values for way, values in zip(TUNED_WAYS, (self.icl, self.ift), strict=True) if values}
 
     @property
     def apart(self) -> int:

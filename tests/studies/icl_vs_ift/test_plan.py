@@ -11,7 +11,7 @@ from ablations.core.records import Query
 from ablations.models.resolve import ResolvedModel
 from ablations.models.tokenizer import Tokens
 from ablations.models.training.samples import make_samples
-from ablations.studies.icl_vs_ift.config import TuningConfig
+from ablations.studies.icl_vs_ift.config import TUNED_WAYS, TuningConfig
 from ablations.studies.icl_vs_ift.plan import Arm, TuningPlan
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 from tests.support.arms import plan_of, spec_of
@@ -247,3 +247,7 @@ def test_training_data_that_says_what_a_query_asks_is_dropped_from_both_ways(
     assert "leak" not in learned
     assert spec.prepared is not None
     assert "demonstration leak is query q1 turn 2" in spec.prepared.notes
+
+
+def test_the_ways_of_the_tables_are_those_of_analysis() -> None:
+    assert (ICL, IFT) == TUNED_WAYS
