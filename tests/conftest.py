@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from ablations.models.resolve import ResolvedModel
 from ablations.tracking.client import open_client
@@ -27,6 +31,28 @@ def _take_a_core() -> None:
 
 
 _take_a_core()  # before torch counts the cores
+
+
+def _hurry_databases() -> None:
+    """Let SQLite wait for no disk, and read the migrations of Optuna and MLflow once: each test has databases anew."""
+
+    @sa.event.listens_for(sa.engine.Engine, "connect")
+    def _(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign,assignment]
+
+
+_hurry_databases()
 
 
 @pytest.fixture(scope="session")

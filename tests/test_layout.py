@@ -6,7 +6,8 @@ The checker reads source text alone; nothing is imported. A new room needs its p
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -46,14 +47,17 @@ SOURCES = shipped_sources()
 PATHS = [path for package in ("ablations", "analysis", "tests") for path in sorted((ROOT / package).rglob("*.py"))]
 
 
-def imported(source: str) -> Iterator[str]:
-    """Yield every dotted name that a source imports, inside functions and for types too."""
+@cache
+def imported(source: str) -> tuple[str, ...]:
+    """Return every dotted name that a source imports, inside functions and for types too."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found += (f"{base}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def room(name: str) -> str | None:

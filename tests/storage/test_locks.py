@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ablations.core.errors import StorageError
 from ablations.storage.locks import AdvisoryLock, study_lock
-from ablations.storage.workspace import Places
-from tests.conftest import ROOT
-from tests.support.servers import Postgres
+from ablations.storage.workspace import REPOSITORY, Places
+
+if TYPE_CHECKING:  # each process that is begun here imports this module
+    from tests.support.servers import Postgres
 
 HOLD = """
 import sys, time
@@ -45,7 +47,7 @@ def places_of(given: tuple[str, str | None]) -> Places:
 def held(given: tuple[str, str | None]) -> Iterator["subprocess.Popen[str]"]:
     """Another process holds the lock of the study `s`, until a signal ends it."""
     command = [sys.executable, "-c", HOLD, given[0], given[1] or ""]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -118,7 +120,7 @@ def test_of_processes_that_begin_at_the_same_moment_one_has_the_study(given: tup
     assert sorted(found) == [False, False, True]
 
 
-def test_a_lock_whose_connection_was_cut_is_taken_again_unless_another_has_it(postgres: Postgres) -> None:
+def test_a_lock_whose_connection_was_cut_is_taken_again_unless_another_has_it(postgres: "Postgres") -> None:
     url = postgres.database()
     mine, other = AdvisoryLock(url, "s"), AdvisoryLock(url, "s")
     assert mine.acquire()

@@ -16,6 +16,8 @@ from ablations.studies.planning import inputs
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.world import NeverAsked, World, pages, rebuilt
 
+pytestmark = pytest.mark.pages
+
 FILE = '[study]\nmode = "repeat"\n[study.baseline]\ntemperature = 0.7\n[repeat]\ntimes = 3\n'
 POINT = EntryPoint("repeat", "tests.support.toy_kind:RepeatKind", registry.GROUP)
 

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ablations.studies.kind import Plan, StudyKind
 from ablations.studies.registry import find_kind
 from ablations.studies.views.rebuild import rebuild
 from ablations.tracking.client import open_client
+from ablations.tracking.tracker import Tracker
 from analysis.frames import load_results
 from tests.support.fakes import FakeBackend, FakeJudge
 from tests.support.specs import SPACE, changed, make_spec
@@ -34,6 +35,13 @@ class NeverAsked(FakeBackend):
 
     async def start(self) -> None:
         raise AssertionError("the engine was started")
+
+
+class Pageless(Tracker):
+    """A tracker that writes no pages."""
+
+    async def _call(self, work: Callable[..., object], *arguments: object) -> None:
+        """Leave out what MLflow would be asked for."""
 
 
 def places_of(folder: Path) -> Places:

@@ -216,7 +216,7 @@ def test_a_dead_server_stops_the_study_instead_of_failing_every_trial() -> None:
 def test_a_server_that_is_gone_stops_the_study() -> None:
     with bad_server([]) as server:
         url = server.url
-    judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url, limits=QUICK))
+    judge = make_judge("rubric", JudgeSettings(model=MODEL, base_url=url, limits=replace(QUICK, breaker_failures=3)))
     with pytest.raises(JudgeError, match="times in a row"):
         asyncio.run(together(judge, [judge.judge(QUERY, [completion("x")])]))
 

@@ -22,8 +22,8 @@ def results(folder: Path) -> pl.DataFrame:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, empty_tracking: Path) -> Path:
-    return World(tmp_path / "mlruns", empty_tracking).folder
+def folder(world: World) -> Path:
+    return world.folder
 
 
 def test_models_are_loaded_one_after_the_other_and_each_is_asked_in_its_ways(
@@ -70,6 +70,7 @@ def test_other_models_are_another_study(folder: Path, capfd: pytest.CaptureFixtu
     assert "--fresh" in said
 
 
+@pytest.mark.pages
 def test_a_models_page_shows_gaps_and_trials(folder: Path) -> None:
     assert compare(folder)[0] == 0
     client = open_client(places_of(folder).tracking_uri)

@@ -144,6 +144,7 @@ def test_a_greedy_study_without_held_back_queries_confirms_nothing_and_starts_no
     assert "Not confirmed on other queries, because none was held back" in text
 
 
+@pytest.mark.pages
 def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
     confirmed: Confirmed, spec: ConditionsSpec, done: tuple[Confirmed, str, FakeBackend]
 ) -> None:
@@ -157,6 +158,7 @@ def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
     assert headline in again
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("after", [20, TRIALS * 4 * 2, 65])
 def test_what_broke_off_goes_on_where_it_was(
     world: Confirmed, spec: ConditionsSpec, done: tuple[Confirmed, str, FakeBackend], after: int
@@ -180,6 +182,7 @@ def test_a_study_that_exists_can_be_confirmed_later(world: Confirmed, spec: Cond
     assert "s.confirmation.vllm.log" not in text
 
 
+@pytest.mark.pages
 def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(
     confirmed: Confirmed, spec: ConditionsSpec
 ) -> None:
@@ -259,6 +262,7 @@ def test_two_processes_do_not_confirm_one_study_at_once(world: Confirmed, spec: 
         world.confirm(spec, backend=NeverAsked())
 
 
+@pytest.mark.pages
 def test_mlflow_holds_the_confirmation_as_a_run_of_the_experiment_with_headline_table_and_figure(
     done: tuple[Confirmed, str, FakeBackend],
 ) -> None:

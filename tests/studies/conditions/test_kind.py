@@ -27,11 +27,6 @@ def spec(tmp_path: Path) -> ConditionsSpec:
     return make_spec(tmp_path, SPACE, name="test", trials=16, concurrency=3)
 
 
-@pytest.fixture
-def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path / "mlruns", empty_tracking)
-
-
 def states(world: World) -> list[str]:
     return [record.state for record in world.records("test").values()]
 
@@ -130,6 +125,7 @@ def test_after_a_failure_the_same_command_goes_on_and_repeats_no_request(world: 
     assert len(broken.requests) + len(whole.requests) == len(undisturbed.requests)
 
 
+@pytest.mark.pages
 def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: ConditionsSpec) -> None:
     with pytest.raises(BackendError):
         world.run(spec, FakeBackend(fail_after=40))
@@ -140,6 +136,7 @@ def test_each_trial_has_one_mlflow_run_even_after_a_failure(world: World, spec: 
     assert len([run for run in runs if run.data.tags["ablations.kind"] == "study"]) == 1
 
 
+@pytest.mark.pages
 def test_a_trials_run_holds_parameters_metrics_and_its_completions(world: World, spec: ConditionsSpec) -> None:
     world.run(spec, FakeBackend())
     client = open_client(world.places.tracking_uri)
@@ -231,6 +228,7 @@ def test_a_lost_optuna_database_is_filled_again_from_the_store(world: World, spe
     assert [(one.params, one.values, one.user_attrs) for one in world.optuna_trials("test")] == before
 
 
+@pytest.mark.pages
 def test_a_lost_mlflow_database_is_filled_again(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=3), FakeBackend())
     world.places = replace(world.places, tracking_uri=f"sqlite:///{world.folder / 'another.db'}")
@@ -247,6 +245,7 @@ def test_fewer_trials_than_before_keep_the_study_as_it_is(world: World, spec: Co
     assert (len(world.records("test")), backend.requests) == (16, [])
 
 
+@pytest.mark.pages
 def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World, spec: ConditionsSpec) -> None:
     odd = tuple(replace(query, category="C++ (hard) & more") for query in spec.queries)
     world.run(changed(spec, trials=2, queries=odd), FakeBackend())

@@ -89,11 +89,6 @@ def searching(folder: Path, **keys: object) -> ConditionsSpec:
     return changed(make_spec(folder, SPACE, **(settings | keys), seed=1), queries=make_queries(20))
 
 
-@pytest.fixture
-def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path / "mlruns", empty_tracking)
-
-
 class Searched(NamedTuple):
     world: World
     spec: ConditionsSpec
@@ -112,6 +107,7 @@ def states(world: World, name: str = "test") -> dict[int, TrialState]:
     return {number: record.state for number, record in world.records(name).items()}
 
 
+@pytest.mark.pages
 def test_a_search_stops_hopeless_trials_and_has_what_they_answered(searched: Searched) -> None:
     world, _ = searched
     found, records = states(world), world.records("test")

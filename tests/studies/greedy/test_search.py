@@ -33,11 +33,6 @@ from tests.support.specs import changed, load
 from tests.support.world import World
 
 
-@pytest.fixture
-def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path / "mlruns", empty_tracking)
-
-
 def test_the_best_demonstrations_are_put_in_front_one_by_one(world: World, tmp_path: Path) -> None:
     done = search(world, make_spec(tmp_path, *WORDS))
     start = built_in_demonstrations()[0].query
@@ -61,6 +56,7 @@ def test_held_back_queries_choose_nothing_and_score_only_the_start_and_the_chose
     assert done.frame.filter(pl.col("role") == "held-back").get_column("trial").n_unique() == 2
 
 
+@pytest.mark.pages
 def test_a_search_run_again_asks_for_nothing_and_finds_the_same(world: World, tmp_path: Path) -> None:
     spec = make_spec(tmp_path, *WORDS)
     first = search(world, spec)
@@ -86,6 +82,7 @@ def test_a_search_that_broke_off_goes_on_where_it_was(
     assert again.frame.equals(whole.frame)
 
 
+@pytest.mark.pages
 def test_every_round_is_a_run_with_its_race_and_the_prompts_are_runs_too(world: World, tmp_path: Path) -> None:
     search(world, make_spec(tmp_path, *WORDS))
     runs = world.runs()

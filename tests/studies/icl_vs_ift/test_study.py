@@ -35,11 +35,6 @@ def pool(tmp_path: Path) -> str:
     return write_pool(tmp_path / "pool.jsonl")
 
 
-@pytest.fixture
-def world(tmp_path: Path, empty_tracking: Path) -> World:
-    return World(tmp_path / "mlruns", empty_tracking)
-
-
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "tuning_figures", lambda *_: Figures())  # tests of analysis have them
@@ -134,6 +129,7 @@ def started(placement: FakePlacement) -> list[tuple[str, str]]:
     return [(folder.parent.name, folder.name) for folder in folders]
 
 
+@pytest.mark.pages
 def test_an_arm_whose_training_failed_has_rows_with_the_reason_and_the_others_go_on(
     pool: str, tiny: ResolvedModel, tmp_path: Path, world: World
 ) -> None:

@@ -20,6 +20,8 @@ from tests.support.colours import write_pool
 from tests.support.models import ALIGNED, Named
 from tests.support.world import World
 
+pytestmark = pytest.mark.pages
+
 Page = tuple[str, Mapping[str, float], Mapping[str, str], list[tuple[int, float]]]
 """Status, metrics, parameters, and the loss by step."""
 

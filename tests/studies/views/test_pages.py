@@ -22,6 +22,8 @@ from tests.support.specs import changed
 from tests.support.texts import documented
 from tests.support.world import TRIALS, pages, places_of, run, spec_of
 
+pytestmark = pytest.mark.pages
+
 
 def parent_of(folder: Path) -> dict[str, Any]:
     (page,) = (page for page in pages(folder) if page["under"] is None)

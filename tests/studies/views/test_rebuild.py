@@ -20,6 +20,8 @@ from tests.support.fakes import ColdJudge, FakeBackend, TelltaleBackend, make_qu
 from tests.support.specs import BASELINE, changed, make_spec
 from tests.support.world import TRIALS, NeverAsked, World, pages, places_of, rebuilt, run, spec_of
 
+pytestmark = pytest.mark.pages
+
 LISTS = '[parameters.stop]\nchoices = ["headings", ["\\n\\n", "###"]]\n'
 
 

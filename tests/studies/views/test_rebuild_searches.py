@@ -12,6 +12,8 @@ from tests.support.searches import WORDS, NeverStarted, make_spec, search
 from tests.support.texts import documented
 from tests.support.world import World, pages, places_of, rebuilt
 
+pytestmark = pytest.mark.pages
+
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, empty_tracking: Path) -> Path:

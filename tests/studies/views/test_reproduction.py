@@ -25,6 +25,8 @@ from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
 from tests.support.world import places_of, run, spec_of
 
+pytestmark = pytest.mark.pages
+
 TRIALS, TRIAL = 6, 5
 
 
