@@ -33,6 +33,11 @@ class FakeBackend:
     def identity(self) -> BackendIdentity:
         return BackendIdentity(self.name, "fake-model", {})
 
+    @property
+    def answered(self) -> int:
+        """How many requests were answered: those that a failure found in flight were cancelled."""
+        return len(self.requests) - self.in_flight
+
     async def start(self) -> None:
         pass
 

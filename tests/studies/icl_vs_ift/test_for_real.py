@@ -28,7 +28,7 @@ from ablations.prompts.render import render_prompt
 from ablations.prompts.templates import find_template
 
 pytestmark = pytest.mark.slow
-PROMPTS, NEW_TOKENS = 8, 20
+PROMPTS, NEW_TOKENS = 4, 12
 PARTS = PromptParts("", find_template("urial"))
 SETTINGS = {"max_model_len": 1024}
 
