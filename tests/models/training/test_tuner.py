@@ -2,20 +2,25 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
 from ablations.core.errors import ModelError, TuningError
+from ablations.models.resolve import ResolvedModel
 from ablations.models.training.jobs import MERGED, Failure, Job, Outcome
+from ablations.models.training.samples import Sample
 from ablations.models.training.tuner import Tuned, Tuner
 from ablations.storage.store import Store
+from tests.support.colours import job_of
 from tests.support.tiny import make_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -25,6 +30,7 @@ class Watching(Tuner):
     """A tuner that tells how often a process was started."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.store = Store(f"sqlite:///{folder / 'store.db'}")
         self.said: list[str] = []
         self.trained = 0
@@ -49,38 +55,63 @@ def tune(tuner: Tuner, job: Job) -> Tuned:
     return made
 
 
-def test_the_same_job_is_trained_once_whoever_asks_and_however_often(tuner: Watching, job: Job, tmp_path: Path) -> None:
-    seen: list[int] = []
+class Trained(NamedTuple):
+    folder: Path
+    made: Tuned
+    seen: list[int]
+    last_loss: float | None
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: ResolvedModel, samples: tuple[Sample, ...], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A folder in which the job was trained: a process that trains takes seconds to begin."""
+    folder, seen = tmp_path_factory.mktemp("trained"), list[int]()
+    tuner = Watching(folder)
     tuner.progress.listeners.append(lambda: seen.append(tuner.progress.done))
-    first = tune(tuner, job)
-    assert (first.reused, seen[-1]) == (False, 6)
-    assert tuner.progress.last is not None
-    assert tuner.progress.last.loss == first.outcome.losses[-1][1]
-    again = tune(tuner, job)
-    other = Watching(tmp_path)
+    made = tune(tuner, job_of(tiny, samples))
+    tuner.store.close()
+    return Trained(folder, made, seen, None if tuner.progress.last is None else tuner.progress.last.loss)
+
+
+@pytest.fixture
+def later(trained: Trained, tmp_path: Path) -> Iterator[Watching]:
+    """A tuner of a copy of that folder."""
+    made = Watching(Path(shutil.copytree(trained.folder, tmp_path / "later")))
+    yield made
+    made.store.close()
+
+
+def test_the_same_job_is_trained_once_whoever_asks_and_however_often(
+    trained: Trained, later: Watching, job: Job
+) -> None:
+    first = trained.made
+    assert (first.reused, trained.seen[-1]) == (False, 6)
+    assert trained.last_loss == first.outcome.losses[-1][1]
+    again = tune(later, job)
+    other = Watching(later.folder)
     elsewhere = tune(other, replace(job, model=replace(job.model, name="the same, called otherwise")))
     other.store.close()
     assert again.reused
     assert elsewhere.reused
     assert first.identity == again.identity == elsewhere.identity
-    assert (tuner.trained, other.trained) == (1, 0)
+    assert (later.trained, other.trained) == (0, 0)
     assert {path.name for path in first.folder.parent.iterdir()} == {"result"}
-    assert tuner.progress.done == 6
-    assert tuner.progress.skipped == 6
+    assert (later.progress.done, later.progress.skipped) == (0, 6)
 
 
-def test_weights_that_were_changed_or_lost_are_made_anew_and_are_the_same(tuner: Watching, job: Job) -> None:
-    made = tune(tuner, job)
+def test_weights_that_were_changed_or_lost_are_made_anew_and_are_the_same(later: Watching, job: Job) -> None:
+    made = tune(later, job)
+    assert made.reused
     path = made.folder / "adapter_model.safetensors"
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
-    again = tune(tuner, job)
+    again = tune(later, job)
     assert not again.reused
-    assert "are not what was written: they are trained again" in tuner.said[0]
+    assert "are not what was written: they are trained again" in later.said[0]
     assert again.identity == made.identity
     path.unlink()
-    assert not tune(tuner, job).reused
+    assert not tune(later, job).reused
 
 
 def workers() -> list[psutil.Process]:
@@ -167,11 +198,17 @@ def test_what_is_tried_out_is_kept_as_a_number_without_its_weights(tuner: Watchi
     assert [path for path in tuner._folder.iterdir() if path.is_dir()] == []
 
 
-def test_merged_weights_go_with_those_that_they_were_made_of(tuner: Watching, job: Job) -> None:
-    made = tune(tuner, job)
-    merged = asyncio.run(tuner.whole(made))
+def test_an_adapters_weights_are_merged_once_and_go_with_those_that_they_were_made_of(
+    later: Watching, job: Job
+) -> None:
+    made = tune(later, job)
+    for _ in range(2):
+        merged = asyncio.run(later.whole(made))
+        assert merged == made.folder.with_name(MERGED)
+        assert (merged / "model.safetensors").is_file()
+    assert later.trained == 1
     (made.folder / "adapter_model.safetensors").unlink()
-    tune(tuner, job)
+    tune(later, job)
     assert not merged.exists()
 
 
@@ -183,12 +220,3 @@ def test_a_process_that_trains_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> 
         assert _one_gpu() == {"CUDA_VISIBLE_DEVICES": seen}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert _one_gpu() == {"CUDA_VISIBLE_DEVICES": "0"}
-
-
-def test_an_adapters_weights_are_merged_once(tuner: Watching, job: Job) -> None:
-    made = tune(tuner, job)
-    for _ in range(2):
-        whole = asyncio.run(tuner.whole(made))
-        assert whole == made.folder.with_name(MERGED)
-        assert (whole / "model.safetensors").is_file()
-    assert tuner.trained == 2

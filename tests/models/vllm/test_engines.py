@@ -151,7 +151,7 @@ def test_top_p_and_penalties_of_the_toolkit_change_no_token_of_vllms(
     requests = [
         (Prompt(f"{number}-{query.id}", 1, render_prompt(query, build_parts()).text), settings(max_tokens=46, **kind))
         for number, kind in enumerate(KINDS)
-        for query in load_queries("instructions")[:6]
+        for query in load_queries("instructions")[:3]
     ]
     final_output = engine._final_output
     tokens: dict[str, list[int]] = {}
@@ -170,7 +170,7 @@ def test_top_p_and_penalties_of_the_toolkit_change_no_token_of_vllms(
     own = loop.run(together())
     monkeypatch.setattr(engine, "_cpu_sampler", False)
     assert loop.run(together()) == own
-    assert sum(map(len, own.values())) > 2000
+    assert sum(map(len, own.values())) > 1000
     assert "logits_processors" not in engine.identity.settings  # what is stored keeps its key
 
 
