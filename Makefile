@@ -6,7 +6,7 @@ UV_VERSION := 0.13.8
 ACCELERATOR ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 ARGS ?=
 QUICK_TESTS ?= yes
-SIDE_BY_SIDE := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(ACCELERATOR)
@@ -56,9 +56,8 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile | $(BIN)/uv
 decoding: setup ## run the study of decoding parameters
 	$(BIN)/python ablations/run.py --study decoding $(ARGS)
 
-test: setup ## run all tests: the quick ones, then those that load models
-	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
-	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE) $(ARGS)
+test: setup ## run all tests, those that load models too
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: setup ## lint, format, types, known vulnerabilities and the quick tests
 	$(BIN)/ruff check .

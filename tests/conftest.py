@@ -16,7 +16,7 @@ from ablations.models.resolve import ResolvedModel
 from ablations.tracking.client import open_client
 from analysis import figures
 from analysis.effects import importance
-from tests.support.servers import Postgres, shared_server
+from tests.support.servers import Postgres, vllm_server
 from tests.support.tiny import make_tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +53,15 @@ def _hurry_databases() -> None:
 
 
 _hurry_databases()
+
+
+LONGEST = ("test_engines", "test_whole_study", "test_for_real", "test_tuner", "test_reference", "test_kills")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take minutes, so that two workers end at the same moment."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +122,6 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of vLLM's own server with smollm2, started once for all tests that need it, side by side too."""
-    folder = tmp_path_factory.getbasetemp()
-    with shared_server(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as address:
+    """The address of vLLM's own server with smollm2, started once for all tests that need it."""
+    with vllm_server(tmp_path_factory.mktemp("server") / "server.log") as address:
         yield address

@@ -58,6 +58,7 @@ def test_a_database_that_another_process_locks_is_waited_for(
     check_same(command, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", DATABASES)
 def test_where_a_database_stays_locked_the_study_ends_with_3_and_the_same_command_goes_on(
     database: str,
@@ -103,6 +104,7 @@ def size(path: Path) -> int:
         return int(connection.execute("PRAGMA page_count").fetchone()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", [*DATABASES, "mlflow.db"])
 def test_where_the_disk_is_full_the_study_ends_with_3_and_goes_on_when_there_is_room(
     database: str, command: Command, undisturbed: Command, capfd: pytest.CaptureFixture[str]

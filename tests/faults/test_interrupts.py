@@ -15,6 +15,7 @@ from tests.support.world import NeverAsked, pages
 Press = Callable[[], None]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_with_130_and_the_same_command_goes_on(
     command: Command, undisturbed: Command, interrupts: Press, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_second_interrupt_does_not_wait_for_the_closing_and_loses_nothing(
     check_same(command, undisturbed, twice=reluctant.most_in_flight)
 
 
+@pytest.mark.slow
 def test_a_second_process_on_a_study_is_refused_and_the_first_one_is_unharmed(
     command: Command, undisturbed: Command
 ) -> None:

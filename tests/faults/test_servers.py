@@ -68,6 +68,7 @@ def judged(server: BadServer, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...
     return ("--judge", "rubric", "--judge-model", MODEL, "--judge-base-url", server.url)
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_away_for_a_minute_is_waited_for_and_asked_nothing_twice(
     command: Command, undisturbed: Command, outage: Outage, judged: tuple[str, ...]
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_judge_that_is_away_for_a_minute_is_waited_for_and_asked_nothing_twice
     assert shown.select(known).equals(table(undisturbed.folder).select(known))
 
 
+@pytest.mark.slow
 def test_where_a_judge_stays_away_the_study_ends_with_3_and_the_same_command_goes_on(
     command: Command,
     undisturbed: Command,

@@ -13,11 +13,9 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from ablations.models.resolve import resolve_model
 
@@ -57,29 +55,6 @@ def vllm_server(log: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(timeout=60)
-
-
-@contextmanager
-def shared_server(folder: Path) -> Iterator[str]:
-    """Yield the address of that server, which all processes that name the same folder share."""
-    lock, address, users = FileLock(folder / "server.lock"), folder / "server.address", folder / "server.users"
-    users.mkdir(exist_ok=True)
-    me = users / str(os.getpid())
-    with ExitStack() as opened:
-        with lock:
-            if mine := not address.exists():
-                address.write_text(opened.enter_context(vllm_server(folder / "server.log")))
-            me.touch()
-        try:
-            yield address.read_text()
-        finally:
-            me.unlink()
-            while mine:
-                with lock:
-                    if not any(users.iterdir()):
-                        address.unlink()
-                        break
-                time.sleep(0.5)
 
 
 class Postgres:

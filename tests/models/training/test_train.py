@@ -78,6 +78,7 @@ def test_a_model_learns_its_examples_and_writes_what_an_engine_loads(
     assert not list(result.glob("*.bin")) + list(result.glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_the_answers_that_were_learned_are_what_the_tuned_model_writes(job: Job, folder: Path) -> None:
     job = replace(job, recipe=replace(job.recipe, method="full", epochs=300, learning_rate=0.005))
     _, result = tuned(job, folder)

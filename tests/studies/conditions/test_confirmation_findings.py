@@ -65,6 +65,7 @@ def of_equal_conditions() -> pl.DataFrame:
     return pl.concat(confirm(*simulated(generator, conditions=50, n=10)) for _ in range(1000))
 
 
+@pytest.mark.slow
 def test_of_equal_conditions_the_selected_lead_is_flattered_and_the_held_back_one_is_not() -> None:
     rows = of_equal_conditions()
     spread = np.sqrt(2 * (0.7**2 + 0.7**2) / 10)  # of a lead, between conditions and studies

@@ -139,6 +139,7 @@ def test_a_misspelt_study_is_answered_with_the_nearest() -> None:
         best_decoding("decodng", Places.choose(str(FIXTURES), None, None, None))
 
 
+@pytest.mark.slow
 def test_layers_that_the_model_lacks_are_named_before_anything_is_trained(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

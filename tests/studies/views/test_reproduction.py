@@ -191,6 +191,7 @@ def test_wrong_input_is_one_message(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_at_any_concurrency(tmp_path: Path, empty_tracking: Path) -> None:
     files = set()
     for concurrency in (1, 3, 8):
