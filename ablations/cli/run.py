@@ -53,7 +53,7 @@ async def _run(asked: RunArguments, config: Config) -> None:
         if asked.dry_run:
             return
         parts = Parts(plan.backend or await inputs.backend(), inputs.judge, asked.places, reporter, inputs.log_file)
-        await Runner(kind, plan, parts, config.effective(), asked.fresh).run()
+        await Runner(kind, plan, parts, asked.fresh).run()
 
 
 def _check_engine(config: Config) -> None:

@@ -101,11 +101,6 @@ class Plan(ABC):
         """Return what is shown before anything runs; sections that are not brief are shown by a dry run."""
 
     @property
-    def effective(self) -> JsonObject:
-        """Options that take effect otherwise than they were asked for, by name."""
-        return {}
-
-    @property
     def conditions(self) -> Sequence[Condition]:
         """Conditions that show what all trials need of the study's own model."""
         return ()

@@ -55,7 +55,6 @@ class StudyManifest:
     def of(
         cls,
         plan: Plan,
-        options: Mapping[str, object],
         identity: JsonObject,
         price: Price | None,
     ) -> "StudyManifest":
@@ -63,13 +62,14 @@ class StudyManifest:
 
         Args:
             plan: of the study.
-            options: every option as it took effect.
             identity: the plan's.
             price: of the judge's model, or None.
         """
         spec = plan.spec
+        options = spec.config.effective()
         parameters = {
             **options,
+            **({} if spec.confirms is None else {"confirms": spec.confirms}),
             "model": identity["model"],
             "asked_model": options.get("model"),
             "engine": identity["engine"],

@@ -33,7 +33,7 @@ _NOTE = "mlflow.note.content"
 _KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 """Runs to compare, which MLflow's pages call model training; left out, the pages guess and ask."""
 _HEADLINE = "ablations.headline"
-PROMPT_FILE = "prompt.txt"
+FIRST_PROMPT = "first_prompt.txt"
 """The artifact that holds the exact prompt of a study's first query."""
 _LATEST = 5
 """Studies whose headlines an experiment's description shows."""
@@ -319,7 +319,7 @@ class Tracker:
             trial_metrics(summary, seconds, self._price, record.state is TrialState.STOPPED),
             tags,
             {"completions.json": completions_table(turns)},
-            {} if prompt is None else {PROMPT_FILE: prompt},
+            {} if prompt is None else {FIRST_PROMPT: prompt},
         )
         status = "FAILED" if record.state is TrialState.FAILED else "FINISHED"
         self._log_child(record.number, record.run_name, page, (record.started, record.ended), status)

@@ -63,7 +63,7 @@ def make_runner(server: BadServer, folder: Path, text: io.StringIO) -> Runner:
     spec = replace(make_spec(folder, BASELINE + TEMPERATURE, trials=3), queries=make_queries(2))
     reporter = ConsoleReporter(Console(file=text, width=160))
     parts = Parts(FakeBackend(), judge, places_of(folder / "mlruns"), reporter, folder / "engine.log")
-    return Runner(find_kind("ablation"), ConditionsPlan(spec), parts, {"queries": "given"})
+    return Runner(find_kind("ablation"), ConditionsPlan(spec), parts)
 
 
 @pytest.mark.parametrize("kind", [*SERVERS, "a listing that echoes"])

@@ -15,10 +15,11 @@ from tests.support.specs import SPACE, changed, make_spec
 
 
 def manifest_of(folder: Path) -> StudyManifest:
-    plan = ConditionsPlan(changed(make_spec(folder, SPACE), trials=8))
+    spec = changed(make_spec(folder, SPACE), trials=8)
+    asked = replace(spec.config.study, queries="/somewhere/else/mine.jsonl")
+    plan = ConditionsPlan(replace(spec, config=replace(spec.config, study=asked)))
     identity = plan.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
-    options = {"queries": "/somewhere/else/mine.jsonl", "trials": 8}
-    return StudyManifest.of(plan, options, identity, Price(1.0, 2.0))
+    return StudyManifest.of(plan, identity, Price(1.0, 2.0))
 
 
 def test_a_manifest_survives_the_way_through_json(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class World:
         text = io.StringIO()
         reporter = ConsoleReporter(Console(file=text, width=200))
         parts = Parts(backend or FakeBackend(), judge or FakeJudge(), self.places, reporter, self.folder / "engine.log")
-        asyncio.run(Runner(kind, plan, parts, {"queries": "given"}, fresh).run())
+        asyncio.run(Runner(kind, plan, parts, fresh).run())
         return text.getvalue()
 
     def records(self, name: str) -> Mapping[int, TrialRecord]:

@@ -11,7 +11,7 @@ from ablations.core.condition import plain_values
 from ablations.core.errors import UsageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
-from ablations.studies.config.config import KindConfig, StudyConfig
+from ablations.studies.config.config import KindConfig, Scalar, StudyConfig
 from ablations.studies.config.file import check_varied
 from ablations.studies.config.keys import MODEL, Key
 
@@ -42,6 +42,10 @@ class AlignmentConfig(KindConfig):
         super().__post_init__()
         if len(set(self.models)) < len(self.models):
             raise UsageError(f"study.models (--models) = {list(self.models)} names a model twice; drop one")
+
+    def effective(self) -> dict[str, Scalar]:
+        """Return what is shown of a study."""
+        return {"models": ", ".join(self.models)}
 
     def identity(self) -> JsonObject:
         """Return the ways in which each model is asked."""

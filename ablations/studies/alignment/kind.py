@@ -4,6 +4,7 @@ Each is asked zero-shot, with demonstrations in context and, where it has a chat
 engine is loaded at a time. Knows models by name; the way of a trial is the runner's.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,7 +15,7 @@ from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
 from ablations.core.records import Role
 from ablations.judges.base import Judge
-from ablations.models.base import Backend
+from ablations.models.base import Backend, refuse_unsupported
 from ablations.prompts.templates import CHAT
 from ablations.studies.alignment.config import MODES, AlignmentConfig
 from ablations.studies.config.space import Values
@@ -23,7 +24,7 @@ from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial
 from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
-from ablations.studies.planning.leakage import check_start
+from ablations.studies.planning.leakage import check_start, queries_that_chose, selection_notes
 from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.planning.overview import (
     Row,
@@ -78,9 +79,11 @@ class AlignmentPlan(Plan):
         return super().identity(backend, judge) | {"models": models}
 
     async def check(self, backend: Backend) -> None:
-        """Raise `PromptError` where a prompt does not fit a model's context."""
+        """Raise `UserError` where a model does not honour a setting, or a prompt does not fit its context."""
         for one in self.models:
             conditions = [trial.condition for trial in one.trials]
+            decodings = [condition.effective for condition in conditions]
+            refuse_unsupported(one.backend.name, one.backend.honours, one.backend.max_stops, decodings)
             await check_prompt_lengths(one.backend, conditions, self.spec.queries)
 
     def overview(self, judge: Judge) -> Report:
@@ -117,11 +120,14 @@ class AlignmentKind(StudyKind[AlignmentPlan]):
         """Return the trials of each model; a model without a chat template is not asked through one."""
         kind = inputs.config.kind
         assert isinstance(kind, AlignmentConfig)  # the kind that this is the plan of
-        settings = inputs.pool_settings()
-        spec = StudySpec(inputs.config, inputs.queries, inputs.fixed_parts(), await inputs.pool(settings))
+        settings, models = inputs.pool_settings(), _models(kind, inputs)
+        # The study's own model is the first one, for all that is recorded of it.
+        config = replace(inputs.config, study=replace(inputs.config.study, model=models[0]))
+        spec = StudySpec(config, inputs.queries, inputs.fixed_parts(), await inputs.pool(settings))
         check_start(spec, settings, inputs.built_in, inputs.vectors)
         asked, notes = list[AskedModel](), list[str]()
-        for model in _models(kind, inputs):
+        notes += selection_notes(queries_that_chose(config.study.prompt_file), inputs.queries)
+        for model in models:
             backend = await inputs.model(model)
             name = backend.identity.model if model is None else model
             ways = [spec.space.active({**spec.config.baseline, **values}) for values in ({}, *kind.conditions)]
@@ -142,11 +148,17 @@ class AlignmentKind(StudyKind[AlignmentPlan]):
         if not turns:
             return
         speed, answering = pace(turns, run.progress, plan.spec.turns), [""]
+        places = asyncio.Semaphore(plan.spec.concurrency)
+
+        async def evaluate(trial: PlannedTrial, backend: Backend) -> None:
+            async with places:
+                await run.evaluate(trial, backend=backend)
+
         with run.reporter.progress(turns, lambda: f"{answering[0]} · {speed()}", run.progress):
             for one in plan.models:
                 answering[0] = one.name
                 try:
-                    await together(run.evaluate(trial, backend=one.backend) for trial in left[one.name])
+                    await together(evaluate(trial, one.backend) for trial in left[one.name])
                 finally:
                     await run.engines.stop(one.backend)
 

@@ -12,6 +12,7 @@ measured by `make bench ARGS=racing`; `studies.greedy.racing` is for many candid
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from statistics import fmean
 from typing import ClassVar
 
@@ -109,27 +110,30 @@ class _Walk:
 
     async def work(self) -> None:
         """Evaluate one trial after the other until none is left."""
-        while await self._places.acquire() and (trial := self._next()) is not None:
+        while await self._places.acquire() and (trial := await self._next()) is not None:
             self.running.add(trial.number)
-            if trial.point.role is Role.SAMPLED or self._races(trial):
-                result = await self._race(trial) if self._races(trial) else await self._run.evaluate(trial)
-                self._places.release()
-            else:
-                result = await self._run.evaluate(trial, on_generated=self._places.release)
+            with ExitStack() as place:
+                place.callback(self._places.release)
+                if self._races(trial):
+                    result = await self._race(trial)
+                elif trial.point.role is Role.SAMPLED:
+                    result = await self._run.evaluate(trial)
+                else:
+                    result = await self._run.evaluate(trial, on_generated=place.close)
             self.running.discard(trial.number)
             self.finished += 1
             self._see(result.record, result.turns)
         self._places.release()
 
-    def _next(self) -> PlannedTrial | None:
+    async def _next(self) -> PlannedTrial | None:
         if self._waiting:
             return self._waiting.pop(0)
-        if self._chosen < 1 or self._run.optuna is None:
+        if self._chosen < 1:
             return None
         self._chosen -= 1
         number, self._next_number = self._next_number, self._next_number + 1
         # Seeded by the trial: no two draw alike, whichever run begins them.
-        values = self._run.optuna.ask(number, self._spec.sampler, self._spec.seed + number + 1)
+        values = await self._run.ask(number, self._spec.sampler, self._spec.seed + number + 1)
         return self._trial(number, DesignPoint(values, Role.SAMPLED), None)
 
     def _races(self, trial: PlannedTrial) -> bool:

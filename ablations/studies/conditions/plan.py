@@ -71,11 +71,6 @@ class ConditionsPlan(Plan):
         return self.spec.space
 
     @property
-    def effective(self) -> JsonObject:
-        """Of a confirmation: how many conditions are listed."""
-        return {} if self.spec.confirms is None else {"trials": self.spec.trials, "design": "listed"}
-
-    @property
     def conditions(self) -> Sequence[Condition]:
         """Conditions that show what all trials need of a backend."""
         return self.spec.boundary_conditions

@@ -13,6 +13,7 @@ import polars as pl
 from ablations.core.condition import Condition
 from ablations.core.errors import JudgeError
 from ablations.core.jsonl import JsonObject
+from ablations.core.prompt import Value
 from ablations.core.records import JudgedTurn, Query, Stop, TrialRecord, TrialState
 from ablations.core.statistics import Summary, summarise
 from ablations.judges.base import NO_REPLY, Judge
@@ -124,7 +125,7 @@ class Run:
         """
         asked = self.spec.queries if queries is None else queries
         if (known := self.records.get(trial.number)) is not None:
-            return await self._again(trial, known, asked, backend)
+            return await self._again(trial, known, asked, backend, on_generated)
         watch, generating = Stopwatch(), [0.0]
 
         def generated() -> None:
@@ -135,19 +136,31 @@ class Run:
         return await self.finish(trial, turns, watch, backend=backend, seconds=generating[0])
 
     async def _again(
-        self, trial: PlannedTrial, known: TrialRecord, queries: Sequence[Query], backend: Backend | None
+        self,
+        trial: PlannedTrial,
+        known: TrialRecord,
+        queries: Sequence[Query],
+        backend: Backend | None,
+        on_generated: Callable[[], None],
     ) -> TrialResult:
         """Return a finished trial; what the store lost of its answers is asked for again, its record stays."""
         lost = self.damaged.pop(trial.number, set())
         if known.state is TrialState.FAILED and trial.number not in self.store.answered(self.spec.name):
             return TrialResult(known, [], summarise([]))
-        turns = await self.answer(trial, [query for query in queries if query.id in lost] if lost else queries, backend)
+        asked = [query for query in queries if query.id in lost] if lost else queries
+        turns = await self.answer(trial, asked, backend, on_generated)
         if lost:
             self._add_results(trial.number)
             turns = judged_turns(self.store, self.spec.name, queries, [trial.number]).get(trial.number, [])
         result = TrialResult(known, turns, summarise(turns))
         await self._log(result)
         return result
+
+    async def ask(self, number: int, sampler: str, seed: int) -> dict[str, Value]:
+        """Return what a sampler chooses for a trial, by Optuna's study of all trials so far."""
+        assert self.optuna is not None  # its plan has a space, as every kind that samples has
+        async with self._telling:
+            return await asyncio.to_thread(self.optuna.ask, number, sampler, seed)
 
     async def answer(
         self,

@@ -6,7 +6,7 @@ is written before all input has been checked. Knows no kind by its name.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,14 +118,12 @@ class Runner(Generic[P]):
         kind: of the study.
         plan: what it will do.
         parts: judge and engines.
-        effective: every option as it took effect, for the record.
         fresh: whether a former study of this name is forgotten; its completions and judgments stay.
     """
 
     kind: StudyKind[P]
     plan: P
     parts: Parts
-    effective: Mapping[str, object]
     fresh: bool = False
 
     async def run(self) -> None:
@@ -164,15 +162,7 @@ class Runner(Generic[P]):
             f"seeds and {len(spec.queries) - seen} held back",
             important=True,
         )
-        effective = {
-            **self.effective,
-            **plan.effective,
-            "name": spec.name,
-            "seed": spec.seed,
-            "confirms": spec.confirms,
-        }
-        runner = replace(self, plan=plan, effective=effective, fresh=False)
-        await _Session(runner, store, alone, parent=done).run()
+        await _Session(replace(self, plan=plan, fresh=False), store, alone, parent=done).run()
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
@@ -229,7 +219,7 @@ class _Session(Generic[P]):
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         price = parts.judge.budget.price
         study_id = store.add_study(spec.name, self._identity)
-        manifest = StudyManifest.of(plan, self._runner.effective, self._identity, price)
+        manifest = StudyManifest.of(plan, self._identity, price)
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
         await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)
         account = study_id if self._parent is None else follow_up_account(self._parent.study_id)

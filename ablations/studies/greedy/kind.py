@@ -84,7 +84,7 @@ class GreedyPlan(Plan):
             ),
             ("prompt", f"starts with {prompt_text(spec.baseline.prompt)}"),
             ("pool", pool_text(spec.prepared)),
-            ("candidates", f"{len(search.candidates)}; the hopeless ones stop early"),
+            ("candidates", f"{len(search.candidates)}" + ("; the hopeless ones stop early" if search.racing else "")),
             ("queries", f"{len(halves.selection)} to choose by, {len(halves.held_back)} held back; turn 1"),
             ("requests", f"at most {search.evaluations} completions and as many judgments without racing"),
             ("tokens", f"at most {search.evaluations * answers:,} new tokens (max_tokens {answers})"),

@@ -54,11 +54,6 @@ class ComparisonPlan(Plan):
         return [arm.condition for arm in self.tuning.arms if arm.way != ALIGNED]
 
     @property
-    def effective(self) -> JsonObject:
-        """The method alone: sizes may grow, which a page's parameters cannot."""
-        return {"tuning": self.tuning.options.method}
-
-    @property
     def trains_first(self) -> bool:
         """Weights are tuned before any engine is loaded."""
         return True

@@ -20,7 +20,7 @@ from ablations.studies.engine.results import judged_turns
 from ablations.studies.kind import Findings
 from ablations.studies.manifest import StudyManifest
 from ablations.tracking.traces import TracedTrial
-from ablations.tracking.tracker import PROMPT_FILE, Tracker
+from ablations.tracking.tracker import FIRST_PROMPT, Tracker
 from analysis.report.page import About, Report
 from analysis.report.tables import cell
 
@@ -179,7 +179,7 @@ async def log_study(tracker: Tracker, study: FinishedStudy, recorded: Recorded) 
     await tracker.log_files(study.files)
     baseline = baseline_number(recorded.trials)
     prompt = recorded.first_prompt(baseline) if baseline is not None and baseline in recorded.turns else None
-    await tracker.log_texts({} if prompt is None else {PROMPT_FILE: prompt})
+    await tracker.log_texts({} if prompt is None else {FIRST_PROMPT: prompt})
     await tracker.log_traces([one for one in traced if tracker.knows(one.number)])
     if study.confirms is not None:
         await tracker.log_confirmation(study.confirms, study.report.headline)

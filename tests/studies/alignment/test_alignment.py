@@ -9,8 +9,9 @@ from ablations.cli.main import main
 from ablations.core.errors import SearchSpaceError
 from ablations.studies.alignment.config import AlignmentConfig
 from ablations.studies.config.file import find_study_file
+from ablations.studies.views.reproduction import StoredTrial
 from ablations.tracking.client import open_client
-from tests.support.models import ALIGNED, compare
+from tests.support.models import ALIGNED, Named, compare
 from tests.support.specs import load
 from tests.support.world import World, places_of
 
@@ -80,6 +81,34 @@ def test_a_models_page_shows_gaps_and_trials(folder: Path) -> None:
     assert any(name.startswith("gap/") for name in parent.data.metrics)
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"figures", "tables"}
     assert len(runs) == 6
+
+
+def test_as_many_trials_are_in_flight_as_the_plan_says(folder: Path) -> None:
+    _, made = compare(folder, ("base", ALIGNED), "--concurrency", "1")
+    assert max(one.most_in_flight for one in made) == 4  # the queries of one trial
+    _, made = compare(folder.with_name("wide"), ("base", ALIGNED), "--concurrency", "2")
+    assert 4 < max(one.most_in_flight for one in made) <= 8
+
+
+def test_a_setting_that_a_model_would_ignore_is_refused_beforehand(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Named, "honours", Named.honours - {"max_tokens"})
+    code, made = compare(folder)
+    assert (code, sum(one.starts for one in made)) == (2, 0)
+    assert "max_tokens = 40 would have no effect" in capfd.readouterr().err
+
+
+@pytest.mark.pages
+def test_the_record_and_the_page_name_the_models_that_answered(folder: Path) -> None:
+    compare(folder, (ALIGNED, "base"))
+    store = World(folder).store
+    for number, record in store.trials("alignment").items():
+        trial = StoredTrial.read(store, "alignment", number)
+        other = trial.answered_by_other or trial.manifest.parameters["asked_model"]
+        assert other == record.arm["model"]
+    (study,) = World(folder).runs(kind="study")
+    assert study.data.params["models"] == f"{ALIGNED}, base"
 
 
 @pytest.mark.parametrize(

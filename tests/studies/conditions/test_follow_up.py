@@ -192,6 +192,9 @@ def test_a_confirmation_of_other_conditions_is_made_anew_from_what_is_stored(
     assert world.frame("s.confirmation")["trial"].n_unique() == 2
     parents = world.runs(kind="study", study="s.confirmation")
     assert len(parents) == 2  # MLflow keeps the earlier one
+    shown = parents[0].data.params
+    assert (shown["mode"], shown["design"], shown["confirms"], shown["trials"]) == ("ablation", "listed", "s", "2")
+    assert "sampler" not in shown or shown["confirm"] == "0"
     text, _ = world.confirm(spec, best=2, held_back=HELD_BACK[:2], backend=NeverAsked())
     assert "run again, because" in text
     assert set(world.frame("s.confirmation")["query_id"]) == {f"q{number}" for number in range(6)}

@@ -253,17 +253,23 @@ def test_a_category_that_mlflow_would_refuse_does_not_stop_a_study(world: World,
     assert "score_category/C__ _hard_ _ more" in run.data.metrics
 
 
-def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(world: World, spec: ConditionsSpec) -> None:
-    spec = changed(spec, trials=6)
+@pytest.mark.parametrize(("damaged", "concurrency"), [(1, 3), (1, 1), (4, 2)])
+def test_answers_that_the_store_lost_are_asked_for_again_and_no_others(
+    damaged: int, concurrency: int, world: World, spec: ConditionsSpec
+) -> None:
+    spec = changed(spec, trials=6, concurrency=concurrency)
     world.run(spec, FakeBackend())
     before, records = world.frame("test"), world.records("test")
+    numbers = set(range(6 - damaged, 6))
     with world.store.database._engine.begin() as connection:
-        (key,) = connection.execute(sa.text("SELECT completion_key FROM results WHERE trial = 3 LIMIT 1")).one()
-        connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = :key"), {"key": key})
-    assert 3 in world.store.damaged("test")
+        for trial in numbers:
+            found = connection.execute(sa.text(f"SELECT completion_key FROM results WHERE trial = {trial} LIMIT 1"))
+            lost = {"key": found.scalar_one()}
+            connection.execute(sa.text("UPDATE completions SET record = '{}' WHERE key = :key"), lost)
+    assert numbers <= set(world.store.damaged("test"))
     backend, judge = FakeBackend(), FakeJudge()
     said = world.run(spec, backend, judge)
-    assert (len(backend.requests), judge.judged) == (1, 0)
+    assert (len(backend.requests), judge.judged) == (damaged, 0)
     assert "the store lost answers of the trials" in said
     assert world.store.damaged("test") == {}
     assert world.records("test") == records

@@ -36,7 +36,7 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
     text = io.StringIO()
     reporter = ConsoleReporter(Console(file=text, width=200))
     parts = Parts(FakeBackend(), make_judge("rubric", settings), places, reporter, folder / "engine.log")
-    asyncio.run(Runner(find_kind("ablation"), ConditionsPlan(spec), parts, {"queries": "given"}, fresh).run())
+    asyncio.run(Runner(find_kind("ablation"), ConditionsPlan(spec), parts, fresh).run())
     return text.getvalue()
 
 

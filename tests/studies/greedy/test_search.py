@@ -99,8 +99,13 @@ def test_every_round_is_a_run_with_its_race_and_the_prompts_are_runs_too(world: 
     parent = next(run for run in runs if run.info.run_name == "greedy")
     assert parent.data.metrics["held_back_gain"] == pytest.approx(3.0)
     assert parent.data.tags["mlflow.note.content"].startswith("Added better, good")
-    files = {file.path for file in open_client(world.places.tracking_uri).list_artifacts(parent.info.run_id)}
-    assert files >= {"prompt.txt", "selection.json", "pool.txt", "results.parquet", "search_space.toml"}
+    client = open_client(world.places.tracking_uri)
+    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert files >= {"prompt.txt", "first_prompt.txt", "selection.json", "pool.txt", "results.parquet"}
+    names = ("prompt.txt", "first_prompt.txt")
+    chosen, first = (Path(client.download_artifacts(parent.info.run_id, name)).read_text() for name in names)
+    assert "Ask for a better example?" in chosen
+    assert "Ask for a better example?" not in first
 
 
 def test_without_a_gain_a_search_may_stop_and_keep_the_prompt(world: World, tmp_path: Path) -> None:

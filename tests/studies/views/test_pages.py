@@ -66,7 +66,7 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
     for part in (
         "fake-model",
         "**Judge**: fake",
-        "4 of given, 8 turns",
+        "4 of instructions, 8 turns",
         "results/s/results.parquet",
         "A/A",
         "**Varied**",
@@ -77,7 +77,7 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
 
 def test_the_queries_are_an_input_of_the_study_once(finished: Path, tmp_path: Path) -> None:
     (own,) = parent_of(finished)["inputs"]
-    assert own == ("given", parent_of(finished)["parameters"]["queries_hash"])
+    assert own == ("instructions", parent_of(finished)["parameters"]["queries_hash"])
     client = open_client(places_of(finished).tracking_uri)
     (study,) = client.search_runs(["1"], "tags.`ablations.kind` = 'study'")
     assert '"rows": 4' in study.inputs.dataset_inputs[0].dataset.profile
@@ -90,7 +90,8 @@ def test_each_trial_shows_the_exact_prompt_of_the_first_query(finished: Path, tm
     runs = client.search_runs(["1"])
     assert len(runs) == TRIALS + 1
     for one in runs:
-        assert Path(client.download_artifacts(one.info.run_id, "prompt.txt")).read_text(encoding="utf-8") == expected
+        path = Path(client.download_artifacts(one.info.run_id, "first_prompt.txt"))
+        assert path.read_text(encoding="utf-8") == expected
 
 
 def test_baseline_best_and_worst_have_a_trace_for_each_turn_with_the_judges_score(finished: Path) -> None:
