@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ablations.core.statistics import best_first
 from analysis.effects.paired import baseline_trial, best_trial, worst_trial
-from analysis.frames import query_scores, trial_table
+from analysis.frames import query_scores, scores_by_trial, trial_table
 
 FEWEST, MOST = 1, 12
 
@@ -66,12 +67,12 @@ def worth_reading(results: pl.DataFrame) -> dict[int, str]:
 
 
 def reading_arms(results: pl.DataFrame) -> dict[int, str]:
-    """Return the baseline, the best and the worst arm by mean score, by number, with the reason."""
+    """Return the baseline, the best and the worst arm by number, with the reason."""
     counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
-    ranked = counted.group_by("trial").agg(pl.col("score").mean()).drop_nulls().sort("score", "trial")
-    trials = {"baseline": counted.filter(pl.col("role") == "baseline").sort("trial")}
-    trials["best"], trials["worst"] = ranked.sort(-pl.col("score"), "trial"), ranked
-    return reasons({name: next(iter(own.get_column("trial")), None) for name, own in trials.items()})
+    baselines = counted.filter(pl.col("role") == "baseline").get_column("trial").sort()
+    ranked = best_first(scores_by_trial(counted))
+    ends = {"best": ranked[0], "worst": ranked[-1]} if ranked else {}
+    return reasons({"baseline": next(iter(baselines), None), **ends})
 
 
 def reasons(named: Mapping[str, int | None]) -> dict[int, str]:

@@ -49,6 +49,14 @@ def query_scores(results: pl.DataFrame) -> pl.DataFrame:
     return scored.group_by("trial", "query_id", maintain_order=True).agg(pl.col("score").mean())
 
 
+def scores_by_trial(results: pl.DataFrame) -> dict[int, dict[str, float]]:
+    """Return each complete trial's score of each query, as `core.statistics.best_first` takes them."""
+    found: dict[int, dict[str, float]] = {}
+    for trial, query, score in query_scores(results).sort("trial").iter_rows():
+        found.setdefault(trial, {})[query] = score
+    return found
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores of trials on the same queries.

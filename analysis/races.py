@@ -6,7 +6,8 @@ Knows result frames; draws nothing.
 import polars as pl
 
 from ablations.core.schema import Schema
-from analysis.frames import trial_table
+from ablations.core.statistics import best_first
+from analysis.frames import scores_by_trial, trial_table
 
 _CANDIDATE = r"^round (\d+): \+ (.*)$"
 RACE_SCHEMA: Schema = {
@@ -23,7 +24,7 @@ def races(results: pl.DataFrame) -> pl.DataFrame:
 
     Columns: round (1 in a search of conditions), candidate (there: what the trial sets otherwise than the baseline),
     queries (that it answered), of (the most of the round), mean (points on these queries; null without a score),
-    outcome: stopped (early), finished, or best (the highest mean of those that finished). Empty where nothing raced.
+    outcome: stopped (early), finished, or best (of those that finished). Empty where nothing raced.
     """
     raced = pl.col("role") == "candidate"
     if "candidate" not in results.get_column("role"):
@@ -42,9 +43,10 @@ def races(results: pl.DataFrame) -> pl.DataFrame:
         .join(changes, on="trial", maintain_order="left")
         .with_columns(candidate=pl.coalesce("candidate", "change"))
     )
-    finished = pl.col("mean").filter(pl.col("outcome") == "finished").max().over("round")
-    best = (pl.col("outcome") == "finished") & (pl.col("mean") == finished)
+    scores, best = scores_by_trial(results), list[int]()
+    for _, of_round in trials.filter(pl.col("outcome") == "finished").group_by("round"):
+        best += best_first({trial: scores.get(trial, {}) for trial in of_round.get_column("trial").sort()})[:1]
     return trials.with_columns(
         of=pl.col("queries").max().over("round"),
-        outcome=pl.when(best).then(pl.lit("best")).otherwise(pl.col("outcome")),
+        outcome=pl.when(pl.col("trial").is_in(best)).then(pl.lit("best")).otherwise(pl.col("outcome")),
     ).select(pl.col(name).cast(kind) for name, kind in RACE_SCHEMA.items())

@@ -223,11 +223,11 @@ class _Session(Generic[P]):
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
         await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)
         account = study_id if self._parent is None else follow_up_account(self._parent.study_id)
-        if self._parent is None:  # a follow-up's budget is its study's, which has counted it
-            parts.judge.budget.spend(store.paid(study_id) + store.paid(follow_up_account(study_id)))
-        ledger.open(account)
         status = "FAILED"
         try:
+            if self._parent is None:  # a follow-up's budget is its study's, which has counted it
+                parts.judge.budget.spend(store.paid(study_id) + store.paid(follow_up_account(study_id)))
+            ledger.open(account)
             run = Run(spec, parts.backend, parts.judge, store, tracker, parts.reporter, optuna, parts, self._alone)
             await self._evaluate(run)
             await run.complete_log()
