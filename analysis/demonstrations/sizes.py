@@ -115,7 +115,7 @@ def size_curve(results: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (pool, way, group), own in _by_group(counted, "pool", "way", "examples"):
         for size, values in by_size(own):
-            mean, low, high, draws, n, over = _cells(values)
+            mean, low, high, draws, n, over = _described(values)
             some = own.filter(pl.col("examples") == size)
             coverage = int(some.get_column("scored").sum()) / int(some.get_column("judged").sum())
             rows.append((pool, way, size, group, mean, low, high, draws, n, over, coverage))
@@ -132,7 +132,7 @@ def reference_lines(results: pl.DataFrame) -> pl.DataFrame:
         own_way = counted.filter(pl.col("way") == way).with_columns(draw=0)
         for (_, model, group), own in _by_group(own_way, "way", "model", "examples"):
             for _, values in by_size(own):
-                mean, low, high, _, n, _ = _cells(values)
+                mean, low, high, _, n, _ = _described(values)
                 rows.append((way, model, group, mean, low, high, n))
     return pl.DataFrame(rows, schema=REFERENCE_SCHEMA, orient="row")
 
@@ -146,7 +146,7 @@ def size_differences(results: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for pool, group, own in paired_groups(results):
         for size, values in by_size(own):
-            rows.append((pool, size, group, *_cells(values)))
+            rows.append((pool, size, group, *_described(values)))
     return pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA, orient="row")
 
 
@@ -230,14 +230,14 @@ def loss_summary(losses: pl.DataFrame) -> pl.DataFrame:
     return table.cast(LOSS_SCHEMA)  # type: ignore[arg-type]
 
 
-def _by_group(cells: pl.DataFrame, *keys: str) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
+def _by_group(turns: pl.DataFrame, *keys: str) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
     """Yield the keys but the last, and the group, with a row per value of the last key, draw and query.
 
     Columns: that key, draw, query_id, score (mean over the turns), scored, judged (turns). Groups are each turn and
     the average, in this order.
     """
-    turns = cells.with_columns(group=pl.format("turn {}", "turn"))
-    grouped = pl.concat([turns, cells.with_columns(group=pl.lit(AVERAGE))])
+    single = turns.with_columns(group=pl.format("turn {}", "turn"))
+    grouped = pl.concat([single, turns.with_columns(group=pl.lit(AVERAGE))])
     found = grouped.group_by(*keys, "group", "draw", "query_id").agg(
         pl.col("score").mean(), scored=pl.col("score").count(), judged=pl.len()
     )
@@ -247,7 +247,7 @@ def _by_group(cells: pl.DataFrame, *keys: str) -> Iterator[tuple[tuple[str, ...]
         yield tuple(str(name) for name in names), own
 
 
-def _cells(values: Floats) -> tuple[float | None, float | None, float | None, int, int, str]:
+def _described(values: Floats) -> tuple[float | None, float | None, float | None, int, int, str]:
     """Return mean, low, high, draws, queries and what the interval is over, of scores (queries, draws)."""
     draws = int((~np.isnan(values)).any(axis=0).sum())
     found, over = crossed_interval(values), OVER_BOTH if draws > 1 else OVER_QUERIES

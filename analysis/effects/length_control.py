@@ -136,15 +136,15 @@ class _Tables:
 def _tables(results: pl.DataFrame, trials: list[int]) -> _Tables:
     """Return scores and lengths of the complete trials; several seeds or judges of one answer are averaged."""
     scored = results.filter(pl.col("score").is_not_null())
-    cells = scored.group_by("trial", "query_id", "turn").agg(
+    judged = scored.group_by("trial", "query_id", "turn").agg(
         pl.col("score").mean(), characters=pl.col("answer").str.len_chars().mean()
     )
-    rows = cells.select("query_id", "turn").unique().sort("query_id", "turn").with_row_index("row")
+    rows = judged.select("query_id", "turn").unique().sort("query_id", "turn").with_row_index("row")
     queries = rows.get_column("query_id").unique().sort().to_list()
     number = {query: at for at, query in enumerate(queries)}
     owner = np.array([number[query] for query in rows.get_column("query_id")], dtype=np.int64)
     place = {trial: at for at, trial in enumerate(trials)}
-    placed = cells.join(rows, on=["query_id", "turn"])
+    placed = judged.join(rows, on=["query_id", "turn"])
     at = (placed.get_column("row").to_numpy(), np.array([place[trial] for trial in placed.get_column("trial")], int))
     tables = []
     for name in ("score", "characters"):

@@ -98,7 +98,7 @@ class Outcome(Record):
 
     Attributes:
         weights: a hash of the files that were written.
-        tokens: read in all passes, prompts included.
+        tokens: read in all epochs, prompts included.
         learned: tokens of answers among them.
         seconds: of training alone, all processes of a resumed one together.
         trainable, parameters: numbers that could move, and all of them.

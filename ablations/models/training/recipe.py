@@ -13,11 +13,11 @@ from ablations.core.records import Record
 METHODS = ("lora", "full")
 """Low-rank adapters beside frozen weights (Hu et al. 2021), or all weights (the paper's)."""
 LEARNING_RATES = {"lora": 3e-4, "full": 2e-5}
-"""Where nothing is said; adapters take larger rates. CHANGELOG has the held-out losses that this and the passes of few
+"""Where nothing is said; adapters take larger rates. CHANGELOG has the held-out losses that this and the epochs of few
 examples were chosen by."""
 LEAST_STEPS = 12
 """Few examples are seen again until the optimiser has made about so many steps."""
-LEAST_PASSES, MOST_PASSES = 2, 6
+LEAST_EPOCHS, MOST_EPOCHS = 2, 6
 MOST_RANK = 512
 SMALL_BATCH, LARGE_BATCH, LARGE_FROM = 4, 16, 400
 """Answers in a step: the small number for less than `LARGE_FROM` answers in all."""
@@ -29,7 +29,7 @@ class Recipe(Record):
 
     Attributes:
         method: one of `METHODS`.
-        epochs: passes over the examples.
+        epochs: how often every example is learned.
         learning_rate: at its highest; a tenth of the steps lead up to it and a half cosine down to 0.
         batch: answers in a step of the optimiser, however many of them fit the memory at once.
         rank, alpha: of adapters; their output is scaled by alpha / rank.
@@ -83,6 +83,6 @@ def recipe_for(answers: int, method: str, **given: Any) -> Recipe:
     check_choice("--tuning", method, METHODS)
     known = {name: value for name, value in given.items() if value is not None}
     batch = known.get("batch", SMALL_BATCH if answers < LARGE_FROM else LARGE_BATCH)
-    passes = min(max(ceil(LEAST_STEPS * batch / answers), LEAST_PASSES), MOST_PASSES) if answers else LEAST_PASSES
-    chosen = {"epochs": passes, "learning_rate": LEARNING_RATES[method], "batch": batch}
+    epochs = min(max(ceil(LEAST_STEPS * batch / answers), LEAST_EPOCHS), MOST_EPOCHS) if answers else LEAST_EPOCHS
+    chosen = {"epochs": epochs, "learning_rate": LEARNING_RATES[method], "batch": batch}
     return Recipe(method=method, **(chosen | known))

@@ -88,7 +88,7 @@ def longest(samples: Sequence[Sample]) -> int:
 
 
 def ordered(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
-    """Return the samples of all passes, each in an order of its own that the seed decides."""
+    """Return the samples of all epochs, each in an order of its own that the seed decides."""
     return [
         sample
         for epoch in range(recipe.epochs)

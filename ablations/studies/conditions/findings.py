@@ -1,6 +1,6 @@
 """The findings of a study of conditions: numbers, a headline, tables and a report.
 
-Puts the other modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
+Puts the modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
 counts as clear only where its interval corrected for the choice excludes 0 (see `paired.lead_of_best`).
 """
 

@@ -65,7 +65,7 @@ class Found:
 
     Attributes:
         rounds: in their order.
-        why_ended: one of this module's reasons.
+        why_ended: why, as `kind` has it.
         start, chosen: the prompts before and after.
         selected: mean score of the start prompt and the chosen one on the selection queries.
         held_back: the same on the queries that the search did not see.

@@ -112,6 +112,6 @@ def _recipe_text(arm: Arm) -> str:
     recipe, answers = arm.job.recipe, len(arm.job.samples)
     searched = "looked for around " if arm.held_out else ""
     return (
-        f"{answers} answers, {counted(recipe.epochs, 'pass', 'passes')}, {recipe.steps(answers)} steps of "
+        f"{answers} answers, {counted(recipe.epochs, 'epoch')}, {recipe.steps(answers)} steps of "
         f"{recipe.batch}, learning rate {searched}{recipe.learning_rate:g}"
     )

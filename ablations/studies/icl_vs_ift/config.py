@@ -109,7 +109,8 @@ class TuningConfig(KindConfig):
         ),
     ] = 1024
     epochs: Annotated[
-        int | None, Key("passes over the examples", least=1, default="as many as make 12 steps, 2 to 6")
+        int | None,
+        Key("how often every example is learned", least=1, default="as many as make 12 steps, 2 to 6"),
     ] = None
     learning_rate: Annotated[
         float | None,

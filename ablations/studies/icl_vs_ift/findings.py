@@ -242,7 +242,7 @@ class TuningFindings:
             if name in frame.columns and (name in _ALWAYS_SHOWN or frame.get_column(name).n_unique() > 1)
         ]
         columns: Columns = {"way": _way, "examples": "examples", "model": "model", **{name: name for name in moved}}
-        tuned: Columns = {"tuned by": "tuning", "passes": "epochs", "learning rate": _rate}
+        tuned: Columns = {"tuned by": "tuning", "epochs": "epochs", "learning rate": _rate}
         columns |= {name: column for name, column in tuned.items() if "epochs" in frame.columns}
         table = make_table("What each arm decodes with, and how it was tuned", frame, {**pool, **columns}, short=())
         said = (f"{self.unlike}.",) if self.unlike else ()

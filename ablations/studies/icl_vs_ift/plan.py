@@ -46,7 +46,7 @@ class Arm:
 
     Attributes:
         number: of the trial.
-        way: one of this module's ways.
+        way: one of `analysis.demonstrations.ways`.
         condition: what is sent, and by `weights` to whom.
         model: what answers, as people call it.
         pool: the name of the examples' pool; None for a reference line.
@@ -315,13 +315,13 @@ class _Maker:
         return Condition(decoding, parts, weights)
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, one: str) -> str:
     """Return a number with its noun.
 
-    >>> counted(1, "draw"), counted(2, "pass", "passes")
-    ('1 draw', '2 passes')
+    >>> counted(1, "draw"), counted(2, "step")
+    ('1 draw', '2 steps')
     """
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def _changed(record: TrialRecord, arm: Arm | None, planned: Collection[str]) -> list[str]:

@@ -10,9 +10,9 @@ from ablations.models.training.jobs import Job, Outcome
 from ablations.models.training.recipe import (
     LARGE_BATCH,
     LARGE_FROM,
-    LEAST_PASSES,
+    LEAST_EPOCHS,
     LEAST_STEPS,
-    MOST_PASSES,
+    MOST_EPOCHS,
     SMALL_BATCH,
     Recipe,
     recipe_for,
@@ -22,9 +22,9 @@ from ablations.models.training.recipe import (
 @pytest.mark.parametrize("answers", [1, 6, 16, 48, LARGE_FROM - 1, LARGE_FROM, 8_000])
 def test_few_answers_are_passed_until_the_steps_are_enough_and_many_are_not_passed_once_alone(answers: int) -> None:
     recipe = recipe_for(answers, "lora")
-    assert LEAST_PASSES <= recipe.epochs <= MOST_PASSES
+    assert LEAST_EPOCHS <= recipe.epochs <= MOST_EPOCHS
     assert recipe.batch == (SMALL_BATCH if answers < LARGE_FROM else LARGE_BATCH)
-    assert recipe.steps(answers) >= LEAST_STEPS or recipe.epochs == MOST_PASSES
+    assert recipe.steps(answers) >= LEAST_STEPS or recipe.epochs == MOST_EPOCHS
 
 
 def test_what_is_given_stands_and_none_is_chosen() -> None:
