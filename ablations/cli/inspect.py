@@ -35,7 +35,7 @@ from ablations.prompts.components import build_parts, read_prompt_file
 from ablations.prompts.render import render_prompt
 from ablations.prompts.urial_file import read_urial
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places, check_sqlite
+from ablations.storage.workspace import Places, check_sqlite, sqlite_path
 from ablations.studies.config.config import load_config
 from ablations.studies.config.schema import fill_tables, study_schema
 from ablations.studies.config.tables import SERVER
@@ -153,8 +153,7 @@ def reproduce(asked: ReproduceArguments) -> int:
         raise UsageError(f"--limit {asked.limit} leaves no query; give 1 or more")
     places = asked.places
     for address in (places.store, places.tracking_uri):
-        path = Path(address.removeprefix("sqlite:///"))
-        if address.startswith("sqlite:///") and not path.is_file():
+        if (path := sqlite_path(address)) is not None and not path.is_file():
             raise StorageError(f"{path} does not exist; name the folder of the trial's study with --mlruns")
     study, number = trial_of_run(places.tracking_uri, asked.run_id)
     return asyncio.run(_reproduce(asked, study, number, places))
@@ -215,8 +214,7 @@ def schema(asked: SchemaArguments) -> int:
 def ui(asked: UiArguments) -> int:
     """Serve MLflow's pages on the loopback address until interrupted."""
     places = asked.places
-    if places.tracking_uri.startswith("sqlite:///"):
-        path = Path(places.tracking_uri.removeprefix("sqlite:///"))
+    if (path := sqlite_path(places.tracking_uri)) is not None:
         if not path.exists():
             raise StorageError(f"{path} does not exist, so there is nothing to show; run a study first: make decoding")
         check_sqlite(path)

@@ -27,6 +27,7 @@ value, where it stands, and what to do.
 """
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 
@@ -144,6 +145,27 @@ def reason(error: Exception) -> str:
     'no number'
     """
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says, or what it is where it says nothing.
+
+    >>> first_line(ValueError("no number\nat all")), first_line(ValueError())
+    ('no number', 'ValueError')
+    """
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the disk"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return what an error says on one line, at most 300 characters of it: some go on for pages.
+
+    >>> one_line(ValueError("no number\n  at all")), one_line(ValueError())
+    ('no number at all', 'ValueError')
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def redacted(address: str) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.core.condition import content_hash
-from ablations.core.errors import PoolError, nearest
+from ablations.core.errors import PoolError, first_line, nearest
 from ablations.core.jsonl import JsonObject, read_rows
 from ablations.core.prompt import Demonstration, Exchange
-from ablations.models.packaged import first_line
 from ablations.prompts.components import built_in_demonstrations
 from ablations.prompts.packaged import read_lines
 from ablations.prompts.urial_file import read_urial

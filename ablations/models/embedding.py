@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.core.condition import content_hash
-from ablations.core.errors import ModelError
-from ablations.models.packaged import first_line
+from ablations.core.errors import ModelError, first_line
 from ablations.models.registry import DEFAULT_ENCODER
 from ablations.models.resolve import PACKAGED, embedding_model_dir, folder_identity
 

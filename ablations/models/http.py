@@ -13,6 +13,8 @@ import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
+from ablations.core.errors import one_line
+
 KEYS = ("OPENAI_API_KEY", "JUDGE_API_KEY")
 NO_KEY = "none"
 LONGEST_PAUSE_SECONDS = 60.0
@@ -30,11 +32,11 @@ def api_key(*names: str) -> str:
 
 def explain(error: BaseException) -> str:
     """Return an error's message on one line, at most 300 characters, without any key of the environment."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     for key in (os.environ.get(name) for name in KEYS):
         if key:
             text = text.replace(key, "***")
-    return text if len(text) <= 300 else f"{text[:300]}…"
+    return text
 
 
 def is_transient(error: BaseException) -> bool:

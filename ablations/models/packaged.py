@@ -4,7 +4,6 @@ Knows nothing of directories or hub ids that users give; `models` does. Loads to
 """
 
 import contextlib
-import errno
 import hashlib
 import importlib
 import importlib.util
@@ -20,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablations.core.errors import ModelError, nearest
+from ablations.core.errors import ModelError, first_line, nearest
 
 CONVERSION_VERSION = 1
 """Part of a converted model's directory and identity: raise it when conversion changes what is written."""
@@ -280,10 +279,3 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "no space left on the disk"
-    return str(error).strip().partition("\n")[0] or type(error).__name__

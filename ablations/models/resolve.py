@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.core.errors import ModelError, nearest
+from ablations.core.errors import ModelError, first_line, nearest
 from ablations.models.packaged import (
     GENERATING,
     PACKAGED,
@@ -21,7 +21,6 @@ from ablations.models.packaged import (
     convert_packaged,
     embedding_model_dir,
     file_sha256,
-    first_line,
 )
 
 __all__ = [

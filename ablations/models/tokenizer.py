@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from ablations.core.errors import BackendError, ModelError
-from ablations.models.packaged import first_line
+from ablations.core.errors import BackendError, ModelError, first_line
 from ablations.models.resolve import ResolvedModel, leading_bos
 
 

@@ -221,7 +221,12 @@ class Store:
         return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
 
     def requests(self, study: str, trial: int) -> list[StoredRequest]:
-        """Return every request of a trial, ordered by query and turn."""
+        """Return every request of a trial, ordered by query and turn.
+
+        Raises:
+            StorageError: one of them is damaged or lost.
+        """
+        self.results(study, [trial])  # of which each is checked
         joined = RESULTS.join(COMPLETIONS, RESULTS.c.completion_key == COMPLETIONS.c.key).join(
             JUDGMENTS, RESULTS.c.judgment_key == JUDGMENTS.c.key
         )

@@ -31,6 +31,15 @@ def is_server(url: str) -> bool:
     return not url.startswith("sqlite")
 
 
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of an SQLite database, or None where the URL names a server.
+
+    >>> sqlite_path("sqlite:///mlruns/store.db"), sqlite_path("postgresql://db/ablations")
+    (PosixPath('mlruns/store.db'), None)
+    """
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
 def follow_up_name(study: str) -> str:
     """Return the name of a study's follow-up."""
     return f"{study}{CONFIRMATION}"
@@ -62,19 +71,21 @@ class Places:
         Raises:
             UsageError: two of them share a database.
         """
-        servers = [url for url in (store, storage, tracking_uri) if url and "://" in url and is_server(url)]
-        if len(set(servers)) < len(servers):
+        chosen = Path(folder).expanduser().resolve() if folder else DEFAULT_FOLDER
+        store = store or f"sqlite:///{chosen / 'store.db'}"
+        storage = storage or f"sqlite:///{chosen / 'optuna.db'}"
+        tracking_uri = tracking_uri or f"sqlite:///{chosen / 'mlflow.db'}"
+        files = (sqlite_path(url) for url in (store, storage, tracking_uri))
+        named = [
+            url if path is None else str(path.resolve())
+            for url, path in zip((store, storage, tracking_uri), files, strict=True)
+        ]
+        if len(set(named)) < len(named):
             raise UsageError(
                 "--store, --storage and --tracking-uri name the same database, whose tables would get mixed up; "
                 "give each one of its own, on the same server if you like"
             )
-        chosen = Path(folder).expanduser().resolve() if folder else DEFAULT_FOLDER
-        return cls(
-            folder=chosen,
-            store=store or f"sqlite:///{chosen / 'store.db'}",
-            storage=storage or f"sqlite:///{chosen / 'optuna.db'}",
-            tracking_uri=tracking_uri or f"sqlite:///{chosen / 'mlflow.db'}",
-        )
+        return cls(chosen, store, storage, tracking_uri)
 
     @property
     def artifacts(self) -> Path | None:

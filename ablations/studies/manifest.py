@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ablations.core.errors import StorageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import Price, Query
 from ablations.storage.provenance import environment
@@ -117,7 +118,21 @@ class StudyManifest:
 
     @classmethod
     def from_dict(cls, fields: JsonObject) -> "StudyManifest":
-        """Build the manifest from what `to_dict` returned."""
+        """Build the manifest from what `to_dict` returned.
+
+        Raises:
+            StorageError: another version of the toolkit wrote it.
+        """
+        try:
+            return cls._of_fields(fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(
+                f"the study's manifest cannot be read ({error!r}): it is damaged, or another version wrote it; run the "
+                "study's command with --fresh (stored completions are reused), or name another folder with --mlruns"
+            ) from error
+
+    @classmethod
+    def _of_fields(cls, fields: JsonObject) -> "StudyManifest":
         price, space = fields["price"], fields["space"]
         return cls(
             **{name: fields[name] for name in ("experiment", "about", "mode", "parameters", "files", "trials")},

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from ablations.core.errors import UsageError, nearest
+from ablations.core.errors import UsageError, nearest, one_line
 from ablations.studies.config.config import KindConfig
 from ablations.studies.config.keys import Field, Table, table_fields
 from ablations.studies.config.tables import SHARED
@@ -30,8 +30,29 @@ GROUP = "ablations.kinds"
 
 @cache
 def _installed() -> "tuple[StudyKind[Any], ...]":
-    """Return the kinds of other packages."""
-    return tuple(point.load()() for point in entry_points(group=GROUP))
+    """Return the kinds of other packages.
+
+    Raises:
+        UsageError: one of them cannot be imported, or brings a mode that another kind has.
+    """
+    found, owners = [], {mode: "ablations" for package in BUILT_IN for mode in _modes(package)}
+    for point in entry_points(group=GROUP):
+        try:
+            kind: StudyKind[Any] = point.load()()
+        except Exception as error:  # whatever another package's import raises
+            raise UsageError(
+                f"the kind of study {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}; "
+                "mend or uninstall its package"
+            ) from error
+        for mode in kind.modes:
+            if mode in owners:
+                raise UsageError(
+                    f"the kind of study {point.name!r} ({point.value}) brings the mode {mode!r}, which {owners[mode]} "
+                    "has already; uninstall one of the packages"
+                )
+            owners[mode] = point.value
+        found.append(kind)
+    return tuple(found)
 
 
 def find_kind(mode: str) -> "StudyKind[Any]":

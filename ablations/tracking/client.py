@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.core.errors import StorageError, UsageError, redacted
+from ablations.core.errors import StorageError, UsageError, first_line, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,15 +40,15 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         raise StorageError(
-            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {first_line(error, tracking_uri)}; "
+            f"MLflow's tracking store {redacted(tracking_uri)} cannot be used: {said(error, tracking_uri)}; "
             "check --tracking-uri, or move a damaged mlflow.db away"
         ) from error
     return client
 
 
-def first_line(error: Exception, uri: str) -> str:
+def said(error: Exception, uri: str) -> str:
     """Return an error's first line without the password that the address may hold."""
-    return str(error).splitlines()[0].replace(uri, redacted(uri))
+    return first_line(error).replace(uri, redacted(uri))
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -86,7 +86,7 @@ def trial_of_run(tracking_uri: str, run_id: str) -> tuple[str, int]:
         tags = open_client(tracking_uri).get_run(run_id).data.tags
     except failures() as error:
         raise StorageError(
-            f"MLflow has no run {run_id!r}: {first_line(error, tracking_uri)}; copy the id from a trial's page"
+            f"MLflow has no run {run_id!r}: {said(error, tracking_uri)}; copy the id from a trial's page"
         ) from error
     if tags.get("ablations.kind") != "trial":
         raise UsageError(f"the run {run_id!r} is no trial; copy the id from a trial's page, below its study's")
@@ -104,5 +104,5 @@ def fetch_artifact(tracking_uri: str, run_id: str, name: str, folder: Path) -> P
         return Path(client.download_artifacts(run_id, name, str(folder)))
     except failures() as error:
         raise StorageError(
-            f"MLflow's run {run_id!r} has no {name}: {first_line(error, tracking_uri)}; copy the id from a study's page"
+            f"MLflow's run {run_id!r} has no {name}: {said(error, tracking_uri)}; copy the id from a study's page"
         ) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.core.errors import AblationError, TrackingError
 from ablations.core.records import JudgedTurn, Price, Record, TrialRecord, TrialState
 from ablations.core.statistics import Summary
-from ablations.tracking.client import failures, first_line, open_client
+from ablations.tracking.client import failures, open_client, said
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics
 from ablations.tracking.run_page import RunPage, log_page, log_steps
@@ -35,6 +35,8 @@ _KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 _HEADLINE = "ablations.headline"
 FIRST_PROMPT = "first_prompt.txt"
 """The artifact that holds the exact prompt of a study's first query."""
+_AS_SELECTED = "\n\nAs selected: "
+"""Between the headline of a confirmation and the description of the study that it confirms."""
 _LATEST = 5
 """Studies whose headlines an experiment's description shows."""
 
@@ -139,9 +141,7 @@ class Tracker:
             prompt: the exact text that asked the first query's first turn, or None.
             steps: numbers of each step of the training that made its weights, by name.
         """
-        await self._try(self._log_trial, record, summary, list(turns), prompt)
-        if steps:
-            await self._try(lambda: log_steps(self._client, self._children[record.number], steps))
+        await self._try(self._log_trial, record, summary, list(turns), prompt, steps or {})
 
     async def log_page(self, page: ChildPage) -> None:
         """Log a part of the study that is no trial as a child run."""
@@ -167,7 +167,8 @@ class Tracker:
 
         def log() -> None:
             for run in self._search(f"tags.`{STUDY_ID}` = '{study_id}' and tags.`{KIND}` = 'study'"):
-                note = f"{headline}\n\nAs selected: {run.data.tags.get(_NOTE, '')}"
+                own = run.data.tags.get(_NOTE, "").rpartition(_AS_SELECTED)[2]
+                note = f"{headline}{_AS_SELECTED}{own}"
                 for tag, text in ((_NOTE, note), (_HEADLINE, headline)):
                     self._client.set_tag(run.info.run_id, tag, text)
             self._describe_experiment()
@@ -234,8 +235,7 @@ class Tracker:
                 raise
             except failures() as error:
                 raise TrackingError(
-                    f"MLflow failed: {first_line(error, self._uri)}; finished work is stored, run the same command "
-                    "again"
+                    f"MLflow failed: {said(error, self._uri)}; finished work is stored, run the same command again"
                 ) from error
             finally:
                 self.seconds += time.perf_counter() - begun
@@ -300,7 +300,14 @@ class Tracker:
             if not token:
                 return runs
 
-    def _log_trial(self, record: TrialRecord, summary: Summary, turns: list[JudgedTurn], prompt: str | None) -> None:
+    def _log_trial(
+        self,
+        record: TrialRecord,
+        summary: Summary,
+        turns: list[JudgedTurn],
+        prompt: str | None,
+        steps: Mapping[str, Sequence[tuple[int, float]]],
+    ) -> None:
         tags = {
             KIND: "trial",
             "ablations.role": str(record.role),
@@ -322,10 +329,18 @@ class Tracker:
             {} if prompt is None else {FIRST_PROMPT: prompt},
         )
         status = "FAILED" if record.state is TrialState.FAILED else "FINISHED"
-        self._log_child(record.number, record.run_name, page, (record.started, record.ended), status)
+        self._log_child(record.number, record.run_name, page, (record.started, record.ended), status, steps)
 
-    def _log_child(self, number: int, name: str, page: RunPage, when: tuple[float, float], status: str) -> None:
-        """Log the child run with this number, made if it does not exist; `when` it began and ended."""
+    def _log_child(
+        self,
+        number: int,
+        name: str,
+        page: RunPage,
+        when: tuple[float, float],
+        status: str,
+        steps: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    ) -> None:
+        """Log the child run with this number, made if it does not exist; `when` it began and ended, `steps` between."""
         begun, ended = when
         if number not in self._children:
             tags = {PARENT: self.parent_id, STUDY: self._study, TRIAL: str(number)}
@@ -333,6 +348,8 @@ class Tracker:
             self._begun[run.info.run_id] = run.info.start_time
             self._children[number] = run.info.run_id
         log_page(self._client, self._children[number], page)
+        if steps:  # before the run has ended: a run that has is not looked at again
+            log_steps(self._client, self._children[number], steps)
         self._end(self._children[number], status, ended)
         self._logged.add(number)
 

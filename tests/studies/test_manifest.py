@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ablations.core.errors import StorageError
 from ablations.core.records import Price
 from ablations.studies.conditions.kind import ConditionsPlan
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
@@ -42,6 +43,14 @@ def test_the_queries_are_named_like_their_file_and_described(tmp_path: Path) -> 
         "category writing": 2,
         "category math": 2,
     }
+
+
+@pytest.mark.parametrize("lost", ["queries", "price", "mode"])
+def test_a_manifest_of_another_version_is_said_to_be_one(lost: str, tmp_path: Path) -> None:
+    fields = manifest_of(tmp_path).to_dict()
+    del fields[lost]
+    with pytest.raises(StorageError, match=f"KeyError.'{lost}'.*another version wrote it"):
+        StudyManifest.from_dict(fields)
 
 
 @pytest.mark.parametrize(

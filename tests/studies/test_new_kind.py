@@ -56,6 +56,22 @@ def command(tmp_path: Path, empty_tracking: Path) -> Command:
     return Command(tmp_path, empty_tracking)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("tests.support.no_such_module:Kind", "'bad' (tests.support.no_such_module:Kind) cannot be loaded: No module"),
+        ("tests.support.toy_kind:RepeatKind", "brings the mode 'repeat', which tests.support.toy_kind:RepeatKind has"),
+        ("ablations.studies.greedy.kind:GreedyKind", "brings the mode 'greedy-search', which ablations has already"),
+    ],
+)
+def test_a_package_whose_kind_cannot_be_is_named(
+    value: str, message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda group: [POINT, EntryPoint("bad", value, registry.GROUP)])
+    assert main(["run", "--list"]) == 2
+    assert message in capfd.readouterr().err
+
+
 def test_a_study_of_the_kind_runs_and_is_shown(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     assert command(FakeBackend()) == 0
     shown = capfd.readouterr().out

@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ablations.models.packaged import first_line
+from ablations.core.errors import first_line
 from ablations.models.resolve import folder_identity
 from ablations.models.training.checkpoints import Checkpoint, Done
 from ablations.models.training.jobs import CHECKPOINT, CHECKPOINT_SECONDS, Failure, Job, Outcome, StepSeen

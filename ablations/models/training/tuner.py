@@ -16,8 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ablations.core.errors import ModelError, StorageError, TuningError, UsageError, reason
-from ablations.models.packaged import first_line
+from ablations.core.errors import ModelError, StorageError, TuningError, UsageError, first_line, reason
 from ablations.models.resolve import folder_identity
 from ablations.models.training.jobs import (
     CHECKPOINT,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.core.condition import DECODING_PARAMETERS, DecodingParams
-from ablations.core.errors import BackendError, PromptError, UsageError
+from ablations.core.errors import BackendError, PromptError, UsageError, one_line
 from ablations.core.prompt import ChatTemplate
 from ablations.core.records import Completion, Prompt
 from ablations.models.base import BackendIdentity, PrefixCache
@@ -24,7 +24,6 @@ from ablations.models.vllm.settings import (
     CPU_SAMPLER,
     ROOM_SETTINGS,
     Adapter,
-    first_line,
     output_to,
     platform_settings,
     prepare_environment,
@@ -85,12 +84,12 @@ class VllmBackend:
                 await asyncio.shield(self._loading)
         except (ValueError, TypeError) as error:
             raise UsageError(
-                f"vLLM refuses the engine settings or the model {self._model.name!r}: {first_line(error)}; "
+                f"vLLM refuses the engine settings or the model {self._model.name!r}: {one_line(error)}; "
                 f"its log is {self._log_file}"
             ) from error
         except Exception as error:
             raise BackendError(
-                f"vLLM could not start with the model {self._model.name!r}: {first_line(error)}; "
+                f"vLLM could not start with the model {self._model.name!r}: {one_line(error)}; "
                 f"read {self._log_file} for the cause, then run the same command again"
             ) from error
 
@@ -143,7 +142,7 @@ class VllmBackend:
                 self._arguments().create_engine_config()
         except Exception as error:
             raise UsageError(
-                f"vLLM refuses the engine settings for the model {self._model.name!r}: {first_line(error)}"
+                f"vLLM refuses the engine settings for the model {self._model.name!r}: {one_line(error)}"
             ) from error
 
     @cached_property
@@ -171,7 +170,7 @@ class VllmBackend:
                 return str(template(messages, tokenize=False, add_generation_prompt=True))
             except Exception as error:  # whatever the template raises
                 raise PromptError(
-                    f"the chat template of {self._model.name!r} refuses the prompt: {first_line(error)}; some take no "
+                    f"the chat template of {self._model.name!r} refuses the prompt: {one_line(error)}; some take no "
                     "system message (system_prompt = 'none'), or want an answer to every demonstration (not "
                     "matching = 'none')"
                 ) from error
@@ -252,7 +251,7 @@ class VllmBackend:
                 await self._start_again(engine, error)
             except Exception as error:
                 raise BackendError(
-                    f"vLLM failed on query {prompt.query_id!r} turn {prompt.turn}: {first_line(error)}; "
+                    f"vLLM failed on query {prompt.query_id!r} turn {prompt.turn}: {one_line(error)}; "
                     f"read {self._log_file}, then run the same command again: finished work is stored"
                 ) from error
 
@@ -263,7 +262,7 @@ class VllmBackend:
                 return
             if self._restarts == RESTARTS:
                 raise BackendError(
-                    f"vLLM's engine died again after a restart: {first_line(error)}; read {self._log_file}, "
+                    f"vLLM's engine died again after a restart: {one_line(error)}; read {self._log_file}, "
                     "then run the same command again: finished work is stored"
                 ) from error
             self._restarts += 1

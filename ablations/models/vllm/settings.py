@@ -5,7 +5,6 @@ Knows nothing of requests.
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -178,9 +177,3 @@ def output_to(log_file: Path) -> Iterator[None]:
             os.dup2(saved[1], 2)
             for descriptor in saved:
                 os.close(descriptor)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what matters of vLLM's often very long errors."""
-    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}…"

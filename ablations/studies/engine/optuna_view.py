@@ -18,7 +18,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ablations.core.condition import format_value
-from ablations.core.errors import AblationError, StorageError, StudyMismatchError
+from ablations.core.errors import AblationError, StorageError, StudyMismatchError, first_line
 from ablations.core.prompt import Value
 from ablations.core.records import TrialRecord
 from ablations.core.records import TrialState as State
@@ -236,8 +236,7 @@ def _errors() -> Iterator[None]:
         if isinstance(error, AblationError):
             raise
         raise StorageError(
-            f"Optuna's storage cannot be used: {str(error).splitlines()[0]}; "
-            "check --storage, or move a damaged file away"
+            f"Optuna's storage cannot be used: {first_line(error)}; check --storage, or move a damaged file away"
         ) from error
 
 
@@ -252,4 +251,4 @@ def _again(work: Callable[[], _Result]) -> _Result:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ or error  # what Optuna and SQLAlchemy wrap says which it is
         cause = getattr(cause, "orig", None) or cause
-        raise StorageError(f"Optuna's storage failed: {str(cause).splitlines()[0]}; check --storage") from error
+        raise StorageError(f"Optuna's storage failed: {first_line(cause)}; check --storage") from error

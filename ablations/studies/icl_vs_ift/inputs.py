@@ -20,7 +20,7 @@ from ablations.models.training.sizing import Machine, Shape
 from ablations.models.vllm.engine import VllmBackend
 from ablations.models.vllm.settings import adapter_settings
 from ablations.storage.store import Store
-from ablations.storage.workspace import Places
+from ablations.storage.workspace import Places, sqlite_path
 from ablations.studies.icl_vs_ift.comparison import ComparisonPlan
 from ablations.studies.icl_vs_ift.config import TUNED_WAYS, TuningConfig
 from ablations.studies.icl_vs_ift.costs import Done, expected_costs
@@ -76,8 +76,8 @@ def _done(spec: StudySpec, plan: TuningPlan, places: Places, fresh: bool, dry_ru
     Raises:
         StudyMismatchError: the study has finished arms that are not the plan's.
     """
-    local = places.store.startswith("sqlite:///")
-    if (local and not Path(places.store.removeprefix("sqlite:///")).is_file()) or (dry_run and not local):
+    path = sqlite_path(places.store)
+    if dry_run if path is None else not path.is_file():
         return Done()
     store = Store(places.store)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablations.core.errors import StorageError, nearest
 from ablations.storage.store import Store
-from ablations.storage.workspace import CONFIRMATION, Places, follow_up_name
+from ablations.storage.workspace import CONFIRMATION, Places, follow_up_name, sqlite_path
 from ablations.studies.manifest import MANIFEST_NOTE
 from ablations.studies.registry import find_kind
 from ablations.studies.views.pages import about_study
@@ -53,7 +53,7 @@ def find_study(name: str, places: Places) -> StoredStudy:
     Raises:
         StorageError: neither has it.
     """
-    if places.store.startswith("sqlite:///") and not Path(places.store.removeprefix("sqlite:///")).is_file():
+    if (path := sqlite_path(places.store)) is not None and not path.is_file():
         return exported_study(name, places)
     store = Store(places.store)
     try:

@@ -94,7 +94,8 @@ def exported_study(name: str, places: Places) -> StoredStudy:
     path = places.results(name)
     frame, mode = load_results(path), mode_of(path)
     queries = _queries(frame)
-    judge = str(frame.get_column("judge").drop_nulls()[0])
+    judges = frame.get_column("judge").drop_nulls()
+    judge = str(judges[0]) if len(judges) else "none"  # where every trial failed before it was judged
     by_id = {query.id: query for query in queries}
     records, turns = {}, {}
     for (number,), rows in frame.group_by("trial", maintain_order=True):

@@ -154,6 +154,10 @@ def test_run_again_it_asks_for_nothing_starts_nothing_and_finds_the_same(
     assert backend.requests == []
     assert world.frame("s.confirmation").equals(frame)
     assert len(world.runs()) == runs
+    world.rebuild()
+    world.rebuild("s.confirmation")
+    (study,) = world.runs(kind="study", study="s")
+    assert study.data.tags["mlflow.note.content"].count("As selected: ") == 1
     headline = next(line for line in first.splitlines() if "onfirmed: " in line)
     assert headline in again
 

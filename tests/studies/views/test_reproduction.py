@@ -3,7 +3,9 @@
 import asyncio
 import random
 import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -169,6 +171,14 @@ def test_what_the_store_does_not_hold_is_said(done: Done, tmp_path: Path) -> Non
     store = Store(places_of(done.folder).store)
     with pytest.raises(StorageError, match="the store holds no trial 77 of a study 's'"):
         StoredTrial.read(store, "s", 77)
+    store.close()
+    folder = Path(shutil.copytree(done.folder, tmp_path / "damaged"))
+    with closing(sqlite3.connect(folder / "store.db")) as connection:
+        connection.execute("DELETE FROM completions WHERE key IN (SELECT completion_key FROM results WHERE trial = 1)")
+        connection.commit()
+    store = Store(places_of(folder).store)
+    with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again asks"):
+        StoredTrial.read(store, "s", 1)
     store.close()
     with pytest.raises(UsageError, match="has no stored answer"):
         again(replace(done.stored, requests=()), FakeBackend())
