@@ -5,6 +5,7 @@ process ends, however it does. Knows studies by name alone.
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from ablations.core.errors import StorageError, reason, redacted
 from ablations.storage.database import wait_where_lost
 from ablations.storage.workspace import Places, is_server
 
+_NOTICED_SECONDS = 3.0
+"""How long a server may take to see that a connection was cut, and to free what it had locked."""
 _TAKEN = "the study {study!r} is being run by another process; wait for it, or use --name for a second study"
 
 
@@ -87,20 +90,24 @@ class AdvisoryLock:
         Raises:
             StorageError: the server cannot be reached.
         """
+        until = time.monotonic()
         try:
             if self._connection is not None:
                 self._connection.execute(sa.select(1))
                 return True
         except DBAPIError:  # the server went away, and the lock with it
             self.release()
+            until += _NOTICED_SECONDS
         try:
             connection = self._engine.connect()
             if not self._known:  # the first connection fails at once, later ones wait for a server that went away
                 wait_where_lost(self._engine)
                 self._known = True
-            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key))).scalar():
-                connection.close()
-                return False
+            while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key))).scalar():
+                if time.monotonic() >= until:
+                    connection.close()
+                    return False
+                time.sleep(0.05)
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise StorageError(f"the store {redacted(str(self._engine.url))} cannot be used: {cause}") from error
@@ -111,5 +118,7 @@ class AdvisoryLock:
         """Give the lock back."""
         if self._connection is not None:
             with suppress(SQLAlchemyError):
+                if not self._connection.invalidated:  # a server sees late that a connection has ended
+                    self._connection.execute(sa.select(sa.func.pg_advisory_unlock(self._key)))
                 self._connection.close()
             self._connection = None

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,21 @@ def test_of_processes_that_begin_at_the_same_moment_one_has_the_study(given: tup
     for process in processes:
         process.join()
     assert sorted(found) == [False, False, True]
+
+
+def test_a_server_that_frees_a_lost_lock_late_is_waited_for(postgres: "Postgres") -> None:
+    url = postgres.database()
+    mine, late = AdvisoryLock(url, "s"), AdvisoryLock(url, "s")
+    assert mine.acquire()
+    assert mine._connection is not None
+    mine._connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+    while not late.acquire():  # in the place of the server's end of the connection that was cut
+        time.sleep(0.05)
+    freed = threading.Timer(0.5, late.release)
+    freed.start()
+    assert mine.acquire()
+    freed.join()
+    mine.release()
 
 
 def test_a_lock_whose_connection_was_cut_is_taken_again_unless_another_has_it(postgres: "Postgres") -> None:
