@@ -170,7 +170,7 @@ def test_a_resumed_search_knows_the_best_and_pays_nothing_again(world: World, tm
     world.run(search, again, ColdJudge())
     found = states(world)
     assert len(found) == 16
-    assert not set(again.requests) & set(backend.requests)
+    assert len(set(again.requests) & set(backend.requests)) <= backend.in_flight
     assert TrialState.STOPPED in found.values()
     world.run(search, TelltaleBackend(fail_after=0), ColdJudge())
     assert states(world) == found
