@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ablations.core.condition import DecodingParams, content_hash
-from ablations.core.errors import StorageError, redacted
+from ablations.core.errors import StorageError, one_line, redacted
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import Completion, Judgment, PaidReply, Prompt, Query, TrialRecord, Usage
 from ablations.storage.database import Database
@@ -171,8 +171,8 @@ class Store:
         for row in self._result_rows(study, only):
             if not row.sound:
                 raise StorageError(
-                    f"the store {redacted(self.database.url)} holds damaged answers of the study {study!r}; its "
-                    "command run again asks for them again"
+                    f"the store {redacted(self.database.url)} holds damaged answers of trial {row.trial} of the study "
+                    f"{study!r}; the study's command run again asks for them again"
                 )
             answer = (Completion.from_json(row.completion), Judgment.from_json(row.judgment))
             found.append(StoredResult(row.trial, row.query_id, row.turn, row.judge, *answer))
@@ -240,10 +240,17 @@ class Store:
         rows = self.database.rows(query)
         found = []
         for query_id, turn, request, completion, judgment in rows:
-            sent = json.loads(request)
-            decoding = DecodingParams(**sent["decoding"])
+            try:  # it has no checksum of its own
+                sent = json.loads(request)
+                asked = (Prompt.from_dict(sent["prompt"]), DecodingParams(**sent["decoding"]))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise StorageError(
+                    f"the store {redacted(self.database.url)} holds a request of trial {trial} of the study {study!r} "
+                    f"that cannot be read (query {query_id!r}, turn {turn}: {one_line(error)}): it is damaged, or "
+                    "another version wrote it; reproduce another trial"
+                ) from error
             answer = (Completion.from_json(completion), Judgment.from_json(judgment))
-            found.append(StoredRequest(query_id, turn, Prompt.from_dict(sent["prompt"]), decoding, *answer))
+            found.append(StoredRequest(query_id, turn, *asked, *answer))
         return found
 
     def studies(self) -> dict[str, str]:

@@ -349,7 +349,7 @@ def test_a_damaged_record_counts_as_missing_and_can_be_stored_again(store: Store
     spoil(store, "judgments", "j")
     assert store.damaged("s") == {0: {"q1"}}
     with pytest.raises(
-        StorageError, match="holds damaged answers of the study 's'; its command run again asks for them again"
+        StorageError, match="damaged answers of trial 0 of the study 's'; the study's command run again asks for them"
     ):
         store.results("s")
     assert store.results("s", only=[1]) == []

@@ -177,8 +177,15 @@ def test_what_the_store_does_not_hold_is_said(done: Done, tmp_path: Path) -> Non
         connection.execute("DELETE FROM completions WHERE key IN (SELECT completion_key FROM results WHERE trial = 1)")
         connection.commit()
     store = Store(places_of(folder).store)
-    with pytest.raises(StorageError, match="holds damaged answers of the study 's'; its command run again asks"):
+    with pytest.raises(StorageError, match="damaged answers of trial 1 of the study 's'; the study's command run"):
         StoredTrial.read(store, "s", 1)
+    store.close()
+    with closing(sqlite3.connect(folder / "store.db")) as connection:
+        connection.execute("UPDATE completions SET request = substr(request, 1, 40)")
+        connection.commit()
+    store = Store(places_of(folder).store)
+    with pytest.raises(StorageError, match=r"a request of trial 2 of the study 's' that cannot be read \(query 'q0'"):
+        StoredTrial.read(store, "s", 2)
     store.close()
     with pytest.raises(UsageError, match="has no stored answer"):
         again(replace(done.stored, requests=()), FakeBackend())
