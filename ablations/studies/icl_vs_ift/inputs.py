@@ -157,7 +157,7 @@ def best_decoding(named: str, places: Places) -> dict[str, Value]:
     """
     from analysis.effects.paired import best_trial  # takes a second to import
 
-    results = open_results(named, places.folder)
+    results = open_results(named, places)
     best = best_trial(results)
     if best is None:
         raise StorageError(f"--decoding-from {named!r}: that study has no complete condition; name another one")

@@ -16,17 +16,17 @@ from analysis.frames import load_results
 RUN = "runs:/"
 
 
-def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
+def open_results(named: str, mlruns: str | Path | Places | None = None) -> pl.DataFrame:
     """Return the results of a study.
 
     Args:
         named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run.
-        mlruns: the folder of all results; the project's own where None.
+        mlruns: the folder of all results, or it and the addresses; the project's own where None.
 
     Raises:
         StorageError: there are none, with what to run; or they cannot be read.
     """
-    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
+    places = _places(mlruns)
     if named.startswith(RUN):
         return _of_run(named.removeprefix(RUN), places)
     if named.endswith(".parquet"):
@@ -41,21 +41,21 @@ def open_results(named: str, mlruns: str | Path | None = None) -> pl.DataFrame:
     return load_results(path)
 
 
-def open_study(named: str, mlruns: str | Path | None = None) -> Results:
+def open_study(named: str, mlruns: str | Path | Places | None = None) -> Results:
     """Return what a study left: its results, the tables beside them, and those of its confirmation where there is one.
 
     Args:
         named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run, which
             has neither tables nor a confirmation. A confirmation is looked for in the folder beside the study's.
-        mlruns: the folder of all results; the project's own where None.
+        mlruns: the folder of all results, or it and the addresses; the project's own where None.
 
     Raises:
         StorageError: there are no results, with what to run; or they cannot be read.
     """
-    frame = open_results(named, mlruns)
+    places = _places(mlruns)
+    frame = open_results(named, places)
     if named.startswith(RUN):
         return Results(named, frame)
-    places = Places.choose(None if mlruns is None else str(mlruns), None, None, None)
     path = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
     again = path.parent.with_name(follow_up_name(path.parent.name)) / path.name
     confirmation = load_results(again) if again.is_file() else None
@@ -78,6 +78,12 @@ def tables_beside(results: Path) -> dict[str, pl.DataFrame]:
                     f"the table {path} cannot be read: {reason(error)}; move the file away, and all but it is shown"
                 ) from error
     return tables
+
+
+def _places(mlruns: str | Path | Places | None) -> Places:
+    if isinstance(mlruns, Places):
+        return mlruns
+    return Places.choose(None if mlruns is None else str(mlruns), None, None, None)
 
 
 def _others(named: str, places: Places) -> str:

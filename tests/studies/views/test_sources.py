@@ -1,15 +1,27 @@
 """Claims about finding results by a study's name, by path, and by MLflow run."""
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import polars as pl
 import pytest
 
 from ablations.core.errors import MissingStudyError, StorageError
+from ablations.storage.workspace import Places
+from ablations.studies.icl_vs_ift.inputs import best_decoding
 from ablations.studies.views.sources import open_results, open_study
+from ablations.tracking.client import open_client
 
 MLRUNS = Path(__file__).parents[2] / "fixtures" / "mlruns"
+
+
+def logged(folder: Path, database: str) -> str:
+    """Log a study's results to a tracking store in the folder; return the run's id."""
+    client = open_client(f"sqlite:///{folder / database}")
+    experiment = client.create_experiment("decoding", artifact_location=(folder / "artifacts").as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(MLRUNS / "results" / "decoding" / "results.parquet"))
+    return str(run)
 
 
 def test_a_study_is_found_by_its_name_and_by_its_path() -> None:
@@ -43,20 +55,21 @@ def test_results_without_a_finished_trial_and_damaged_files_are_refused(tmp_path
 
 
 def test_a_study_is_found_by_its_mlflow_run(tmp_path: Path, empty_tracking: Path) -> None:
-    from shutil import copy
-
-    from ablations.tracking.client import open_client
-
     copy(empty_tracking, tmp_path / "mlflow.db")
-    client = open_client(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.create_experiment("decoding", artifact_location=(tmp_path / "artifacts").as_uri())
-    run = client.create_run(experiment).info.run_id
-    client.log_artifact(run, str(MLRUNS / "results" / "decoding" / "results.parquet"))
+    run = logged(tmp_path, "mlflow.db")
     found = open_results(f"runs:/{run}", tmp_path)
     assert isinstance(found, pl.DataFrame)
     assert found.equals(open_results("decoding", MLRUNS))
     with pytest.raises(StorageError, match=r"run 'nope' has no results\.parquet"):
         open_results("runs:/nope", tmp_path)
+
+
+def test_a_run_of_another_tracking_store_is_found_by_that_stores_address(tmp_path: Path, empty_tracking: Path) -> None:
+    copy(empty_tracking, tmp_path / "own.db")
+    run = logged(tmp_path, "own.db")
+    places = Places.choose(str(tmp_path / "mlruns"), None, None, f"sqlite:///{tmp_path / 'own.db'}")
+    assert open_study(f"runs:/{run}", places).frame.equals(open_results("decoding", MLRUNS))
+    assert best_decoding(f"runs:/{run}", places) == best_decoding("decoding", Places.choose(str(MLRUNS), *[None] * 3))
 
 
 def test_a_study_has_its_confirmation_or_none(tmp_path: Path) -> None:
