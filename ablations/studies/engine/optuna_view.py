@@ -7,7 +7,7 @@ Optuna numbers trials in the order in which it gets them; the study's own number
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -49,8 +49,9 @@ class OptunaView:
 
     def __init__(self, name: str, url: str, space: SearchSpace) -> None:
         self._space = space
-        with _errors():
+        with _errors(), ExitStack() as opened:
             self._storage = storage = _open(url)
+            opened.callback(self.close)
             self._study = optuna.create_study(
                 study_name=name, storage=storage, direction="maximize", load_if_exists=True
             )
@@ -61,6 +62,7 @@ class OptunaView:
                 self._study.set_metric_names(["mean score"])
             self._known = {number for one in self._trials() if (number := _number(one)) is not None and _done(one)}
             self._drop([one for one in self._trials() if one.state is TrialState.RUNNING and _number(one) is None])
+            opened.pop_all()  # nothing was refused: they are closed by `close`
         self._running: dict[int, optuna.trial.Trial] = {}
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from ablations.core.errors import StudyMismatchError
 from ablations.core.prompt import Value
 from ablations.core.records import Role, Stop, TrialRecord, TrialState
 from ablations.studies.config.space import Choices, Parameter, Range, SearchSpace
+from ablations.studies.engine import optuna_view
 from ablations.studies.engine.optuna_view import OptunaView, forget, known_studies
 from tests.support.servers import Postgres
 
@@ -101,12 +102,18 @@ FOREIGN: dict[str, Callable[[str], object]] = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_a_study_that_is_not_ours_is_refused_and_left_as_it_is(what: str, url: str) -> None:
+def test_a_study_that_is_not_ours_is_refused_and_left_as_it_is(
+    what: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FOREIGN[what](url)
     before = optuna.load_study(study_name="s", storage=url)
     shown = (before.directions, len(before.trials), before.user_attrs)
+    closed = list[object]()
+    close = optuna_view._close
+    monkeypatch.setattr(optuna_view, "_close", lambda storage: (closed.append(storage), close(storage)))
     with pytest.raises(StudyMismatchError, match=r"a study 's' that is not one of this toolkit's .* --name"):
         OptunaView("s", url, SPACE)
+    assert len(closed) == 1
     after = optuna.load_study(study_name="s", storage=url)
     assert (after.directions, len(after.trials), after.user_attrs) == shown
 
