@@ -6,8 +6,8 @@ Knows models only by their location. Engine settings go to vLLM as they are.
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,33 +116,46 @@ class VllmBackend:
 
     @cached_property
     def precision(self) -> dict[str, str]:
-        """The setting that another engine needs to compute in as many bits as this one; known without loading it."""
-        prepare_environment(None)
-        with output_to(Path(os.devnull)):
+        """The setting that another engine needs to compute in as many bits as this one; known without loading it.
+
+        Raises:
+            UsageError: vLLM refuses the model or its settings.
+        """
+        with self._asked_unloaded():
             kind = self._arguments().create_engine_config().model_config.dtype
         return {"dtype": str(kind).removeprefix("torch.")}
 
     @cached_property
     def takes_adapters(self) -> bool:
-        """Whether vLLM puts adapters on models of this kind; known without loading it."""
-        prepare_environment(None)
-        with output_to(Path(os.devnull)):
+        """Whether vLLM puts adapters on models of this kind; known without loading it.
+
+        Raises:
+            UsageError: vLLM refuses the model or its settings.
+        """
+        with self._asked_unloaded():
+            config = self._arguments().create_engine_config().model_config
             from vllm.model_executor.models import ModelRegistry
             from vllm.model_executor.models.interfaces import supports_lora
 
-            config = self._arguments().create_engine_config().model_config
             kind, _ = ModelRegistry.resolve_model_cls(config.architectures, model_config=config)
             return bool(supports_lora(kind))
 
     def check_values(self) -> None:
         """Raise `UsageError` if vLLM refuses the settings for this model, without loading it."""
+        with self._asked_unloaded():
+            self._arguments().create_engine_config()
+
+    @contextmanager
+    def _asked_unloaded(self) -> Iterator[None]:
+        """Raise `UsageError` for whatever vLLM refuses before the model is loaded; what it prints goes nowhere."""
         prepare_environment(None)
         try:
             with output_to(Path(os.devnull)):
-                self._arguments().create_engine_config()
+                yield
         except Exception as error:
             raise UsageError(
-                f"vLLM refuses the engine settings for the model {self._model.name!r}: {one_line(error)}"
+                f"vLLM refuses the engine settings for the model {self._model.name!r}: {one_line(error)}; correct "
+                "--engine, or choose another model with --model"
             ) from error
 
     @cached_property
