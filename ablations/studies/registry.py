@@ -7,7 +7,7 @@ files need is a kind's `config`; its `kind` is imported when a study of it is ru
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.errors import UsageError, nearest, one_line
@@ -41,18 +41,23 @@ def _installed() -> "tuple[StudyKind[Any], ...]":
             kind: StudyKind[Any] = point.load()()
         except Exception as error:  # whatever another package's import raises
             raise UsageError(
-                f"the kind of study {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}; "
-                "mend or uninstall its package"
+                f"the kind of study {_shown(point)} cannot be loaded: {one_line(error)}; mend or uninstall its package"
             ) from error
         for mode in kind.modes:
             if mode in owners:
                 raise UsageError(
-                    f"the kind of study {point.name!r} ({point.value}) brings the mode {mode!r}, which {owners[mode]} "
-                    "has already; uninstall one of the packages"
+                    f"the kind of study {_shown(point)} brings the mode {mode!r}, which {owners[mode]} has already; "
+                    "uninstall one of the packages"
                 )
-            owners[mode] = point.value
+            owners[mode] = _shown(point)
         found.append(kind)
     return tuple(found)
+
+
+def _shown(point: EntryPoint) -> str:
+    """Return an entry point's name, where it points to, and the distribution that brings it."""
+    brought = "" if point.dist is None else f" of {point.dist.name} {point.dist.version}"
+    return f"{point.name!r} ({point.value}{brought})"
 
 
 def find_kind(mode: str) -> "StudyKind[Any]":

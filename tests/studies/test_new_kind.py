@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 
 import polars as pl
@@ -60,7 +60,7 @@ def command(tmp_path: Path, empty_tracking: Path) -> Command:
     ("value", "message"),
     [
         ("tests.support.no_such_module:Kind", "'bad' (tests.support.no_such_module:Kind) cannot be loaded: No module"),
-        ("tests.support.toy_kind:RepeatKind", "brings the mode 'repeat', which tests.support.toy_kind:RepeatKind has"),
+        ("tests.support.toy_kind:RepeatKind", "brings the mode 'repeat', which 'repeat' (tests.support.toy_kind:Repe"),
         ("ablations.studies.greedy.kind:GreedyKind", "brings the mode 'greedy-search', which ablations has already"),
     ],
 )
@@ -70,6 +70,19 @@ def test_a_package_whose_kind_cannot_be_is_named(
     monkeypatch.setattr(registry, "entry_points", lambda group: [POINT, EntryPoint("bad", value, registry.GROUP)])
     assert main(["run", "--list"]) == 2
     assert message in capfd.readouterr().err
+
+
+def test_a_broken_package_names_its_distribution_and_leaves_no_traceback_of_the_help(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = distribution("polars")
+    bad = EntryPoint("bad", "tests.support.no_such_module:Kind", registry.GROUP)
+    bad._for(own)  # type: ignore[attr-defined]  # as `importlib.metadata` does
+    monkeypatch.setattr(registry, "entry_points", lambda group: [bad])
+    assert main(["run", "--help"]) == 2
+    shown = " ".join(capfd.readouterr().err.split())
+    assert f"'bad' (tests.support.no_such_module:Kind of polars {own.version}) cannot be loaded" in shown
+    assert "Traceback" not in shown
 
 
 def test_a_study_of_the_kind_runs_and_is_shown(command: Command, capfd: pytest.CaptureFixture[str]) -> None:

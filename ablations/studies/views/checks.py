@@ -66,9 +66,13 @@ def audit_report(name: str, audit: Audit, cost: float | None) -> Report:
 async def log_audit(tracker: Tracker, stored: JsonObject) -> None:
     """Log an audit as a run of its own, from what the store has of it."""
     await tracker.start(stored["id"], ABOUT_AUDITS, stored["judge"], {})
-    figures = audit_figures(pl.DataFrame(stored["table"]), str(stored["judge"]["judge"]))
-    await tracker.log_findings(stored["metrics"], stored["verdict"], {"judge_audit": stored["table"]}, figures, {})
-    await tracker.finish("FINISHED")
+    status = "FAILED"
+    try:
+        figures = audit_figures(pl.DataFrame(stored["table"]), str(stored["judge"]["judge"]))
+        await tracker.log_findings(stored["metrics"], stored["verdict"], {"judge_audit": stored["table"]}, figures, {})
+        status = "FINISHED"
+    finally:
+        await tracker.finish(status)
 
 
 def reproduction_report(trial: StoredTrial, found: Reproduction) -> Report:

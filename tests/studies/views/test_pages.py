@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from ablations.core.errors import TrackingError
 from ablations.core.records import Completion, JudgedTurn, Judgment, Role, Score, TrialRecord, TrialState
+from ablations.core.statistics import summarise
 from ablations.prompts.render import render_prompt
 from ablations.studies.engine.trial import readable_name
+from ablations.studies.views.checks import log_audit
 from ablations.studies.views.pages import TRACED_TURNS, Recorded, traced_trials
+from ablations.tracking import tracker as tracker_module
 from ablations.tracking.client import open_client
 from ablations.tracking.inputs import DataInput
 from ablations.tracking.traces import TracedTrial
@@ -195,6 +199,72 @@ def test_a_number_that_an_extended_study_has_no_more_does_not_stay(tracker: Trac
     import asyncio
 
     asyncio.run(found_again(tracker))
+
+
+async def failing_audit(tracker: Tracker) -> None:
+    lacking = {
+        "id": "a" * 32,
+        "judge": {"judge": "rubric"},
+        "metrics": {},
+        "verdict": "passed",
+        "table": {"pairs": [9]},
+    }
+    with pytest.raises(KeyError, match="wins"):
+        await log_audit(tracker, lacking)
+    (audit,) = open_client(tracker._uri).search_runs(["1"])
+    assert audit.info.status == "FAILED"
+
+
+def test_the_run_of_an_audit_that_cannot_be_logged_has_failed(tracker: Tracker) -> None:
+    import asyncio
+
+    asyncio.run(failing_audit(tracker))
+
+
+async def confirmed_twice(tracker: Tracker) -> None:
+    await tracker.start("id", "about", {}, {}, [])
+    await tracker.log_findings({}, "Best of all.\n\nDetails.", {}, {}, {})
+    client, notes = open_client(tracker._uri), list[str]()
+    for headline in ("Confirmed.", "Confirmed.", "Not confirmed."):
+        await tracker.log_confirmation("id", headline)
+        (study,) = client.search_runs(["1"])
+        notes.append(study.data.tags["mlflow.note.content"])
+    selected = "As selected: Best of all.\n\nDetails."
+    assert notes == [f"{headline}\n\n{selected}" for headline in ("Confirmed.", "Confirmed.", "Not confirmed.")]
+    await tracker.finish("FINISHED")
+
+
+def test_a_confirmation_that_is_logged_again_takes_the_place_of_its_headline(tracker: Tracker) -> None:
+    import asyncio
+
+    asyncio.run(confirmed_twice(tracker))
+
+
+async def cut_before_steps(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk gone")
+
+    await tracker.start("id", "about", {}, {}, [])
+    turns = turns_of(Score(4.0))
+    monkeypatch.setattr(tracker_module, "log_steps", fail)
+    await tracker.log_trial(RECORD, summarise(turns), turns, None, {"loss": [(1, 2.0)]})
+    assert not tracker.knows(RECORD.number)
+    with pytest.raises(TrackingError, match="disk gone"):
+        tracker.check()
+    monkeypatch.undo()
+    await tracker.look_again()
+    assert not tracker.knows(RECORD.number)
+    await tracker.log_trial(RECORD, summarise(turns), turns, None, {"loss": [(1, 2.0)]})
+    assert tracker.knows(RECORD.number)
+    await tracker.finish("FINISHED")
+
+
+def test_a_trial_whose_steps_could_not_be_written_is_logged_again(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    asyncio.run(cut_before_steps(tracker, monkeypatch))
 
 
 def test_whole_queries_are_traced_up_to_the_limit() -> None:
