@@ -26,15 +26,7 @@ from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
 from ablations.studies.planning.leakage import check_start, queries_that_chose, selection_notes
 from ablations.studies.planning.lengths import check_prompt_lengths
-from ablations.studies.planning.overview import (
-    Row,
-    compute_text,
-    judge_row,
-    judging_text,
-    overview,
-    pool_text,
-    prompt_text,
-)
+from ablations.studies.planning.overview import Row, judge_row, overview, pool_text, prompt_text, request_rows
 from ablations.studies.spec import StudySpec
 from analysis.alignment import CHAT as ALIGNED
 from analysis.alignment import IN_CONTEXT, ZERO_SHOT
@@ -88,24 +80,16 @@ class AlignmentPlan(Plan):
 
     def overview(self, judge: Judge) -> Report:
         """Return what the comparison is about to do."""
-        spec, trials = self.spec, self.trials
+        spec = self.spec
         planned = [trial for one in self.models for trial in one.trials]
-        conditions = [trial.condition for trial in planned]
         ways = {str(trial.arm["way"]): prompt_text(trial.condition.prompt) for trial in planned}
-        average = sum(condition.decoding.max_tokens for condition in conditions) / len(conditions)
-        requests = trials * spec.turns
         rows: list[Row] = [
             ("models", ", ".join(one.name for one in self.models)),
             judge_row(judge),
             ("mode", f"{spec.mode}, seed {spec.seed}; one model is loaded at a time"),
             ("asked", "; ".join(f"{way}: {prompt}" for way, prompt in ways.items())),
             ("pool", pool_text(spec.prepared)),
-            ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
-            ("trials", f"{trials}, {spec.concurrency} in flight"),
-            ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
-            ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
-            ("judging", judging_text(spec, judge, trials, average)),
-            ("compute", compute_text(spec, conditions, trials, requests * average)),
+            *request_rows(spec, judge, [trial.condition for trial in planned], self.trials),
         ]
         table = Table("Trials", ("trial", "condition"), tuple((str(t.number), t.label) for t in planned), (True, False))
         return overview(spec, rows, self.notes, [table])

@@ -32,13 +32,13 @@ from ablations.studies.planning.leakage import check_start, queries_that_chose, 
 from ablations.studies.planning.lengths import check_prompt_lengths, largest_fitting
 from ablations.studies.planning.overview import (
     Row,
-    compute_text,
     judge_row,
     judging_text,
     model_row,
     overview,
     pool_text,
     prompt_text,
+    request_rows,
 )
 from ablations.studies.spec import check_same_study
 from analysis.report.page import Report
@@ -129,8 +129,6 @@ class ConditionsPlan(Plan):
         """Return what the study is about to do: conditions, requests and the most tokens they can take."""
         spec, confirmation = self.spec, self.confirmation
         conditions = [spec.to_condition(point.values) for point in spec.design]
-        average = sum(condition.decoding.max_tokens for condition in conditions) / max(len(conditions), 1)
-        requests = spec.total_trials * spec.turns
         rows: list[Row] = [
             model_row(spec),
             judge_row(judge),
@@ -138,12 +136,7 @@ class ConditionsPlan(Plan):
             ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
             ("prompt", prompt_text(spec.baseline.prompt)),
             ("pool", pool_text(spec.prepared)),
-            ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
-            ("trials", f"{spec.total_trials}, {spec.concurrency} in flight"),
-            ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
-            ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
-            ("judging", judging_text(spec, judge, spec.total_trials, average)),
-            ("compute", compute_text(spec, conditions, spec.total_trials, requests * average)),
+            *request_rows(spec, judge, conditions, spec.total_trials),
         ]
         notes = list[str]()
         if confirmation is not None:

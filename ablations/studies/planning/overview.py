@@ -37,6 +37,20 @@ def overview(spec: StudySpec, rows: Sequence[Row], notes: Sequence[str] = (), de
     return Report(About(spec.name, ()), "", (plan, *([Section("Details", tables=tuple(details))] if details else ())))
 
 
+def request_rows(spec: StudySpec, judge: Judge, conditions: Sequence[Condition], trials: int) -> list[Row]:
+    """Return what trials of these conditions ask for that each answer every query, at the longest of their answers."""
+    average = sum(condition.decoding.max_tokens for condition in conditions) / max(len(conditions), 1)
+    requests = trials * spec.turns
+    return [
+        ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
+        ("trials", f"{trials}, {spec.concurrency} in flight"),
+        ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
+        ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
+        ("judging", judging_text(spec, judge, trials, average)),
+        ("compute", compute_text(spec, conditions, trials, requests * average)),
+    ]
+
+
 def model_row(spec: StudySpec) -> Row:
     """Return what answers."""
     served = f"what {', '.join(map(redacted, spec.config.server))} serves"
