@@ -40,6 +40,11 @@ def load_results(path: Path) -> pl.DataFrame:
     return results
 
 
+def judge_name(results: pl.DataFrame, nobody: str = "no") -> str:
+    """Return the name of the judge that gave the scores, or `nobody` where every trial failed before it was judged."""
+    return str(next(iter(results.get_column("judge").drop_nulls()), nobody))
+
+
 def query_scores(results: pl.DataFrame) -> pl.DataFrame:
     """Return one row per complete trial and query: columns trial, query_id, score.
 

@@ -12,7 +12,7 @@ from ablations.studies.kind import Findings, Results
 from analysis.alignment import ARM_MODEL, alignment_gaps, alignment_table, missing_arms
 from analysis.examples import reading_arms
 from analysis.figures import alignment_figures
-from analysis.frames import trial_table
+from analysis.frames import judge_name, trial_table
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import coverage_section, judge_section, method_section, scored
@@ -50,10 +50,9 @@ class AlignmentFindings:
     def of(cls, results: pl.DataFrame) -> "AlignmentFindings":
         """Return what a study found, from its results."""
         gaps = alignment_gaps(results)
-        judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
         return cls(
             headline=_headline(gaps),
-            judge=str(judges[0]) if len(judges) else "no",
+            judge=judge_name(results),
             table=alignment_table(results),
             gaps=gaps,
             missing=missing_arms(results),

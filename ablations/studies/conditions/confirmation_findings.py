@@ -15,7 +15,7 @@ from analysis.effects.intervals import Interval, paired_interval, welch_interval
 from analysis.effects.paired import baseline_trial
 from analysis.examples import worth_reading
 from analysis.figures import confirmation_figures
-from analysis.frames import Floats, Row, nested_scores
+from analysis.frames import Floats, Row, judge_name, nested_scores
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section
@@ -167,7 +167,7 @@ class ConfirmationFindings:
     @classmethod
     def of(cls, selected: pl.DataFrame, confirmed: pl.DataFrame) -> "ConfirmationFindings":
         """Return the findings from the results of a study and of its follow-up."""
-        table, judge = confirm(selected, confirmed), str(confirmed.get_column("judge")[0])
+        table, judge = confirm(selected, confirmed), judge_name(confirmed)
         failed = (
             confirmed.filter(pl.col("state") == "failed").select("label", "failed_because").unique(maintain_order=True)
         )

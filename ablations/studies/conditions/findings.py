@@ -33,7 +33,7 @@ from analysis.effects.paired import (
 from analysis.effects.shapley import shapley_values
 from analysis.examples import Example, read_examples, reasons, telling_conditions
 from analysis.figures import HEAT_MAP, Drawing, study_figures
-from analysis.frames import trial_table, varied_parameters
+from analysis.frames import judge_name, trial_table, varied_parameters
 from analysis.outputs import cost_table, text_table, turn_table
 from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
 from analysis.races import races
@@ -154,7 +154,7 @@ class ConditionFindings:
             against = paired_difference(results, best, baseline)
         labels = dict(trials.select("trial", "change").iter_rows())
         conditions = condition_effects(results)
-        judge = str(results.get_column("judge")[0])
+        judge = judge_name(results)
         found, spread = importances(results), observed_spread(results)
         telling = telling_conditions(results)
         shown = list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))

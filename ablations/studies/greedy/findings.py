@@ -14,7 +14,7 @@ from analysis.effects.intervals import Interval
 from analysis.effects.paired import EFFECT_SCHEMA, paired_effects
 from analysis.examples import Example, read_examples
 from analysis.figures import search_figures
-from analysis.frames import Row, trial_scores, trial_table
+from analysis.frames import Row, judge_name, trial_scores, trial_table
 from analysis.races import races
 from analysis.report import prose
 from analysis.report.page import About, Figures, Report, Section
@@ -82,7 +82,7 @@ class SearchFindings:
         named = [{"start prompt": start, "chosen prompt": chosen} for start, chosen in pairs]
         return cls(
             headline=_headline(added, "" if found is None else found.why_ended, effect),
-            judge=str(results.get_column("judge").drop_nulls()[0]),
+            judge=judge_name(results),
             why_ended="" if found is None else found.why_ended,
             gain=gain,
             rounds=pl.DataFrame([] if found is None else _rounds(found), schema=ROUND_SCHEMA, orient="row"),

@@ -30,7 +30,7 @@ from analysis.demonstrations.ways import ICL, IFT, LOSS_SCHEMA
 from analysis.effects.intervals import Interval
 from analysis.examples import Example, read_examples, reading_arms
 from analysis.figures import tuning_figures
-from analysis.frames import Row
+from analysis.frames import Row, judge_name
 from analysis.report import prose
 from analysis.report.page import About, Figures, Report, Section
 from analysis.report.scores import examples_section, judge_section, method_section
@@ -104,11 +104,9 @@ class TuningFindings:
             "losses": loss_summary(steps),
             "settings": settings(results),
         }
-        judges = results.get_column("judge").drop_nulls()  # an arm that failed was not judged
-        judge = str(judges[0]) if len(judges) else "no"
         return cls(
             headline=_headline(frames),
-            judge=judge,
+            judge=judge_name(results),
             failed=failed_arms(results),
             steps=steps,
             frames=frames,

@@ -21,6 +21,7 @@ from ablations.studies.kind import Findings
 from ablations.studies.manifest import StudyManifest
 from ablations.tracking.traces import TracedTrial
 from ablations.tracking.tracker import FIRST_PROMPT, Tracker
+from analysis.frames import judge_name
 from analysis.report.page import About, Report
 from analysis.report.tables import cell
 
@@ -99,8 +100,7 @@ def about_study(
         manifest: the study's, or None.
     """
     audit = None if judging is None else judging.audit
-    judges = frame.get_column("judge").drop_nulls()  # an arm that failed was not judged
-    judge = str(judges[0]) if len(judges) else "none"
+    judge = judge_name(frame, "none")
     asked = identity.get("judge", {}).get("model")
     turns = frame.unique(["query_id", "turn"])
     source = "" if manifest is None else str(manifest.parameters.get("queries", ""))  # not known of results alone

@@ -22,7 +22,7 @@ from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManife
 from ablations.studies.views.pages import Judging, Recorded, recorded_in
 from ablations.studies.views.sources import tables_beside
 from ablations.tracking.tracker import ChildPage
-from analysis.frames import load_results
+from analysis.frames import judge_name, load_results
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,6 @@ def exported_study(name: str, places: Places) -> StoredStudy:
     path = places.results(name)
     frame, mode = load_results(path), mode_of(path)
     queries = _queries(frame)
-    judges = frame.get_column("judge").drop_nulls()
-    judge = str(judges[0]) if len(judges) else "none"  # where every trial failed before it was judged
     by_id = {query.id: query for query in queries}
     records, turns = {}, {}
     for (number,), rows in frame.group_by("trial", maintain_order=True):
@@ -111,7 +109,7 @@ def exported_study(name: str, places: Places) -> StoredStudy:
             experiment=name,
             about="",
             mode=mode,
-            parameters={"judge": judge, "queries_hash": identity["queries"]},
+            parameters={"judge": judge_name(frame, "none"), "queries_hash": identity["queries"]},
             files={},
             queries=queries,
             inputs=(query_input({}, identity, queries),),
