@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 
 from ablations.core.schema import ARM_PREFIX
-from analysis.effects.intervals import clustered_mean, paired_interval
+from analysis.effects.intervals import paired_interval
+from analysis.scores import AVERAGE, mean_score
 
 CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
 """Ways of asking a model."""
 ARM_MODEL, ARM_WAY = f"{ARM_PREFIX}model", f"{ARM_PREFIX}way"
 """Further columns of such a study."""
-GROUPS = ("turn 1", "turn 2", "average")
+GROUPS = ("turn 1", "turn 2", AVERAGE)
 _BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
 
 
@@ -40,18 +41,12 @@ def alignment_table(results: pl.DataFrame) -> pl.DataFrame:
     """
     rows = []
     for arm, own in _arms(results).items():
-        for group in GROUPS:
-            some = _of(own, group)
-            scored = some.filter(pl.col("score").is_not_null())
-            bounds: tuple[float | None, ...] = (None, None, None)
-            if len(scored):
-                found = clustered_mean(scored.get_column("score").to_numpy(), scored.get_column("query_id").to_list())
-                bounds = (found.value, found.low, found.high)
-            if len(some):
-                rows.append((arm.model, arm.way, group, *bounds, len(scored), len(some)))
+        named = {"model": arm.model, "way": arm.way}
+        judged = {group: _of(own, group) for group in GROUPS}
+        rows += [{**named, "group": group, **mean_score(some)} for group, some in judged.items() if len(some)]
     counts = dict.fromkeys(("n_scored", "n_judged"), pl.Int64)
     texts = dict.fromkeys(("model", "way", "group"), pl.String)
-    return pl.DataFrame(rows, schema={**texts, "mean": pl.Float64, **_BOUNDS, **counts}, orient="row")
+    return pl.DataFrame(rows, schema={**texts, "mean": pl.Float64, **_BOUNDS, **counts})
 
 
 def alignment_gaps(results: pl.DataFrame) -> pl.DataFrame:
@@ -96,12 +91,5 @@ def _arms(results: pl.DataFrame) -> dict[Arm, pl.DataFrame]:
     return arms
 
 
-def missing_arms(results: pl.DataFrame) -> list[str]:
-    """Return the ways that have no row in the table because their trial failed, each with its reason."""
-    failed = results.filter((pl.col("state") == "failed") & (pl.col("replicate") == 0))
-    described = failed.unique("trial", keep="first", maintain_order=True).select(ARM_MODEL, ARM_WAY, "failed_because")
-    return [f"{model}, {way}: {why}" for model, way, why in described.iter_rows()]
-
-
 def _of(own: pl.DataFrame, group: str) -> pl.DataFrame:
-    return own if group == GROUPS[-1] else own.filter(pl.col("turn") == int(group[-1]))
+    return own if group == AVERAGE else own.filter(pl.col("turn") == int(group[-1]))

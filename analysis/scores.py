@@ -31,7 +31,7 @@ def score_groups(results: pl.DataFrame, trials: Sequence[int]) -> pl.DataFrame:
         groups[AVERAGE] = pl.lit(True)
         names = sorted(filter(None, own.get_column("category").unique().drop_nulls()))
         groups |= {name: pl.col("category") == name for name in names}
-        rows += [{"trial": trial, "group": name, **_mean(own.filter(chosen))} for name, chosen in groups.items()]
+        rows += [{"trial": trial, "group": name, **mean_score(own.filter(chosen))} for name, chosen in groups.items()]
     numbers = dict.fromkeys(("mean", "low", "high"), pl.Float64)
     counts = dict.fromkeys(("n_scored", "n_judged"), pl.Int64)
     return pl.DataFrame(rows, schema={"trial": pl.Int64, "group": pl.String, **numbers, **counts}, orient="row")
@@ -46,7 +46,14 @@ def unscored_reasons(results: pl.DataFrame) -> pl.DataFrame:
     return counted.sort("n", "reason", descending=[True, False])
 
 
-def _mean(judged: pl.DataFrame) -> dict[str, object]:
+def failed_trials(results: pl.DataFrame, named: Sequence[str] = ("label",)) -> list[str]:
+    """Return the trials that count for nothing because they failed, as these columns name them, with the reason."""
+    failed = results.filter((pl.col("state") == "failed") & (pl.col("replicate") == 0)).unique("trial").sort("trial")
+    return [f"{', '.join(names)}: {why}" for *names, why in failed.select(*named, "failed_because").iter_rows()]
+
+
+def mean_score(judged: pl.DataFrame) -> dict[str, float | int | None]:
+    """Return mean, low, high (points; null where nothing is scored), n_scored and n_judged of judgments."""
     scored = judged.filter(pl.col("score").is_not_null())
     counts = {"n_scored": len(scored), "n_judged": len(judged)}
     if scored.is_empty():

@@ -12,15 +12,14 @@ import polars as pl
 from ablations.core.condition import DECODING_PARAMETERS
 from ablations.core.errors import StorageError
 from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
-from analysis.alignment import GROUPS
 from analysis.demonstrations.crossed import crossed_interval
 from analysis.demonstrations.ways import ALIGNED, ARM_SCHEMA, ICL, IFT, URIAL, ZERO_SHOT
 from analysis.effects.intervals import SAME, Floats
+from analysis.scores import AVERAGE
 
 REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)
 """Ways that have no examples of a pool, and so are lines in a figure."""
 OVER_QUERIES, OVER_BOTH = "queries", "draws and queries"
-AVERAGE = GROUPS[-1]
 FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
 """What training on a token costs in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""
@@ -207,12 +206,6 @@ def costs(results: pl.DataFrame) -> pl.DataFrame:
         break_even_requests=pl.when(pl.col("extra_prompt_tokens") > 0).then(once / pl.col("extra_prompt_tokens"))
     )
     return table.select(*COST_SCHEMA).cast(COST_SCHEMA).sort("pool", "examples")  # type: ignore[arg-type]
-
-
-def failed_arms(results: pl.DataFrame) -> list[str]:
-    """Return the arms that count for nothing because they failed, each with its reason."""
-    failed = results.filter((pl.col("state") == "failed") & (pl.col("replicate") == 0)).unique("trial").sort("trial")
-    return [f"{label}: {why}" for label, why in failed.select("label", "failed_because").iter_rows()]
 
 
 def loss_summary(losses: pl.DataFrame) -> pl.DataFrame:

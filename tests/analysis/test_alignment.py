@@ -8,8 +8,18 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 
-from analysis.alignment import CHAT, IN_CONTEXT, ZERO_SHOT, Arm, alignment_gaps, alignment_table, missing_arms
+from analysis.alignment import (
+    ARM_MODEL,
+    ARM_WAY,
+    CHAT,
+    IN_CONTEXT,
+    ZERO_SHOT,
+    Arm,
+    alignment_gaps,
+    alignment_table,
+)
 from analysis.plots import draw_alignment, new_figure
+from analysis.scores import failed_trials
 
 Scores = dict[str, tuple[float | None, float | None]]
 ZERO: Scores = {"q1": (2.0, 4.0), "q2": (3.0, 5.0), "q3": (4.0, 6.0)}
@@ -181,5 +191,6 @@ def test_a_way_whose_trial_failed_is_named_with_its_reason() -> None:
     failed = trial(CHAT, state="failed", failed_because="coverage 50% is below 90%: 3 x no rating")
     fine = [row | {"failed_because": None} for row in trial(ZERO_SHOT)]
     frames = {"m": model(fine, failed)}
-    assert missing_arms(study(frames)) == ["m, aligned (chat template): coverage 50% is below 90%: 3 x no rating"]
+    named = failed_trials(study(frames), (ARM_MODEL, ARM_WAY))
+    assert named == ["m, aligned (chat template): coverage 50% is below 90%: 3 x no rating"]
     assert set(alignment_table(study(frames)).get_column("way")) == {ZERO_SHOT}

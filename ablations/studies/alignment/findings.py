@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ablations.studies.kind import Findings, Results
-from analysis.alignment import ARM_MODEL, alignment_gaps, alignment_table, missing_arms
+from analysis.alignment import ARM_MODEL, ARM_WAY, alignment_gaps, alignment_table
 from analysis.examples import reading_arms
 from analysis.figures import alignment_figures
 from analysis.frames import judge_name, trial_table
@@ -17,7 +17,7 @@ from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import coverage_section, judge_section, method_section, scored
 from analysis.report.tables import difference_interval, filled, mean_interval, side_by_side
-from analysis.scores import unscored_reasons
+from analysis.scores import failed_trials, unscored_reasons
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class AlignmentFindings:
             judge=judge_name(results),
             table=alignment_table(results),
             gaps=gaps,
-            missing=missing_arms(results),
+            missing=failed_trials(results, (ARM_MODEL, ARM_WAY)),
             models=results.get_column(ARM_MODEL).unique(maintain_order=True).to_list(),
             reading=reading_arms(results),
             trials=trial_table(results),

@@ -20,6 +20,7 @@ from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section
 from analysis.report.tables import Columns, filled, interval, make_table, signed
+from analysis.scores import failed_trials
 
 _LEADS = ("selected", "fresh", "held_back", "shrinkage_fresh", "shrinkage")
 _SCHEMA = {
@@ -168,16 +169,12 @@ class ConfirmationFindings:
     def of(cls, selected: pl.DataFrame, confirmed: pl.DataFrame) -> "ConfirmationFindings":
         """Return the findings from the results of a study and of its follow-up."""
         table, judge = confirm(selected, confirmed), judge_name(confirmed)
-        failed = (
-            confirmed.filter(pl.col("state") == "failed").select("label", "failed_because").unique(maintain_order=True)
-        )
-        lacking = tuple(f"{label}: {why}" for label, why in failed.iter_rows())
         held_back = set(confirmed.get_column("query_id")) - set(selected.get_column("query_id"))
         return cls(
             _headline(table, judge, len(held_back)),
             table,
             judge,
-            lacking,
+            tuple(failed_trials(confirmed)),
             confirmed["trial"].n_unique(),
             worth_reading(confirmed),
         )

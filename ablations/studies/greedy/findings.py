@@ -20,7 +20,7 @@ from analysis.report import prose
 from analysis.report.page import About, Figures, Report, Section
 from analysis.report.scores import coverage_section, examples_section, judge_section, method_section, races_section
 from analysis.report.tables import EFFECT, EFFECT_DETAILS, Columns, filled, interval, make_table, number, share, signed
-from analysis.scores import unscored_reasons
+from analysis.scores import failed_trials, unscored_reasons
 
 ROUND_SCHEMA = {
     "round": pl.Int64,
@@ -235,9 +235,8 @@ def held_back_effect(results: pl.DataFrame) -> pl.DataFrame | str:
     queries, or the chosen one lacks scores.
     """
     trials = trial_table(results).filter(pl.col("role").is_in(_HELD_BACK))
-    failed = trials.filter(pl.col("state") != "complete")
-    if len(failed):
-        return "; ".join(f"{label}: {why}" for label, why in failed.select("label", "failed_because").iter_rows())
+    if failed := failed_trials(trials):
+        return "; ".join(failed)
     pair = _held_back_trials(trials)
     if len(pair) < 2:
         return "the held-back queries have not been evaluated"

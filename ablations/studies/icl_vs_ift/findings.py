@@ -14,11 +14,9 @@ from ablations.studies.icl_vs_ift.plan import LOSSES, RATES_NOTE
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.crossover import LEAST_QUERIES, crossover
 from analysis.demonstrations.sizes import (
-    AVERAGE,
     OVER_BOTH,
     arms,
     costs,
-    failed_arms,
     loss_summary,
     pool_marks,
     reference_lines,
@@ -45,6 +43,7 @@ from analysis.report.tables import (
     side_by_side,
     signed,
 )
+from analysis.scores import AVERAGE, failed_trials
 
 SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
 COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"
@@ -107,7 +106,7 @@ class TuningFindings:
         return cls(
             headline=_headline(frames),
             judge=judge_name(results),
-            failed=failed_arms(results),
+            failed=failed_trials(results),
             steps=steps,
             frames=frames,
             arms=results.get_column("trial").n_unique(),

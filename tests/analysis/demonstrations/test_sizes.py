@@ -10,13 +10,13 @@ from analysis.demonstrations.crossover import crossover
 from analysis.demonstrations.sizes import (
     OVER_QUERIES,
     costs,
-    failed_arms,
     loss_summary,
     reference_lines,
     size_curve,
     size_differences,
 )
 from analysis.effects.intervals import mean_intervals
+from analysis.scores import failed_trials
 from tests.support.simulated_sizes import arm, both_ways, simulated_losses, sized
 from tests.support.written_sizes import ARMS, IFT_4, NAN, ONE_TURN, failed_study, half, rows
 
@@ -82,7 +82,7 @@ def test_an_arm_whose_tuning_failed_counts_nowhere_and_is_named() -> None:
     results = failed_study()
     assert ("ift", 4) not in rows(size_curve(results).filter(pl.col("group") == "turn 1"), "way", "examples")
     assert set(size_differences(results).get_column("examples")) == {2}
-    assert failed_arms(results) == ["ift pool 4: the loss is not a number"]
+    assert failed_trials(results) == ["ift pool 4: the loss is not a number"]
     row = rows(costs(results), "examples")[(4,)]
     assert (row["icl_prompt_tokens"], row["ift_prompt_tokens"], row["training_tokens"]) == (450.0, None, None)
 
