@@ -31,11 +31,6 @@ class Gain:
         known = [one - other for one, other in zip(first, second, strict=True) if one is not None and other is not None]
         return cls(*mean_interval(known), len(known))
 
-    @property
-    def includes_zero(self) -> bool:
-        """Whether 0 lies in the interval, or there is none."""
-        return self.low is None or self.high is None or self.low <= 0 <= self.high
-
 
 @dataclass(frozen=True)
 class Round:

@@ -219,8 +219,8 @@ class _Search:
         winner = None if result.winner is None else racers[result.winner]
         scores = [] if result.winner is None else [result.scores[result.winner][at] for at in range(len(current))]
         gain = Gain.between(scores, current) if scores else Gain(None, None, None, 0)
-        hopeless = gain.includes_zero or gain.value is None or gain.value < 0
-        stays = winner is not None and not (self._plan.stops_without_gain and hopeless)
+        clear = gain.low is not None and gain.low > 0
+        stays = winner is not None and (clear or not self._plan.stops_without_gain)
         return Round(number, tuple(one.id for one in racers), winner, gain, stays, result), scores
 
     def _racer(self, number: int, parts: PromptParts, candidate: Demonstration) -> PlannedTrial:
