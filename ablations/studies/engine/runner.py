@@ -22,13 +22,14 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import Places, follow_up_account, follow_up_name
 from ablations.studies.engine import optuna_view
 from ablations.studies.engine.optuna_view import OptunaView
-from ablations.studies.engine.results import noted_tables, results_frame, write_beside, write_results
+from ablations.studies.engine.results import write_beside, write_results
 from ablations.studies.engine.run import Run
-from ablations.studies.kind import Findings, Plan, Results, StudyKind
+from ablations.studies.kind import Findings, Plan, StudyKind
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest
 from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.reporter import Reporter
-from ablations.studies.views.pages import FinishedStudy, Judging, about_study, log_study, recorded_in
+from ablations.studies.views.pages import StoredStudy, log_study
+from ablations.studies.views.stored import stored_study
 from ablations.tracking.tracker import Tracker
 
 P = TypeVar("P", bound=Plan)
@@ -149,7 +150,7 @@ class Runner(Generic[P]):
                 if self.plan.follows_up:
                     await self._follow_up(done, store, alone)
 
-    async def _follow_up(self, done: "_Done", store: Store, alone: Callable[[], None]) -> None:
+    async def _follow_up(self, done: StoredStudy, store: Store, alone: Callable[[], None]) -> None:
         """Confirm what the study found, on the same engines."""
         plan, say = self.kind.follow_up(self.plan, done.results), self.parts.reporter.say
         if plan is None:
@@ -175,23 +176,17 @@ class Runner(Generic[P]):
         await plan.check(backend)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A study that has come to its end: its id, and what it left."""
-
-    study_id: str
-    results: Results
-
-
 class _Session(Generic[P]):
     """One study under its lock, with the store open."""
 
-    def __init__(self, runner: Runner[P], store: Store, alone: Callable[[], None], parent: _Done | None = None) -> None:
+    def __init__(
+        self, runner: Runner[P], store: Store, alone: Callable[[], None], parent: StoredStudy | None = None
+    ) -> None:
         self._runner, self._store, self._alone, self._parent = runner, store, alone, parent
         self._plan, self._spec, self._parts = runner.plan, runner.plan.spec, runner.parts
         self._identity = runner.plan.identity(self._parts.backend.identity.to_dict(), self._parts.judge.identity)
 
-    async def run(self) -> _Done:
+    async def run(self) -> StoredStudy:
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         ledger = _Ledger(store)
         parts.judge.keep_replies(ledger.add)
@@ -214,7 +209,7 @@ class _Session(Generic[P]):
             optuna.complete(records)
             return await self._recorded(tracker, ledger, optuna)
 
-    async def _recorded(self, tracker: Tracker, ledger: "_Ledger", optuna: OptunaView | None) -> _Done:
+    async def _recorded(self, tracker: Tracker, ledger: "_Ledger", optuna: OptunaView | None) -> StoredStudy:
         """Evaluate the study and write what it found, with all of its views."""
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         price = parts.judge.budget.price
@@ -231,7 +226,7 @@ class _Session(Generic[P]):
             run = Run(spec, parts.backend, parts.judge, store, tracker, parts.reporter, optuna, parts, self._alone)
             await self._evaluate(run)
             await run.complete_log()
-            results = await self._finish(tracker, account, manifest)
+            found = await self._finish(tracker, study_id)
             status = "FINISHED"
         except StorageError as error:  # the databases were usable when the study began
             raise PartFailedError(f"{error}; finished work is stored, the same command resumes") from error
@@ -240,7 +235,7 @@ class _Session(Generic[P]):
             raise
         finally:
             await tracker.finish(status)
-        return _Done(study_id, results)
+        return found
 
     def _check_stored(self) -> None:
         """Raise `StudyMismatchError` where what is stored under the study's name cannot be continued."""
@@ -299,26 +294,20 @@ class _Session(Generic[P]):
                 f"({cache.hit_rate:.0%}) were not computed again"
             )
 
-    async def _finish(self, tracker: Tracker, account: str, manifest: StudyManifest) -> Results:
+    async def _finish(self, tracker: Tracker, study_id: str) -> StoredStudy:
         """Export the results of record, compute what the study found, show and log it."""
         spec, places, store = self._spec, self._parts.places, self._store
-        path, notes = places.results(spec.name), store.notes(spec.name)
-        frame = results_frame(store, spec.name, spec.queries)
-        write_results(frame, path, spec.config.mode)
-        files = [path, *write_beside(path, notes)]
-        parent = None if self._parent is None else self._parent.results.frame
-        results = Results(spec.name, frame, store.trials(spec.name), notes, noted_tables(notes), parent)
-        findings: Findings = await asyncio.to_thread(self._runner.kind.summarise, results)
+        path, found = places.results(spec.name), stored_study(store, spec.name, study_id, places)
+        write_results(found.results.frame, path, spec.config.mode)
+        files = [path, *write_beside(path, found.results.notes)]
+        findings: Findings = await asyncio.to_thread(self._runner.kind.summarise, found.results)
         tracker.check()
-        judging = Judging.of(store, account, self._parts.judge.identity, self._parts.judge.budget.price)
-        report = findings.report(about_study(spec.name, frame, self._identity, judging, manifest))
+        report = findings.report(found.about)
         self._parts.reporter.show(report)
-        confirms = store.studies().get(spec.confirms or "")
-        finished = FinishedStudy(spec.name, findings, report, judging, files, confirms)
-        await log_study(tracker, finished, recorded_in(store, spec.name, spec.queries))
+        await log_study(tracker, found, findings, report, files)
         store.add_note(spec.name, FINISHED_NOTE, {"at": time.time()})
         self._say_where(path)
-        return results
+        return found
 
     def _say_where(self, path: object) -> None:
         say, places, spec = self._parts.reporter.say, self._parts.places, self._spec

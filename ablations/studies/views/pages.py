@@ -17,10 +17,10 @@ from ablations.judges.base import audit_key
 from ablations.judges.prices import format_money
 from ablations.storage.store import Store
 from ablations.studies.engine.results import judged_turns
-from ablations.studies.kind import Findings
+from ablations.studies.kind import Findings, Results
 from ablations.studies.manifest import StudyManifest
 from ablations.tracking.traces import TracedTrial
-from ablations.tracking.tracker import FIRST_PROMPT, Tracker
+from ablations.tracking.tracker import FIRST_PROMPT, ChildPage, Tracker
 from analysis.frames import judge_name
 from analysis.report.page import About, Report
 from analysis.report.tables import cell
@@ -136,53 +136,73 @@ def _named(model: object) -> str:
 
 
 @dataclass(frozen=True)
-class FinishedStudy:
-    """A study that has come to its end, as its page shows it.
+class StoredStudy:
+    """A study as its results of record hold it.
 
     Attributes:
-        name: of the study.
-        findings: what it found.
-        report: the findings' page.
+        study_id: of the study.
+        identity: what may not change under its name.
+        manifest: what it is made from, as far as that is known.
+        recorded: its trials.
+        results: what it left.
         judging: what judging took.
-        files: its artifacts.
+        pages: parts that are no trials, with runs of their own.
+        finished: whether it came to its end.
+        lacking: what is not known, in words.
         confirms: the id of the study whose confirmation it is, or None.
     """
 
-    name: str
-    findings: Findings
-    report: Report
+    study_id: str
+    identity: JsonObject
+    manifest: StudyManifest
+    recorded: Recorded
+    results: Results
     judging: Judging
-    files: Sequence[Path]
+    pages: tuple[ChildPage, ...]
+    finished: bool
+    lacking: tuple[str, ...] = ()
     confirms: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.results.name
 
-async def log_study(tracker: Tracker, study: FinishedStudy, recorded: Recorded) -> None:
-    """Log what was found on the study's page, and the traces of the trials that matter most."""
-    judging, audit = study.judging, study.judging.audit
+    @property
+    def about(self) -> About:
+        """What it was made from, as far as that is known."""
+        return about_study(self.name, self.results.frame, self.identity, self.judging, self.manifest)
+
+
+async def log_study(
+    tracker: Tracker, study: StoredStudy, findings: Findings, report: Report, files: Sequence[Path]
+) -> None:
+    """Log what was found, and the files of it, on the study's page, and the traces of the trials that matter most."""
+    recorded, judging, audit = study.recorded, study.judging, study.judging.audit
     metrics = {
-        **study.findings.metrics(),
+        **findings.metrics(),
         "judge_calls": judging.usage.calls,
         "judge_prompt_tokens": judging.usage.prompt_tokens,
         "judge_completion_tokens": judging.usage.completion_tokens,
         "judge_cost_usd": judging.cost,
     }
     tags = {"ablations.judge_audit": "none" if audit is None else audit["verdict"]}
-    tables = {name: frame.to_dict(as_series=False) for name, frame in study.findings.tables().items()}
+    tables = {name: frame.to_dict(as_series=False) for name, frame in findings.tables().items()}
     tables |= {} if audit is None else {"judge_audit": audit["table"]}
-    traced = traced_trials(recorded, study.report.reading)
-    about = study.report.about.having(
+    traced = traced_trials(recorded, report.reading)
+    about = report.about.having(
         traces=_shown_turns(traced, recorded),
         results_of_record=f"results/{study.name}/results.parquet of the results folder, an artifact here too",
     )
-    note = study_note(replace(study.report, about=about))
-    await tracker.log_findings(metrics, note, tables, study.report.figures, tags)
-    await tracker.log_files(study.files)
+    note = study_note(replace(report, about=about))
+    await tracker.log_findings(metrics, note, tables, report.figures, tags)
+    await tracker.log_files(files)
     baseline = baseline_number(recorded.trials)
     prompt = recorded.first_prompt(baseline) if baseline is not None and baseline in recorded.turns else None
     await tracker.log_texts({} if prompt is None else {FIRST_PROMPT: prompt})
     await tracker.log_traces([one for one in traced if tracker.knows(one.number)])
     if study.confirms is not None:
-        await tracker.log_confirmation(study.confirms, study.report.headline)
+        await tracker.log_confirmation(study.confirms, report.headline)
 
 
 def study_note(report: Report) -> str:

@@ -20,8 +20,8 @@ from ablations.studies.engine.optuna_view import OptunaView, forget, known_studi
 from ablations.studies.engine.results import training_steps, write_beside, write_results
 from ablations.studies.registry import find_kind
 from ablations.studies.views.checks import AUDITS, log_audit
-from ablations.studies.views.pages import FinishedStudy, about_study, log_study
-from ablations.studies.views.stored import StoredStudy, exported_study, stored_study
+from ablations.studies.views.pages import StoredStudy, log_study
+from ablations.studies.views.stored import exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
 from ablations.tracking.tracker import Tracker
 
@@ -190,10 +190,7 @@ class _Rebuild:
             write_results(results.frame, path, found.manifest.mode)
         files = [path, *write_beside(path, results.notes)]
         findings = find_kind(found.manifest.mode).summarise(results)
-        confirms = None if self._store is None else self._store.studies().get(found.confirms or "")
-        about = about_study(found.name, results.frame, found.identity, found.judging, found.manifest)
-        finished = FinishedStudy(found.name, findings, findings.report(about), found.judging, files, confirms)
-        await log_study(tracker, finished, found.recorded)
+        await log_study(tracker, found, findings, findings.report(found.about), files)
 
     def _refill(self, found: StoredStudy) -> list[str]:
         """Make the study's trials in Optuna again, and return what there is to say of that."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ablations.core.errors import StorageError, nearest
 from ablations.storage.store import Store
-from ablations.storage.workspace import CONFIRMATION, Places, follow_up_name, sqlite_path
+from ablations.storage.workspace import CONFIRMATION, Places, sqlite_path
 from ablations.studies.manifest import MANIFEST_NOTE
 from ablations.studies.registry import find_kind
-from ablations.studies.views.pages import about_study
-from ablations.studies.views.stored import StoredStudy, exported_study, stored_study
-from analysis.frames import load_results
+from ablations.studies.views.pages import StoredStudy
+from ablations.studies.views.sources import confirmation_beside
+from ablations.studies.views.stored import exported_study, stored_study
 from analysis.report.render import write_report
 
 
@@ -38,13 +38,10 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         raise StorageError(
             f"there are no results of a study {name!r}: {places.results(name)} does not exist; run it first{meant}"
         )
-    study, again = find_study(name, places), follow_up_name(name)
-    results = study.results
-    if again in known:
-        results = replace(results, confirmation=load_results(places.results(again)))
-    about = about_study(name, results.frame, study.identity, study.judging, study.manifest)
-    report = find_kind(study.manifest.mode).summarise(results).report(about)
-    return write_report(report, places.results(name).parent if folder is None else folder)
+    study, path = find_study(name, places), places.results(name)
+    results = replace(study.results, confirmation=confirmation_beside(path))
+    report = find_kind(study.manifest.mode).summarise(results).report(study.about)
+    return write_report(report, path.parent if folder is None else folder)
 
 
 def find_study(name: str, places: Places) -> StoredStudy:

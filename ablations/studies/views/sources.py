@@ -57,9 +57,13 @@ def open_study(named: str, mlruns: str | Path | Places | None = None) -> Results
     if named.startswith(RUN):
         return Results(named, frame)
     path = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
-    again = path.parent.with_name(follow_up_name(path.parent.name)) / path.name
-    confirmation = load_results(again) if again.is_file() else None
-    return Results(named, frame, tables=tables_beside(path), confirmation=confirmation)
+    return Results(named, frame, tables=tables_beside(path), confirmation=confirmation_beside(path))
+
+
+def confirmation_beside(results: Path) -> pl.DataFrame | None:
+    """Return the results of a study's confirmation, looked for in the folder beside the study's, or None."""
+    path = results.parent.with_name(follow_up_name(results.parent.name)) / results.name
+    return load_results(path) if path.is_file() else None
 
 
 def tables_beside(results: Path) -> dict[str, pl.DataFrame]:

@@ -4,7 +4,6 @@ Knows the store and `results.parquet`; neither Optuna nor MLflow nor what kinds 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -19,74 +18,39 @@ from ablations.storage.workspace import Places, follow_up_account
 from ablations.studies.engine.results import PAGE_NOTE, mode_of, noted_tables, results_frame
 from ablations.studies.kind import Results
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest, query_input
-from ablations.studies.views.pages import Judging, Recorded, recorded_in
+from ablations.studies.views.pages import Judging, Recorded, StoredStudy, recorded_in
 from ablations.studies.views.sources import tables_beside
 from ablations.tracking.tracker import ChildPage
 from analysis.frames import judge_name, load_results
 
 
-@dataclass(frozen=True)
-class StoredStudy:
-    """A study as its results of record hold it.
-
-    Attributes:
-        study_id: of the study.
-        identity: what may not change under its name.
-        manifest: what it is made from, as far as that is known.
-        recorded: its trials.
-        results: what it left.
-        judging: what judging took.
-        pages: parts that are no trials, with runs of their own.
-        finished: whether it came to its end.
-        lacking: what is not known, in words.
-        confirms: the study whose confirmation it is, or None.
-    """
-
-    study_id: str
-    identity: JsonObject
-    manifest: StudyManifest
-    recorded: Recorded
-    results: Results
-    judging: Judging
-    pages: tuple[ChildPage, ...]
-    finished: bool
-    lacking: tuple[str, ...] = ()
-    confirms: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self.results.name
-
-
 def stored_study(store: Store, name: str, study_id: str, places: Places) -> StoredStudy:
-    """Return a study of the store; raise `StorageError` where too little of it is left."""
+    """Return a study of the store, with the results of the study that it confirms, if there is one.
+
+    Raises:
+        StorageError: too little of it is left.
+    """
     identity, notes = store.find_study(name) or {}, store.notes(name)
     if MANIFEST_NOTE not in notes:
         raise StorageError(f"the store holds no manifest of the study {name!r}, so that its queries are not known")
     manifest = StudyManifest.from_dict(notes[MANIFEST_NOTE])
-    confirmed = store.studies().get(str(identity.get("confirms")))
+    recorded, confirms = recorded_in(store, name, manifest.queries), identity.get("confirms")
+    confirmed = store.studies().get(str(confirms))
     account = study_id if confirmed is None else follow_up_account(confirmed)
     pages = (ChildPage.from_dict(note) for kind, note in notes.items() if kind.startswith(f"{PAGE_NOTE} "))
+    frame = results_frame(store, name, manifest.queries)
+    parent = None if confirms is None else load_results(places.results(confirms))
     return StoredStudy(
         study_id=study_id,
         identity=identity,
         manifest=manifest,
-        recorded=recorded_in(store, name, manifest.queries),
-        results=stored_results(store, name, manifest.queries, places),
+        recorded=recorded,
+        results=Results(name, frame, recorded.trials, notes, noted_tables(notes), parent),
         judging=Judging.of(store, account, identity["judge"], manifest.price),
         pages=tuple(sorted(pages, key=lambda page: page.number)),
         finished=notes.get(FINISHED_NOTE, {}).get("at") is not None,
-        confirms=identity.get("confirms"),
+        confirms=confirmed,
     )
-
-
-def stored_results(store: Store, name: str, queries: Sequence[Query], places: Places) -> Results:
-    """Return what a study of the store left, with the results of the study that it confirms, if there is one."""
-    notes, confirms = store.notes(name), (store.find_study(name) or {}).get("confirms")
-    parent = None if confirms is None else load_results(places.results(confirms))
-    frame = results_frame(store, name, queries)
-    return Results(name, frame, store.trials(name), notes, noted_tables(notes), parent)
 
 
 def exported_study(name: str, places: Places) -> StoredStudy:
