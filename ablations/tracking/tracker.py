@@ -209,7 +209,11 @@ class Tracker:
             if status == "FINISHED":
                 raise
         finally:
-            self._thread.shutdown(wait=True)
+            self.close()
+
+    def close(self) -> None:
+        """End the tracking thread; nothing can be logged from then on."""
+        self._thread.shutdown(wait=True)
 
     def check(self) -> None:
         """Raise what MLflow failed with while trials were logged, if it did."""

@@ -7,7 +7,7 @@ is written before all input has been checked. Knows no kind by its name.
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -193,20 +193,21 @@ class _Session(Generic[P]):
         self._check_stored()
         price = parts.judge.budget.price
         tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.config.file, spec.name, price)
-        await tracker.connect()
-        if self._runner.fresh:
-            # Nothing is forgotten before everything is known to work.
-            await parts.start(*(() if plan.trains_first else (parts.backend,)))
-            self._forget()
-        elif self._changed():
-            parts.reporter.say("it is run again, because conditions or queries are not those of last time")
-            self._forget()
-        if plan.space is None:
-            return await self._recorded(tracker, ledger, None)
-        with closing(OptunaView(spec.name, parts.places.storage, plan.space)) as optuna:
-            records = store.trials(spec.name)
-            optuna.check(records)
-            optuna.complete(records)
+        with closing(tracker), ExitStack() as opened:
+            await tracker.connect()
+            if self._runner.fresh:
+                # Nothing is forgotten before everything is known to work.
+                await parts.start(*(() if plan.trains_first else (parts.backend,)))
+                self._forget()
+            elif self._changed():
+                parts.reporter.say("it is run again, because conditions or queries are not those of last time")
+                self._forget()
+            optuna = None
+            if plan.space is not None:
+                optuna = opened.enter_context(closing(OptunaView(spec.name, parts.places.storage, plan.space)))
+                records = store.trials(spec.name)
+                optuna.check(records)
+                optuna.complete(records)
             return await self._recorded(tracker, ledger, optuna)
 
     async def _recorded(self, tracker: Tracker, ledger: "_Ledger", optuna: OptunaView | None) -> StoredStudy:

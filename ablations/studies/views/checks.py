@@ -129,6 +129,7 @@ async def run_audit(
         opened.push_async_callback(judge.close)
         name = f"{judge.name} {judge.identity.get('model', '')}".strip()
         tracker = Tracker(places.tracking_uri, places.artifacts, AUDITS, name)
+        opened.callback(tracker.close)
         await tracker.connect()
         account = uuid.uuid4().hex
         judge.keep_replies(lambda reply: store.add_reply(account, reply))

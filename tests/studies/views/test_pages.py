@@ -7,9 +7,10 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-from ablations.core.errors import TrackingError
+from ablations.core.errors import StudyMismatchError, TrackingError
 from ablations.core.records import Completion, JudgedTurn, Judgment, Role, Score, TrialRecord, TrialState
 from ablations.core.statistics import summarise
 from ablations.prompts.render import render_prompt
@@ -24,7 +25,7 @@ from ablations.tracking.tracker import Tracker
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import changed
 from tests.support.texts import documented
-from tests.support.world import TRIALS, pages, places_of, run, spec_of
+from tests.support.world import TRIALS, World, pages, places_of, run, spec_of
 
 pytestmark = pytest.mark.pages
 
@@ -126,6 +127,16 @@ def test_a_finished_study_run_again_doubles_no_trace_and_leaves_no_thread(
     assert pages(finished) == before
     names = [thread.name.lower() for thread in threading.enumerate()]
     assert not [name for name in names if "trac" in name or "span" in name]
+
+
+def test_a_study_that_is_refused_leaves_no_thread(tmp_path: Path, empty_tracking: Path) -> None:
+    world = World(tmp_path / "mlruns", empty_tracking)
+    optuna.create_study(study_name="s", storage=world.places.storage)
+    before = set(threading.enumerate())
+    with pytest.raises(StudyMismatchError, match="not one of this toolkit's"):
+        world.run(spec_of(tmp_path))
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name.startswith("mlflow")] == []
 
 
 @pytest.fixture
