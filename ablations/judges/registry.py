@@ -1,41 +1,41 @@
 """Judges: what scores the completions of a study."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ablations.core.errors import UsageError, nearest
-from ablations.judges.base import NO_REPLY, ComparingJudge, Judge, audit_key, judgment_identity, worth_asking_again
-from ablations.judges.comparison.alpaca_eval import AlpacaEvalJudge
-from ablations.judges.comparison.pairwise import PairwiseJudge
-from ablations.judges.llm.asking import JudgeSettings
-from ablations.judges.llm.aspects import AspectsJudge
-from ablations.judges.llm.client import Limits
-from ablations.judges.llm.expected_rating import ExpectedRatingJudge
-from ablations.judges.llm.rubric import RubricJudge
-from ablations.judges.reference.judge import ReferenceJudge
 
-JUDGES: dict[str, Callable[[JudgeSettings], Judge]] = {
-    ReferenceJudge.name: lambda _: ReferenceJudge(),
-    RubricJudge.name: RubricJudge,
-    ExpectedRatingJudge.name: ExpectedRatingJudge,
-    PairwiseJudge.name: PairwiseJudge,
-    AlpacaEvalJudge.name: AlpacaEvalJudge,
-    AspectsJudge.name: AspectsJudge,
+if TYPE_CHECKING:
+    from ablations.judges.base import Judge
+    from ablations.judges.llm.asking import JudgeSettings
+
+JUDGES: Mapping[str, str] = {
+    "reference": "reference.judge.ReferenceJudge",
+    "rubric": "llm.rubric.RubricJudge",
+    "expected-rating": "llm.expected_rating.ExpectedRatingJudge",
+    "pairwise": "comparison.pairwise.PairwiseJudge",
+    "alpaca-eval": "comparison.alpaca_eval.AlpacaEvalJudge",
+    "aspects": "llm.aspects.AspectsJudge",
 }
-DEFAULT_JUDGE = ReferenceJudge.name
-_COMPARING = (PairwiseJudge.name, AlpacaEvalJudge.name)
+"""The class of each judge by its name, imported when it is asked for: clients take a second."""
+DEFAULT_JUDGE = "reference"
+_COMPARING = ("pairwise", "alpaca-eval")
 
 
-def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
+def make_judge(name: str, settings: "JudgeSettings | None" = None) -> "Judge":
     """Return the judge called `name`, not started.
 
     Raises:
         UsageError: an unknown name, a setting that the judge needs and lacks, or one that it would ignore.
     """
+    from ablations.judges.llm.asking import JudgeSettings
+
     settings = settings or JudgeSettings()
     if name not in JUDGES:
         raise UsageError(f"--judge {name!r} is not a known judge; {nearest(name, JUDGES)}")
-    default, no_server = JudgeSettings(), name == ReferenceJudge.name
-    fixed_length = name in (ReferenceJudge.name, AlpacaEvalJudge.name)
+    default, no_server = JudgeSettings(), name == DEFAULT_JUDGE
+    fixed_length = name in (DEFAULT_JUDGE, "alpaca-eval")
     ignored = {
         "--judge-model": settings.model is not None and no_server,
         "--judge-base-url": settings.base_url is not None and no_server,
@@ -46,24 +46,11 @@ def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
         "--judge-in-flight, --judge-rpm, --judge-tpm or --judge-timeout": settings.limits != default.limits
         and no_server,
         "--compare-with": settings.compare_with is not None and name not in _COMPARING,
-        "--two-scores": settings.two_scores and name != PairwiseJudge.name,
+        "--two-scores": settings.two_scores and name != "pairwise",
     }
     for flag, given in ignored.items():
         if given:
             raise UsageError(f"{flag} has no effect with the {name} judge; drop it, or choose another with --judge")
-    return JUDGES[name](settings)
-
-
-__all__ = [
-    "DEFAULT_JUDGE",
-    "JUDGES",
-    "NO_REPLY",
-    "ComparingJudge",
-    "Judge",
-    "JudgeSettings",
-    "Limits",
-    "audit_key",
-    "judgment_identity",
-    "make_judge",
-    "worth_asking_again",
-]
+    module, _, made = JUDGES[name].rpartition(".")
+    judge: Judge = getattr(import_module(f"ablations.judges.{module}"), made)(*(() if no_server else (settings,)))
+    return judge

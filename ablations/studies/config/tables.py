@@ -10,12 +10,14 @@ from typing import Annotated, ClassVar
 
 from ablations.core.records import MIN_COVERAGE
 from ablations.datasets.pools import STYLED
+from ablations.judges.registry import DEFAULT_JUDGE, JUDGES
 from ablations.models.registry import BACKENDS, DEFAULT_ENCODER
 from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, Key, Table
 
 DEFAULT_MODEL = "gemma-3-270m"
 SERVER, LOCAL = "openai", "vllm"
 """Backends: a completions server, and the engine in this process."""
+_JUDGES = [f"`{name}`" for name in JUDGES]
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,8 @@ class StudyTable(Table):
     ] = LOCAL
     judge: Annotated[
         str,
-        Key(
-            "`reference`, `rubric`, `expected-rating`, `pairwise`, `alpaca-eval` or `aspects`", "--judge", "NAME", JUDGE
-        ),
-    ] = "reference"
+        Key(f"{', '.join(_JUDGES[:-1])} or {_JUDGES[-1]}", "--judge", "NAME", JUDGE, choices=tuple(JUDGES)),
+    ] = DEFAULT_JUDGE
     queries: Annotated[
         str, Key("`instructions` (built in), MT-Bench, AlpacaEval JSON, or JSONL", "--queries", "NAME|PATH", DATA)
     ] = "instructions"

@@ -94,6 +94,7 @@ def test_a_value_that_a_flag_gave_is_named_by_its_flag(tmp_path: Path, override:
         ("[judge]\nmodle = 1\n", "unknown key 'modle' in [judge]; did you mean model?"),
         ("[judge]\nrpm = 0\n", "judge.rpm = 0 is out of range; give a number above 0"),
         ("[pool]\nallow_overlap = 1\n", "pool.allow_overlap = 1 is of the wrong type; give true or false"),
+        ('[study]\njudge = "referense"\n', "study.judge = 'referense' is not known; did you mean reference? known: "),
         ("[study]\nmin_coverage = nan\n", "study.min_coverage = nan is out of range"),
         ('[study]\nseed = "1"\n', "study.seed = '1' is of the wrong type; give a whole number"),
         ("[study]\nconditions = 3\n", "study.conditions = 3 is of the wrong type; give a list"),
