@@ -55,6 +55,8 @@ class AlignmentConfig(KindConfig):
         """Raise `UserError` for models that are named twice over, or ways of asking that are none."""
         if {"study.models", "study.model"} <= config.flags.keys():
             raise UsageError("--models names several models and --model one; drop one of the flags")
+        if self.models and config.study.model is not None and "study.model" not in config.flags:
+            raise config.refusal("study.model", "names one model and study.models several; drop one of the keys")
         if not self.models and "study.model" not in config.flags and not config.server:
             raise config.refusal("study.models", "names no model; give a list, or --models A,B,…")
         if not self.conditions:

@@ -215,9 +215,8 @@ class _Loader:
             engine=dict(document.table("engine")) | {name: one.value for name, one in engine.items()},
             flags={key: one.flag for key, one in self._given.items()},
         )
-        config = _served(config)
         own.check(config)
-        return config
+        return _served(config)
 
     def _find_mode(self, overrides: Sequence[Override]) -> str:
         (flag,) = [one for one in overrides if one.key == "study.mode"][-1:] or (None,)

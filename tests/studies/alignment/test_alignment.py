@@ -132,6 +132,7 @@ def test_models_that_cannot_be_are_refused_before_anything_is_written(
     ("old", "new", "message"),
     [
         ('models = ["gemma-3-270m", "smollm2-135m-instruct"]\n', "", "names no model"),
+        ("models = [", 'model = "base"\nmodels = [', "study.model = 'base' names one model and study.models several"),
         ("[[study.conditions]]", "[[study.condition]]", "condition"),
         ("shots = 3\n", "shot = 3\n", "shots"),
         ('template = "chat"', 'template = "chatt"', "chat"),
