@@ -19,6 +19,7 @@ from ablations.studies.config.config import KindConfig
 from ablations.studies.config.space import SearchSpace
 from ablations.studies.engine.run import Run
 from ablations.studies.planning.inputs import Inputs
+from ablations.studies.reporter import Reporter
 from ablations.studies.spec import StudySpec, check_same_study
 from analysis.report.page import About, Report
 
@@ -168,7 +169,7 @@ class StudyKind(ABC, Generic[P]):
     def summarise(self, results: Results) -> Findings:
         """Return what a study of this kind found."""
 
-    def follow_up(self, plan: P, results: Results) -> P | None:
-        """Return the plan of a study that confirms this one's findings, run with the same engines, or None."""
-        del plan, results
+    def follow_up(self, plan: P, results: Results, reporter: Reporter) -> P | None:
+        """Return the plan of a study that confirms this one's findings, run with the same engines, or None; say so."""
+        del plan, results, reporter
         return None

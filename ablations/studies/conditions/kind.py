@@ -28,6 +28,7 @@ from ablations.studies.engine.run import Run
 from ablations.studies.engine.trial import DesignPoint, PlannedTrial, Stopwatch, TrialResult
 from ablations.studies.kind import Findings, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
+from ablations.studies.reporter import Reporter
 
 LEAST, GROWTH, LEVEL = 8, 0.5, 0.3
 """Queries before the first test; size of the later blocks as a share of those before; chance, over all tests, that a
@@ -56,12 +57,21 @@ class ConditionsKind(StudyKind[ConditionsPlan]):
 
         return summarise(results)
 
-    def follow_up(self, plan: ConditionsPlan, results: Results) -> ConditionsPlan | None:
+    def follow_up(self, plan: ConditionsPlan, results: Results, reporter: Reporter) -> ConditionsPlan | None:
         """Return the plan that evaluates the baseline and the best conditions again, on fresh seeds."""
         if plan.confirmation is None:
             return None
         best = best_conditions(results, plan.confirmation.best)
-        return ConditionsPlan(plan.confirmation.follow_up(plan.spec, best)) if best else None
+        if not best:
+            reporter.say("Nothing to confirm: the baseline or every other condition lacks enough scores.")
+            return None
+        again, seen = ConditionsPlan(plan.confirmation.follow_up(plan.spec, best)), len(plan.spec.queries)
+        reporter.say(
+            f"Confirmation: {again.trials - 1} conditions and the baseline again, on {seen} queries with fresh seeds "
+            f"and {len(again.spec.queries) - seen} held back",
+            important=True,
+        )
+        return again
 
 
 class _Walk:

@@ -152,18 +152,10 @@ class Runner(Generic[P]):
 
     async def _follow_up(self, done: StoredStudy, store: Store, alone: Callable[[], None]) -> None:
         """Confirm what the study found, on the same engines."""
-        plan, say = self.kind.follow_up(self.plan, done.results), self.parts.reporter.say
-        if plan is None:
-            say("Nothing to confirm: the baseline or every other condition lacks enough scores.")
-            return
-        spec, seen = plan.spec, len(self.plan.spec.queries)
-        self.parts.judge.check(spec.queries)
-        say(
-            f"Confirmation: {(plan.trials or 1) - 1} conditions and the baseline again, on {seen} queries with fresh "
-            f"seeds and {len(spec.queries) - seen} held back",
-            important=True,
-        )
-        await _Session(replace(self, plan=plan, fresh=False), store, alone, parent=done).run()
+        plan = self.kind.follow_up(self.plan, done.results, self.parts.reporter)
+        if plan is not None:
+            self.parts.judge.check(plan.spec.queries)
+            await _Session(replace(self, plan=plan, fresh=False), store, alone, parent=done).run()
 
     async def _check(self) -> None:
         """Check what can be checked without the engine."""
