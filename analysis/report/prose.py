@@ -6,10 +6,6 @@ EFFECTS = (
     "queries (Student's t below twelve queries). p is the paired t test's; p (Holm) is corrected for all lines of "
     "its table together. The standardised size is the mean difference over its standard deviation.",
 )
-CONFIRMATION = (
-    "The lead of the best of many conditions is subject to selection bias. The same conditions on fresh seeds and on "
-    "queries that the study did not see say by how much: the shrinkage is what was luck."
-)
 IMPORTANCE = (
     "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
     "how much of that variance a forest no longer predicts once the parameter is shuffled, so that a parameter "
@@ -25,10 +21,6 @@ INTERACTIONS = (
     "says that each acts as if the other were not there. p is corrected for all pairs."
 )
 FEW_FOR_LENGTH = "There is no interval at equal length: it takes twelve queries."
-SAME_ANSWERS = (
-    "Where the fresh seeds' lead is the selected one to the digit, answers were greedy: these do not change with the "
-    "seed, so that fresh seeds say nothing new there and only held-back queries do."
-)
 COMPONENTS = (
     "A component's Shapley value is its mean contribution over all orders in which components can be added to the "
     "bare prompt; the values add up to the difference between the full and the bare prompt. Where not all "
@@ -50,53 +42,6 @@ EXAMPLES = (
 AUDIT = (
     "How often the judge preferred a good answer to one that was spoilt on purpose. A judge that fails a control "
     "cannot see what that control does to an answer."
-)
-RACES = (
-    "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
-    "stop early. The best of a round was chosen by these queries, so that its mean on them is subject to selection "
-    "bias."
-)
-MODELS = (
-    "Each model answers the same queries zero-shot, with demonstrations in context and, where it has a chat "
-    "template, as an aligned model. Gaps are paired over queries."
-)
-SIZES = (
-    "Two ways to use the same examples: as demonstrations in the prompt of the base model (ICL), or to tune the model "
-    "on them (IFT), which then needs none in its prompt. Bands are 95 % intervals of each way's own mean; whether one "
-    "way is ahead is a question for the paired differences below, not for bands that overlap. Where the line of ICL "
-    "ends, more examples do not fit the context.",
-    "The levels without a pool's examples are in a table of their own.",
-)
-SIZE_DIFFERENCES = (
-    "IFT minus ICL with the same examples, paired over queries and turns, so that how hard a query is cancels. Where "
-    "there are several draws of examples, queries and draws are both resampled: the interval then holds for other "
-    "examples of the pool too. With one draw it holds for these examples alone."
-)
-CROSSOVER = (
-    "The number of examples from which tuning is ahead: the zero of the difference, interpolated between sizes on a "
-    "scale of doublings. IFT's lead is taken to grow with the number of examples; where differences fall from one size "
-    "to the next, both are replaced by their mean before the zero is looked for (isotonic regression). A resample in "
-    "which IFT is ahead at every size counts as below the smallest, one in which it is ahead at none as above the "
-    "largest; an interval that reaches there has no end, and one that reaches both decides nothing. A dash stands for "
-    "what lies outside the sizes."
-)
-TUNING_COSTS = (
-    "ICL reads its examples again in every request, IFT reads them while it trains and never again. Break-even is the "
-    "number of requests after which training has paid for itself, in tokens read: a token of full tuning counts 3 "
-    "tokens of a prompt, one of LoRA 2. This is before prefix caching, which makes examples that do not change "
-    "nearly free, and without what keeping a model of one's own costs. Answers are taken to be as long either way."
-)
-TRAINING = (
-    "The loss of each training step. A loss near 0 on few examples says that they were learned by heart, which is not "
-    "the same as following instructions."
-)
-SETTINGS = (
-    "Decoding parameters that every arm leaves alone are left out. Where a learning rate was looked for, the one that "
-    "was found is shown."
-)
-TUNING_METHOD = (
-    "Sources: Owen 2007 (resampling of queries and draws), Rao and Wu 1988 and Satterthwaite 1946 (few draws), "
-    "Robertson, Wright and Dykstra 1988 (isotonic regression), Kaplan et al. 2020 (what training costs)."
 )
 LIMITS = (
     "Every condition answered the same queries with the same random numbers. A score is a number, or missing with "

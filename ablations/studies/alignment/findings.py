@@ -13,11 +13,15 @@ from analysis.alignment import ARM_MODEL, ARM_WAY, alignment_gaps, alignment_tab
 from analysis.examples import reading_arms
 from analysis.figures import alignment_figures
 from analysis.frames import judge_name, trial_table
-from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import coverage_section, judge_section, method_section, scored
 from analysis.report.tables import difference_interval, filled, mean_interval, side_by_side
 from analysis.scores import failed_trials, unscored_reasons
+
+_READING = (
+    "Each model answers the same queries zero-shot, with demonstrations in context and, where it has a chat "
+    "template, as an aligned model. Gaps are paired over queries."
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class AlignmentFindings:
                 {"queries": "n"},
             ),
         )
-        body = Section("Models side by side", (prose.MODELS,), (), alignment_figures(self.table), tables, brief=True)
+        body = Section("Models side by side", (_READING,), (), alignment_figures(self.table), tables, brief=True)
         sections = (body, coverage_section(self.trials, self.unscored), judge_section(about, self.judge))
         told = about.having(
             model=", ".join(self.models), trials=f"{len(self.trials)} arms", varied="the model, and how it is asked"

@@ -16,11 +16,16 @@ from analysis.examples import Example, read_examples
 from analysis.figures import search_figures
 from analysis.frames import Row, judge_name, trial_scores, trial_table
 from analysis.races import races
-from analysis.report import prose
 from analysis.report.page import About, Figures, Report, Section
 from analysis.report.scores import coverage_section, examples_section, judge_section, method_section, races_section
 from analysis.report.tables import EFFECT, EFFECT_DETAILS, Columns, filled, interval, make_table, number, share, signed
 from analysis.scores import failed_trials, unscored_reasons
+
+_READING = (
+    "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
+    "stop early. The best of a round was chosen by these queries, so that its mean on them is subject to selection "
+    "bias."
+)
 
 ROUND_SCHEMA = {
     "round": pl.Int64,
@@ -110,7 +115,7 @@ class SearchFindings:
         figures = search_figures(self.rounds, next(self.gain.iter_rows(named=True), None), self.races)
         sections = (
             self._rounds_section(figures.some("rounds")),
-            races_section(self.races, (prose.RACES,)),
+            races_section(self.races, (_READING,)),
             self._chosen_section(),
             coverage_section(self.trials, self.unscored),
             judge_section(about, self.judge),

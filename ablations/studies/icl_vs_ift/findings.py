@@ -45,6 +45,45 @@ from analysis.report.tables import (
 )
 from analysis.scores import AVERAGE, failed_trials
 
+_READ_SIZES = (
+    "Two ways to use the same examples: as demonstrations in the prompt of the base model (ICL), or to tune the model "
+    "on them (IFT), which then needs none in its prompt. Bands are 95 % intervals of each way's own mean; whether one "
+    "way is ahead is a question for the paired differences below, not for bands that overlap. Where the line of ICL "
+    "ends, more examples do not fit the context.",
+    "The levels without a pool's examples are in a table of their own.",
+)
+_READ_DIFFERENCES = (
+    "IFT minus ICL with the same examples, paired over queries and turns, so that how hard a query is cancels. Where "
+    "there are several draws of examples, queries and draws are both resampled: the interval then holds for other "
+    "examples of the pool too. With one draw it holds for these examples alone."
+)
+_READ_CROSSOVER = (
+    "The number of examples from which tuning is ahead: the zero of the difference, interpolated between sizes on a "
+    "scale of doublings. IFT's lead is taken to grow with the number of examples; where differences fall from one size "
+    "to the next, both are replaced by their mean before the zero is looked for (isotonic regression). A resample in "
+    "which IFT is ahead at every size counts as below the smallest, one in which it is ahead at none as above the "
+    "largest; an interval that reaches there has no end, and one that reaches both decides nothing. A dash stands for "
+    "what lies outside the sizes."
+)
+_READ_COSTS = (
+    "ICL reads its examples again in every request, IFT reads them while it trains and never again. Break-even is the "
+    "number of requests after which training has paid for itself, in tokens read: a token of full tuning counts 3 "
+    "tokens of a prompt, one of LoRA 2. This is before prefix caching, which makes examples that do not change "
+    "nearly free, and without what keeping a model of one's own costs. Answers are taken to be as long either way."
+)
+_READ_TRAINING = (
+    "The loss of each training step. A loss near 0 on few examples says that they were learned by heart, which is not "
+    "the same as following instructions."
+)
+_READ_SETTINGS = (
+    "Decoding parameters that every arm leaves alone are left out. Where a learning rate was looked for, the one that "
+    "was found is shown."
+)
+_METHOD = (
+    "Sources: Owen 2007 (resampling of queries and draws), Rao and Wu 1988 and Satterthwaite 1946 (few draws), "
+    "Robertson, Wright and Dykstra 1988 (isotonic regression), Kaplan et al. 2020 (what training costs)."
+)
+
 SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
 COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"
 _ALWAYS_SHOWN = ("temperature", "max_tokens")
@@ -162,7 +201,7 @@ class TuningFindings:
             trials=f"{self.arms} arms",
             varied="what the examples go into: the prompt, or the weights; how many there are",
         )
-        method = method_section(*prose.LIMITS, prose.TUNING_METHOD)
+        method = method_section(*prose.LIMITS, _METHOD)
         shown = (one for one in sections if one.title == SIZES or not one.empty)
         return Report(told, self.headline, (*shown, method), self.reading)
 
@@ -189,14 +228,14 @@ class TuningFindings:
         )
         coverage = curve.get_column("coverage").to_list()
         said = (f"Scored completions: {min(coverage):.1%} in the worst arm.",) if coverage else ()
-        return Section(SIZES, prose.SIZES, said, figures.some("size_curve"), tables, brief=True)
+        return Section(SIZES, _READ_SIZES, said, figures.some("size_curve"), tables, brief=True)
 
     def _differences(self, pool: Columns, figures: Figures) -> Section:
         columns: Columns = {"examples": "examples", "on": "group", "IFT minus ICL": signed("difference")}
         columns |= {"95 % interval": interval(), "draws": "draws", "queries": "n", "interval over": "over"}
         table = make_table("Paired differences", self.frames["differences"], {**pool, **columns}, prose.CONTRASTS)
         drawn = figures.some("size_differences")
-        return Section(DIFFERENCES, (prose.SIZE_DIFFERENCES,), (), drawn, filled(table), brief=True)
+        return Section(DIFFERENCES, (_READ_DIFFERENCES,), (), drawn, filled(table), brief=True)
 
     def _crossover(self, pool: Columns) -> Section:
         columns: Columns = {"on": "group", "examples": number("value", 1), "from": number("low", 1)}
@@ -205,7 +244,7 @@ class TuningFindings:
         details = ("examples", "from", "to", "ahead at every size", "ahead at none")
         frame = self.frames["crossover"]
         table = make_table("Where IFT overtakes ICL", frame, {**pool, **columns}, details=details)
-        return Section(CROSSOVER, (prose.CROSSOVER,), tables=filled(table), brief=True)
+        return Section(CROSSOVER, (_READ_CROSSOVER,), tables=filled(table), brief=True)
 
     def _costs(self, pool: Columns, figures: Figures) -> Section:
         columns: Columns = {
@@ -218,7 +257,7 @@ class TuningFindings:
         columns |= {"break-even, requests": number("break_even_requests", 0)}
         table = make_table("Tokens, before prefix caching", self.frames["costs"], {**pool, **columns})
         drawn = figures.some("training_cost")
-        return Section(COSTS, (prose.TUNING_COSTS,), (), drawn, filled(table), brief=True)
+        return Section(COSTS, (_READ_COSTS,), (), drawn, filled(table), brief=True)
 
     def _training(self, pool: Columns, figures: Figures) -> Section:
         columns: Columns = {"examples": "examples", "draw": "draw", "steps": "steps", "first loss": number("first", 3)}
@@ -229,7 +268,7 @@ class TuningFindings:
             for what, tried in self.rates.items()
         )
         drawn = figures.some("training_loss")
-        return Section(TRAINING, (prose.TRAINING,), said, drawn, filled(table), brief=bool(said))
+        return Section(TRAINING, (_READ_TRAINING,), said, drawn, filled(table), brief=bool(said))
 
     def _settings(self, pool: Columns) -> Section:
         frame = self.frames["settings"]
@@ -243,7 +282,7 @@ class TuningFindings:
         columns |= {name: column for name, column in tuned.items() if "epochs" in frame.columns}
         table = make_table("What each arm decodes with, and how it was tuned", frame, {**pool, **columns}, short=())
         said = (f"{self.unlike}.",) if self.unlike else ()
-        return Section(SETTINGS, (prose.SETTINGS,), said, tables=filled(table), brief=bool(said))
+        return Section(SETTINGS, (_READ_SETTINGS,), said, tables=filled(table), brief=bool(said))
 
     def _of_pool(self, row: Row) -> str:
         pools = self.frames["curve"].get_column("pool").unique().sort().to_list()
