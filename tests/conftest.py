@@ -5,12 +5,15 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from mlflow.store.db import utils
 
 from ablations.models.resolve import ResolvedModel
 from ablations.tracking.client import open_client
@@ -34,13 +37,29 @@ _take_a_core()  # before torch counts the cores
 
 
 def _hurry_databases() -> None:
-    """Let SQLite wait for no disk, and read the migrations of Optuna and MLflow once: each test has databases anew."""
+    """Let SQLite wait for no disk, read Optuna's migrations once and do MLflow's once: each test has new databases."""
 
     @sa.event.listens_for(sa.engine.Engine, "connect")
     def _(connection: object, _: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
 
+    migrate, migrated = utils._initialize_tables, list[sqlite3.Connection]()
+
+    def initialise(engine: sa.engine.Engine) -> None:
+        if engine.dialect.name != "sqlite":
+            migrate(engine)
+            return
+        with closing(engine.raw_connection()) as opened:
+            connection = cast(sqlite3.Connection, opened.driver_connection)
+            if migrated:
+                migrated[0].backup(connection)
+                return
+            migrate(engine)
+            migrated.append(sqlite3.connect(":memory:", check_same_thread=False))
+            connection.backup(migrated[0])
+
+    utils._initialize_tables = initialise
     read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
 
     def from_config(config: Config) -> ScriptDirectory:
