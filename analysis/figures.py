@@ -55,7 +55,7 @@ Draw = Callable[[], Figure]
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the figures of a study are drawn from.
+    """Data of a study's figures.
 
     Attributes:
         frames: the tables of a study's findings, by name.

@@ -34,7 +34,7 @@ _take_a_core()  # before torch counts the cores
 
 
 def _hurry_databases() -> None:
-    """Let SQLite wait for no disk, and read the migrations of Optuna and MLflow once: each test has databases anew."""
+    """Let SQLite wait for no disk, and read the migrations of Optuna and MLflow once: each test has new databases."""
 
     @sa.event.listens_for(sa.engine.Engine, "connect")
     def _(connection: object, _: object) -> None:

@@ -49,7 +49,7 @@ _RENAMED = {"rules": "system-prompt"}
 """Flags that had other names once."""
 A = TypeVar("A", bound=Arguments)
 _Argparse = Any
-"""What `argparse` adds parsers and arguments to, whose types it does not name."""
+"""Objects to which `argparse` adds parsers and arguments; it does not name their types."""
 
 
 def parse(arguments: Sequence[str]) -> Arguments:

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees while a study runs.
+"""Terminal display of a running study.
 
 Knows what to show, not how it was computed. Without a terminal, progress comes as plain lines.
 """

@@ -1,4 +1,4 @@
-"""What judging costs: prices per model, and a budget that is never exceeded.
+"""Cost of judging: prices per model, and a budget that is never exceeded.
 
 Knows tokens and money, not judges.
 """
@@ -18,7 +18,7 @@ PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
 TYPICAL_BYTES = 4
 """Of a token of plain English, for plans and rate limits."""
 TURN_TOKENS = 16
-"""What a chat format adds to a message, at most."""
+"""Tokens that a chat format adds to a message, at most."""
 
 
 def tokens_at_most(text: str) -> int:

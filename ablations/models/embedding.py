@@ -21,7 +21,7 @@ from ablations.models.resolve import PACKAGED, embedding_model_dir, folder_ident
 Vectors = NDArray[np.float32]
 
 _MOST_KNOWN = 50_000
-"""Texts kept in memory, some 80 MB of vectors."""
+"""Texts held in memory, some 80 MB of vectors."""
 
 
 class VectorMemory(Protocol):
@@ -57,7 +57,7 @@ class Encoder:
 
     @cached_property
     def identity(self) -> str:
-        """What decides the vectors: the packaged model's hash, the folder's content, or the hub id."""
+        """Everything that decides the vectors: the packaged model's hash, the folder's content, or the hub id."""
         if self.name in PACKAGED:
             return PACKAGED[self.name].identity
         path = Path(self.name).expanduser()

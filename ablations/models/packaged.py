@@ -61,7 +61,7 @@ class PackagedModel:
 
     @property
     def identity(self) -> str:
-        """What the model's content is, the way it was converted included."""
+        """Identity of the model's content, the way of its conversion included."""
         return f"{self.alias}@{self.sha256[:16]}-v{CONVERSION_VERSION}"
 
     @property

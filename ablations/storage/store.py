@@ -61,7 +61,7 @@ def judgment_key(judge: str, query: Query, completions: Sequence[Completion], ag
 
 @dataclass(frozen=True)
 class StoredRequest:
-    """What was sent to the model for a turn of a trial, and what came back.
+    """A request to the model for a turn of a trial, with its completion and judgment.
 
     `decoding` is as it took effect, stop strings spelled out.
     """

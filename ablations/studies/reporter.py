@@ -11,7 +11,7 @@ from analysis.report.page import Report
 
 
 class Watched(Protocol):
-    """What a progress display watches.
+    """Progress that a display watches.
 
     Attributes:
         listeners: called whenever something is done.

@@ -1,4 +1,4 @@
-"""What a database of MLflow's holds already: taking a study's runs out of it, and finding experiments that were moved.
+"""Clean-up of an MLflow database: deleting a study's runs, and finding experiments that were moved.
 
 Knows runs and experiments, not why they should go.
 """

@@ -22,7 +22,7 @@ REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)
 OVER_QUERIES, OVER_BOTH = "queries", "draws and queries"
 AVERAGE = GROUPS[-1]
 FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
-"""What training on a token costs in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
+"""Cost of training on a token, in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""
 
 _RECIPE = ("epochs", "learning_rate")
@@ -180,7 +180,7 @@ def size_table(own: pl.DataFrame) -> tuple[list[int], Floats]:
 def costs(results: pl.DataFrame) -> pl.DataFrame:
     """Return what ICL costs at every request and IFT once, by pool and number of examples.
 
-    Columns: pool, examples, tuning, training_tokens (all passes), training_seconds, icl_prompt_tokens,
+    Columns: pool, examples, tuning, training_tokens (all epochs), training_seconds, icl_prompt_tokens,
     ift_prompt_tokens (per request, which is a turn), extra_prompt_tokens (ICL's more than IFT's), factor (what
     training on a token costs in tokens read, `FORWARD_TOKENS`), break_even_requests: training_tokens × factor ÷
     extra_prompt_tokens, the requests after which IFT has cost less. All are means over the draws that have both ways,
@@ -210,7 +210,7 @@ def costs(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def failed_arms(results: pl.DataFrame) -> list[str]:
-    """Return the arms that count for nothing because they failed, each with its reason."""
+    """Return the arms without scores because they failed, each with its reason."""
     failed = results.filter((pl.col("state") == "failed") & (pl.col("replicate") == 0)).unique("trial").sort("trial")
     return [f"{label}: {why}" for label, why in failed.select("label", "failed_because").iter_rows()]
 

@@ -54,7 +54,7 @@ IMPORTANCE_SCHEMA: Schema = {
 
 @dataclass(frozen=True)
 class Importances:
-    """What `importances` returns.
+    """Importances of all methods, and the reasons why a method has none.
 
     Attributes:
         table: columns method, parameter, importance, low, high (95 % percentiles over resampled queries and

@@ -1,4 +1,4 @@
-"""What judging through a server costs a study: the client's overhead per call, and the time that judging hides.
+"""Cost of judging through a server: the client's overhead per call, and the time hidden behind generation.
 
 The server is a process of its own on loopback. The overhead is measured where it is largest in proportion, on a
 server that answers at once. What is hidden is measured with an engine and a judge of known speed: both only wait.

@@ -67,7 +67,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server answered.
+    """The server's answer to one question.
 
     Attributes:
         text: the reply, "" where there is none.

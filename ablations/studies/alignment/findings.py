@@ -22,7 +22,7 @@ from analysis.scores import unscored_reasons
 
 @dataclass(frozen=True)
 class AlignmentFindings:
-    """What a comparison of models found.
+    """Findings of a comparison of models.
 
     Attributes:
         headline: the gaps whose interval excludes 0.

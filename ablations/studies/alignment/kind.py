@@ -53,7 +53,7 @@ class AskedModel:
 
 @dataclass(frozen=True)
 class AlignmentPlan(Plan):
-    """What a comparison of models will do.
+    """Plan of a comparison of models.
 
     Attributes:
         models: in the order in which they are loaded.

@@ -171,4 +171,4 @@ class SearchConfig(ConditionsConfig):
 
 
 MODES: Mapping[str, type[KindConfig]] = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
-"""What names this kind in a study file, and its own table there."""
+"""Names of this kind in a study file, each with its own table there."""

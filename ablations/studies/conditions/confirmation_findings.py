@@ -146,7 +146,7 @@ def _answers(results: pl.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
 
 @dataclass(frozen=True)
 class ConfirmationFindings:
-    """What a confirmation found, as the terminal and MLflow show it.
+    """Findings of a confirmation, as the terminal and MLflow show them.
 
     Attributes:
         headline: one sentence with the held-back leads and their intervals.

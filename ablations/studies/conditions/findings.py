@@ -59,7 +59,7 @@ from analysis.scores import comparison_table, score_groups, unscored_reasons
 
 @dataclass(frozen=True)
 class ConditionFindings:
-    """What a study of conditions found.
+    """Findings of a study of conditions.
 
     Attributes:
         headline: one sentence with its interval, or why there is none.

@@ -49,7 +49,7 @@ Config = StudyConfig[KindConfig]
 
 @dataclass(frozen=True)
 class ConditionsPlan(Plan):
-    """What a study of conditions will do.
+    """Plan of a study of conditions.
 
     Attributes:
         confirmation: what is evaluated again when the study has ended, or None.

@@ -76,7 +76,7 @@ T = TypeVar("T", bound=Table)
 
 @dataclass(frozen=True)
 class Override:
-    """What a flag puts in the place of a key.
+    """Value that a flag puts in the place of a key.
 
     Attributes:
         key: the table and the key, "study.seed"; "name" and "server" stand for themselves.
@@ -91,7 +91,7 @@ class Override:
 
 @dataclass(frozen=True)
 class StudyConfig(Generic[C]):
-    """What one study is configured to do.
+    """Configuration of one study.
 
     Attributes:
         name: in all records.

@@ -36,7 +36,7 @@ P = TypeVar("P", bound=Plan)
 
 @dataclass
 class Parts:
-    """What a study and its follow-up share: the judge and the engines, each started once, when it is first needed.
+    """Parts that a study and its follow-up share: judge and engines, each started once, when it is first needed.
 
     Attributes:
         backend: the study's own model, not started.

@@ -57,7 +57,7 @@ Scores = list[float | None]
 
 @dataclass(frozen=True)
 class GreedyPlan(Plan):
-    """What a greedy search will do; see `SearchPlan`."""
+    """Plan of a greedy search; see `SearchPlan`."""
 
     @cached_property
     def search(self) -> SearchPlan:

@@ -59,7 +59,7 @@ class Vectors:
 
 @dataclass
 class Inputs:
-    """What a kind plans its study from.
+    """Inputs from which a kind plans its study.
 
     Attributes:
         config: of the study.

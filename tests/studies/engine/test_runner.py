@@ -41,7 +41,7 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
 
 
 def paid(folder: Path) -> dict[str, Usage]:
-    """What every account of the ledger paid, by account."""
+    """Usage that the ledger holds of every account, by account."""
     import sqlite3
 
     with sqlite3.connect(folder / "mlruns" / "store.db") as connection:
