@@ -1,6 +1,6 @@
 """Packaged models: the weights that Python packages ship, and their conversion from GGUF.
 
-Knows nothing of directories or hub ids that users give; `models` does. Loads torch only while it converts.
+Knows nothing of directories or hub ids that users give; `resolve` does. Loads torch only while it converts.
 """
 
 import contextlib
