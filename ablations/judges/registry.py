@@ -3,12 +3,11 @@
 from collections.abc import Callable
 
 from ablations.core.errors import UsageError, nearest
-from ablations.judges.base import NO_REPLY, ComparingJudge, Judge, audit_key, judgment_identity, worth_asking_again
+from ablations.judges.base import Judge
 from ablations.judges.comparison.alpaca_eval import AlpacaEvalJudge
 from ablations.judges.comparison.pairwise import PairwiseJudge
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.aspects import AspectsJudge
-from ablations.judges.llm.client import Limits
 from ablations.judges.llm.expected_rating import ExpectedRatingJudge
 from ablations.judges.llm.rubric import RubricJudge
 from ablations.judges.reference.judge import ReferenceJudge
@@ -52,18 +51,3 @@ def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
         if given:
             raise UsageError(f"{flag} has no effect with the {name} judge; drop it, or choose another with --judge")
     return JUDGES[name](settings)
-
-
-__all__ = [
-    "DEFAULT_JUDGE",
-    "JUDGES",
-    "NO_REPLY",
-    "ComparingJudge",
-    "Judge",
-    "JudgeSettings",
-    "Limits",
-    "audit_key",
-    "judgment_identity",
-    "make_judge",
-    "worth_asking_again",
-]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import ModelError, first_line
+from ablations.models.packaged import PACKAGED, embedding_model_dir
 from ablations.models.registry import DEFAULT_ENCODER
-from ablations.models.resolve import PACKAGED, embedding_model_dir, folder_identity
+from ablations.models.resolve import folder_identity
 
 Vectors = NDArray[np.float32]
 
@@ -53,7 +54,6 @@ class Encoder:
         self._model: Any = None
         self._known: dict[str, Vectors] = {}
         self._lock = threading.Lock()
-        self.encoded = 0
 
     @cached_property
     def identity(self) -> str:
@@ -102,7 +102,6 @@ class Encoder:
                 found = self._model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
                 vectors = dict(zip(missing, np.asarray(found, dtype=np.float32), strict=True))
                 self._known.update(vectors)
-                self.encoded += len(missing)
                 if self._memory is not None:
                     stored = {self._key(text): vector.astype("<f4").tobytes() for text, vector in vectors.items()}
                     self._memory.add_vectors(stored)

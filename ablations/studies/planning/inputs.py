@@ -18,8 +18,8 @@ from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
+from ablations.models.packaged import GENERATING
 from ablations.models.placement import engine_backend, other_engine, resolved, server_backend, silent
-from ablations.models.resolve import GENERATING
 from ablations.prompts.components import read_prompt_file, read_prompt_parts
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places

@@ -15,7 +15,7 @@ from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, BadServer, bad_server
