@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from ablations.core.schema import ARM_PREFIX
+from analysis.demonstrations.ways import ARM_MODEL, ARM_WAY, ZERO_SHOT
 from analysis.effects.intervals import clustered_mean, paired_interval
+from analysis.scores import AVERAGE
 
-CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
-"""Ways of asking a model."""
-ARM_MODEL, ARM_WAY = f"{ARM_PREFIX}model", f"{ARM_PREFIX}way"
-"""Further columns of such a study."""
-GROUPS = ("turn 1", "turn 2", "average")
+CHAT, IN_CONTEXT = "aligned (chat template)", "in context"
+"""Ways of asking a model, beside zero-shot."""
+GROUPS = ("turn 1", "turn 2", AVERAGE)
 _BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
 
 
@@ -104,4 +103,4 @@ def missing_arms(results: pl.DataFrame) -> list[str]:
 
 
 def _of(own: pl.DataFrame, group: str) -> pl.DataFrame:
-    return own if group == GROUPS[-1] else own.filter(pl.col("turn") == int(group[-1]))
+    return own if group == AVERAGE else own.filter(pl.col("turn") == int(group[-1]))

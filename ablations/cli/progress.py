@@ -90,7 +90,7 @@ class ConsoleReporter:
     """The reporter of the terminal.
 
     Args:
-        console: where the user looks.
+        console: where messages and progress are shown.
     """
 
     def __init__(self, console: Console) -> None:

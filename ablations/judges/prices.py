@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ablations.core.errors import BudgetError, UsageError, reason
+from ablations.core.jsonl import DATA
 from ablations.core.records import Price, Usage
 
-PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
+PRICES_FILE = DATA / "judge_prices.toml"
 
 TYPICAL_BYTES = 4
 """Of a token of plain English, for plans and rate limits."""

@@ -28,7 +28,7 @@ class Watched(Protocol):
 
 
 class Reporter(Protocol):
-    """Where the user looks."""
+    """Display of messages and progress."""
 
     def say(self, text: str, important: bool = False) -> None:
         """Say one thing."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ablations.tracking.client import open_client
-from ablations.tracking.traces import drop_traces
-from ablations.tracking.tracker import PARENT, STUDY_ID
+from ablations.tracking.traces import STUDY_ID, drop_traces
+from ablations.tracking.tracker import PARENT
 
 
 def forget_runs(tracking_uri: str, study_id: str) -> None:

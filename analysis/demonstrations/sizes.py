@@ -12,15 +12,14 @@ import polars as pl
 from ablations.core.condition import DECODING_PARAMETERS
 from ablations.core.errors import StorageError
 from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
-from analysis.alignment import GROUPS
 from analysis.demonstrations.crossed import crossed_interval
 from analysis.demonstrations.ways import ALIGNED, ARM_SCHEMA, ICL, IFT, URIAL, ZERO_SHOT
 from analysis.effects.intervals import SAME, Floats
+from analysis.scores import AVERAGE
 
 REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)
 """Ways that have no examples of a pool, and so are lines in a figure."""
 OVER_QUERIES, OVER_BOTH = "queries", "draws and queries"
-AVERAGE = GROUPS[-1]
 FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
 """Cost of training on a token, in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 
-from analysis.alignment import CHAT, IN_CONTEXT, ZERO_SHOT, Arm, alignment_gaps, alignment_table, missing_arms
+from analysis.alignment import CHAT, IN_CONTEXT, Arm, alignment_gaps, alignment_table, missing_arms
+from analysis.demonstrations.ways import ZERO_SHOT
 from analysis.plots import draw_alignment, new_figure
 
 Scores = dict[str, tuple[float | None, float | None]]

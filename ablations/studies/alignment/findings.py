@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ablations.studies.kind import Findings, Results
-from analysis.alignment import ARM_MODEL, alignment_gaps, alignment_table, missing_arms
+from analysis.alignment import alignment_gaps, alignment_table, missing_arms
+from analysis.demonstrations.ways import ARM_MODEL
 from analysis.examples import reading_arms
 from analysis.figures import alignment_figures
 from analysis.frames import trial_table

@@ -37,7 +37,8 @@ from ablations.studies.planning.overview import (
 )
 from ablations.studies.spec import StudySpec
 from analysis.alignment import CHAT as ALIGNED
-from analysis.alignment import IN_CONTEXT, ZERO_SHOT
+from analysis.alignment import IN_CONTEXT
+from analysis.demonstrations.ways import ZERO_SHOT
 from analysis.report.page import Report
 from analysis.report.tables import Table
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from analysis.effects.intervals import Interval, paired_interval, welch_interval
+from analysis.effects.intervals import Floats, Interval, paired_interval, welch_interval
 from analysis.effects.paired import baseline_trial
 from analysis.examples import worth_reading
 from analysis.figures import confirmation_figures
-from analysis.frames import Floats, Row, nested_scores
+from analysis.frames import Row, nested_scores
 from analysis.report import prose
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section

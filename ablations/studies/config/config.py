@@ -155,6 +155,10 @@ class StudyConfig(Generic[C]):
         return SearchSpaceError(f"{self.path}: {key} = {shown(value)} {why}")
 
 
+Config = StudyConfig[KindConfig]
+"""Configuration of a study of any kind."""
+
+
 def load_config(
     path: Path, overrides: Sequence[Override], kinds: Mapping[str, type[KindConfig]]
 ) -> StudyConfig[KindConfig]:

@@ -42,7 +42,7 @@ class Parts:
         backend: the study's own model, not started.
         judge: not started.
         places: where results go.
-        reporter: where the user looks.
+        reporter: shows messages and progress to the user.
         log_file: where everything goes that engines print.
     """
 

@@ -14,7 +14,6 @@ from ablations.studies.icl_vs_ift.plan import LOSSES, RATES_NOTE
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.crossover import LEAST_QUERIES, crossover
 from analysis.demonstrations.sizes import (
-    AVERAGE,
     OVER_BOTH,
     arms,
     costs,
@@ -45,6 +44,7 @@ from analysis.report.tables import (
     side_by_side,
     signed,
 )
+from analysis.scores import AVERAGE
 
 SIZES, DIFFERENCES, CROSSOVER = "Score by number of examples", "The same examples: IFT minus ICL", "Crossover"
 COSTS, TRAINING, SETTINGS = "What each way costs", "Training", "Settings"

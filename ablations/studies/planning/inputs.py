@@ -23,11 +23,9 @@ from ablations.models.placement import engine_backend, other_engine, resolved, s
 from ablations.prompts.components import read_prompt_file, read_prompt_parts
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.config.config import KindConfig, StudyConfig
+from ablations.studies.config.config import Config
 from ablations.studies.config.tables import SERVER, JudgeTable
 from ablations.studies.reporter import Reporter
-
-Config = StudyConfig[KindConfig]
 
 
 class Vectors:
@@ -64,7 +62,7 @@ class Inputs:
     Attributes:
         config: of the study.
         places: where its results are.
-        reporter: where the user looks.
+        reporter: shows messages and progress to the user.
         dry_run: whether nothing may be written, embeddings neither.
         fresh: whether what is stored under the study's name will be forgotten.
         whole: the evaluation set.
