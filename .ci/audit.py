@@ -17,7 +17,7 @@ SECONDS = 120
 IGNORED: Mapping[str, str] = {}
 """Advisories that do not concern this project, by id or alias, each with the reason."""
 UNREACHABLE = ("requests.exceptions.", "urllib3.exceptions.", "ConnectionError")
-"""What pip-audit's last line begins with, or ends in, where its service cannot be reached."""
+"""Beginnings or endings of pip-audit's last line where its service cannot be reached."""
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ def verdict(packages: list[dict[str, Any]]) -> tuple[int, str]:
         if not IGNORED.keys() & {known["id"], *known.get("aliases", [])}
     ]
     if found:
-        return 1, "known vulnerabilities, with the versions that mend them:\n  " + "\n  ".join(found)
+        return 1, "known vulnerabilities, with the versions that fix them:\n  " + "\n  ".join(found)
     return 0, f"{len(audited)} packages audited, {len(packages) - len(audited)} unknown to the index; none vulnerable"
 
 

@@ -9,14 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from ablations.core.schema import ARM_PREFIX
+from analysis.demonstrations.ways import ARM_MODEL, ARM_WAY, ZERO_SHOT
 from analysis.effects.intervals import paired_interval
 from analysis.scores import AVERAGE, mean_score
 
-CHAT, ZERO_SHOT, IN_CONTEXT = "aligned (chat template)", "zero-shot", "in context"
-"""Ways of asking a model."""
-ARM_MODEL, ARM_WAY = f"{ARM_PREFIX}model", f"{ARM_PREFIX}way"
-"""Further columns of such a study."""
+CHAT, IN_CONTEXT = "aligned (chat template)", "in context"
+"""Ways of asking a model, beside zero-shot."""
 GROUPS = ("turn 1", "turn 2", AVERAGE)
 _BOUNDS = dict.fromkeys(("low", "high"), pl.Float64)
 

@@ -43,6 +43,7 @@ from analysis.plots import (
     short,
 )
 from analysis.report.page import Figures
+from analysis.scores import AVERAGE
 
 MOST_LISTED = 24
 """Conditions that a figure names one by one; the first ones where there are more."""
@@ -55,7 +56,7 @@ Draw = Callable[[], Figure]
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the figures of a study are drawn from.
+    """Data of a study's figures.
 
     Attributes:
         frames: the tables of a study's findings, by name.
@@ -91,7 +92,7 @@ def audit_figures(audit: pl.DataFrame, judge: str) -> Figures:
 
 def alignment_figures(table: pl.DataFrame) -> Figures:
     """Return the figure of models side by side. Takes the frame of `alignment.alignment_table`."""
-    height = 1.2 + 0.35 * len(table.filter(pl.col("group") == "average"))
+    height = 1.2 + 0.35 * len(table.filter(pl.col("group") == AVERAGE))
     return Figures({"models": partial(on_axes, lambda axes: draw_alignment(table, axes), height=height)})
 
 
@@ -264,7 +265,7 @@ def _demonstrations(drawing: Drawing) -> dict[str, Draw]:
 
 def _categories(drawing: Drawing) -> dict[str, Draw]:
     scores = drawing.frames["scores"]
-    groups = [name for name in scores.get_column("group").unique() if not name.startswith(("turn ", "average"))]
+    groups = [name for name in scores.get_column("group").unique() if not name.startswith("turn ") and name != AVERAGE]
     changes = dict(drawing.frames["trials"].select("trial", "change").iter_rows())
     names = {trial: changes[trial] for trial in scores.get_column("trial").unique(maintain_order=True)}
     if drawing.best in names and drawing.best != drawing.baseline:

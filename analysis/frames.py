@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_value, plain_value
 from ablations.core.errors import StorageError, reason
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
+from analysis.effects.intervals import Floats
 
-Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 """A row of a frame by column, as polars yields rows: a value's type is its column's."""
 

@@ -92,5 +92,5 @@ display(*training.figures.values(), *training.tables)
 # In the copy that comes with the project, the model is tiny, the `reference` judge is a proxy without an LLM, and
 # there may be one draw of examples and few queries. A tiny model has a short context and may learn examples by heart,
 # so that a crossover here says nothing of a model of 7B parameters. One draw cannot tell these examples from others of
-# the pool. Training has settings of its own (learning rate, passes, LoRA or full), and the comparison holds for those
+# the pool. Training has settings of its own (learning rate, epochs, LoRA or full), and the comparison holds for those
 # that were chosen before the scores were seen.

@@ -34,7 +34,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
 }
 """Each room and the rooms that it may import."""
 DOORS = frozenset({"__init__", "__main__", "run"})
-"""What stands at the top of `ablations`, and may import every room."""
+"""Modules at the top of `ablations`, which may import every room."""
 OWNERS = {"mlflow": "tracking", "argparse": "cli", "rich": "cli", "optuna": "studies", "sqlalchemy": "storage"}
 """Packages that one room alone imports."""
 SHARED = {("sqlalchemy", "tracking"), ("sqlalchemy", "studies"), ("optuna", "analysis")}

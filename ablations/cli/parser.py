@@ -29,6 +29,7 @@ from ablations.storage.workspace import Places
 from ablations.studies.config.config import Override
 from ablations.studies.config.file import read_setting
 from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, WALK, Field, read_flags, table_fields
+from ablations.studies.config.space import RENAMED
 from ablations.studies.config.tables import JudgeTable
 from ablations.studies.registry import configs, flagged
 
@@ -45,11 +46,9 @@ examples:
 
 exit codes: 0 finished; 2 you can fix it; 3 a part failed, the same command resumes; 130 interrupted, likewise
 """
-_RENAMED = {"rules": "system-prompt"}
-"""Flags that had other names once."""
 A = TypeVar("A", bound=Arguments)
 _Argparse = Any
-"""What `argparse` adds parsers and arguments to, whose types it does not name."""
+"""Objects to which `argparse` adds parsers and arguments; it does not name their types."""
 
 
 def parse(arguments: Sequence[str]) -> Arguments:
@@ -111,7 +110,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0].removeprefix("--")
             known = re.findall(r"--([a-z0-9-]+)", self.format_usage())
-            if (now := _RENAMED.get(name)) in known:
+            if (now := RENAMED.get(name, "").replace("_", "-")) in known:
                 self.error(f"--{name} is called --{now} now")
             if (parameter := name.replace("-", "_")) in PARAMETERS:
                 places = f"[study.baseline] or [parameters.{parameter}]"

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees while a study runs.
+"""Terminal display of a running study.
 
 Knows what to show, not how it was computed. Without a terminal, progress comes as plain lines.
 """
@@ -90,7 +90,7 @@ class ConsoleReporter:
     """The reporter of the terminal.
 
     Args:
-        console: where the user looks.
+        console: where messages and progress are shown.
     """
 
     def __init__(self, console: Console) -> None:

@@ -11,13 +11,11 @@ from rich.table import Table
 from ablations.cli.arguments import RunArguments
 from ablations.cli.progress import ConsoleReporter, make_console
 from ablations.core.errors import AblationError, UsageError
-from ablations.studies.config.config import KindConfig, StudyConfig, load_config
+from ablations.studies.config.config import Config, load_config
 from ablations.studies.config.file import SEARCH_SPACES, find_study_file
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.planning.inputs import open_inputs
 from ablations.studies.registry import configs, find_kind
-
-Config = StudyConfig[KindConfig]
 
 
 def run(asked: RunArguments) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ablations.core.errors import UserError, reason
 
+DATA = Path(__file__).resolve().parents[1] / "data"
+"""Folder of the texts and tables that ship with the project."""
 JsonObject = dict[str, Any]
 """An object as JSON holds it, before it has become a record."""
 

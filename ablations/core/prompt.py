@@ -10,7 +10,7 @@ from dataclasses import dataclass
 ChatTemplate = Callable[[Sequence[Mapping[str, str]]], str]
 """Messages, each with a role (system, user or assistant) and its content -> the text that opens the next answer."""
 Value = float | int | str | tuple[str, ...]
-"""What one parameter of a condition can hold."""
+"""Value that one parameter of a condition can hold."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Template:
         fence_lines: whether the fence takes a line of its own even when it is empty (URIAL v5).
         stop: the strings that a model writes when it runs on into the next query.
         inline: whether a text follows its role on the same line, with an empty line after each message.
-        chat: whether the model's own chat template lays the prompt out; the other attributes mean nothing then.
+        chat: whether the model's own chat template lays the prompt out; the other attributes have no effect then.
     """
 
     name: str

@@ -101,7 +101,7 @@ FINISH_REASONS = ("stop", "length")
 
 @dataclass(frozen=True)
 class Completion(Record):
-    """What the model returned for one prompt.
+    """The model's output for one prompt.
 
     Attributes:
         text: the raw text, without the stop string.
@@ -157,7 +157,7 @@ class Score(Record):
 
 @dataclass(frozen=True)
 class Usage(Record):
-    """What was asked of a server: calls, and the tokens it read and wrote."""
+    """Use of a server: calls, and the tokens it read and wrote."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -190,7 +190,7 @@ class PaidReply:
 
 @dataclass(frozen=True)
 class Judgment(Record):
-    """What a judge said of one completion.
+    """A judge's verdict on one completion.
 
     Attributes:
         judge: its name.
@@ -215,7 +215,7 @@ class Judgment(Record):
 
 @dataclass(frozen=True)
 class Price:
-    """What a model's tokens cost, in US dollars per million."""
+    """Price of a model's tokens, in US dollars per million."""
 
     prompt: float
     completion: float

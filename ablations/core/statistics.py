@@ -26,7 +26,7 @@ _Key = TypeVar("_Key", str, int)
 
 @dataclass(frozen=True)
 class Summary:
-    """What one trial scored.
+    """Scores of one trial, summarised.
 
     Attributes:
         mean: mean over queries of the mean over their scored turns, or None if nothing was scored.

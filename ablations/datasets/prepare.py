@@ -25,7 +25,7 @@ CountTokens = Callable[[str], Awaitable[int | None]]
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What a study file's `[pool]` and the flags say.
+    """Settings of a pool, from a study file's `[pool]` and the flags.
 
     Attributes:
         name: see `load_pool`.
@@ -73,7 +73,7 @@ class Prepared:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What decides the demonstrations of a study, as plain JSON types."""
+        """Everything that decides the demonstrations of a study, as plain JSON types."""
         return self.chooser.identity | {"allow_overlap": self.allowed}
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ablations.core.errors import QueryError, nearest
-from ablations.core.jsonl import read_rows
+from ablations.core.jsonl import DATA, read_rows
 from ablations.core.records import Query
 
 BUILT_IN = ("instructions",)
 DEFAULT_QUERIES = "instructions"
-DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 def load_queries(source: str, reference_answers: Path | None = None) -> tuple[Query, ...]:

@@ -71,7 +71,7 @@ class Chooser:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What decides the choice, as plain JSON types."""
+        """Everything that decides the choice, as plain JSON types."""
         return {
             "pool": self.pool.identity,
             "limits": [self.limits.each, self.limits.total],

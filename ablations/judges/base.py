@@ -51,12 +51,12 @@ class Judge(Protocol):
 
     @property
     def budget(self) -> Budget:
-        """What is spent, what may be, and the price of a token where it is known."""
+        """Money spent, the limit, and the price of a token where it is known."""
         ...
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides a judgment beside query and answers: name, version, models, prompts."""
+        """Everything that decides a judgment beside query and answers: name, version, models, prompts."""
         ...
 
     def check(self, queries: Sequence[Query]) -> None:

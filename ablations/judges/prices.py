@@ -1,4 +1,4 @@
-"""What judging costs: prices per model, and a budget that is never exceeded.
+"""Cost of judging: prices per model, and a budget that is never exceeded.
 
 Knows tokens and money, not judges.
 """
@@ -11,14 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ablations.core.errors import BudgetError, UsageError, reason
+from ablations.core.jsonl import DATA
 from ablations.core.records import Price, Usage
 
-PRICES_FILE = Path(__file__).resolve().parents[1] / "data" / "judge_prices.toml"
+PRICES_FILE = DATA / "judge_prices.toml"
 
 TYPICAL_BYTES = 4
 """Of a token of plain English, for plans and rate limits."""
 TURN_TOKENS = 16
-"""What a chat format adds to a message, at most."""
+"""Tokens that a chat format adds to a message, at most."""
 
 
 def tokens_at_most(text: str) -> int:

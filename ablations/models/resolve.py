@@ -17,23 +17,10 @@ from ablations.models.packaged import (
     PACKAGED,
     PackagedModel,
     Say,
-    cache_dir,
     convert_packaged,
     embedding_model_dir,
     file_sha256,
 )
-
-__all__ = [
-    "GENERATING",
-    "PACKAGED",
-    "PackagedModel",
-    "ResolvedModel",
-    "cache_dir",
-    "embedding_model_dir",
-    "folder_identity",
-    "leading_bos",
-    "resolve_model",
-]
 
 HUB_TIMEOUT_S = 10.0
 

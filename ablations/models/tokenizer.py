@@ -26,7 +26,7 @@ class Tokens:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """What transformers loads; raises `ModelError` where that fails."""
+        """The tokenizer as transformers loads it; raises `ModelError` where that fails."""
         from transformers import AutoTokenizer
 
         with readable(self._model):

@@ -36,7 +36,7 @@ class Chosen:
 
 
 class Chooses(Protocol):
-    """Chooses demonstrations from a pool, as `demonstrations.Chooser` does."""
+    """Chooses demonstrations from a pool, as `datasets.selection.Chooser` does."""
 
     @property
     def everything(self) -> Sequence[Demonstration]:

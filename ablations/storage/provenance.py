@@ -26,7 +26,7 @@ PACKAGES = (
     "scikit-learn",
     "sqlalchemy",
 )
-"""What results and their analysis depend on."""
+"""Packages that results and their analysis depend on."""
 _GIT_SECONDS = 10
 
 

@@ -22,7 +22,6 @@ from ablations.storage.tables import (
     AUDITS,
     COMPLETIONS,
     JUDGMENTS,
-    METADATA,
     NOTES,
     REPLIES,
     RESULTS,
@@ -61,7 +60,7 @@ def judgment_key(judge: str, query: Query, completions: Sequence[Completion], ag
 
 @dataclass(frozen=True)
 class StoredRequest:
-    """What was sent to the model for a turn of a trial, and what came back.
+    """A request to the model for a turn of a trial, with its completion and judgment.
 
     `decoding` is as it took effect, stop strings spelled out.
     """
@@ -346,13 +345,6 @@ class Store:
         """Drop a study and its trials; completions and judgments stay, so that nothing is paid for again."""
         of_study = (table.delete().where(table.c.study == name) for table in (TRIALS, RESULTS, NOTES))
         self.database.change(STUDIES.delete().where(STUDIES.c.name == name), *of_study)
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of rows of each table."""
-        return {
-            table.name: self.database.rows(sa.select(sa.func.count()).select_from(table))[0][0]
-            for table in METADATA.sorted_tables
-        }
 
     def _sound_record(self, table: sa.Table, key: str) -> str | None:
         """Return the record under a key; drop it where it is not what was written."""

@@ -15,7 +15,7 @@ from ablations.core.errors import StorageError, UsageError, reason
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY / "mlruns"
 CONFIRMATION = ".confirmation"
-"""What the name of a confirmation has more than that of the study it confirms."""
+"""Suffix of a confirmation's name, after that of the study it confirms."""
 PROMPT_FILE, SELECTION_FILE = "prompt.txt", "selection.json"
 """In the results folder of a greedy search: the chosen prompt, and the ids of the queries that it was chosen by."""
 STUDY_NAME = re.compile(r"\w[\w.-]*")

@@ -25,7 +25,7 @@ from analysis.report.page import About, Report
 
 
 class Findings(Protocol):
-    """What a study found: numbers, and how they are shown."""
+    """Findings of a study: numbers, and how they are shown."""
 
     @property
     def headline(self) -> str:
@@ -47,7 +47,7 @@ class Findings(Protocol):
 
 @dataclass(frozen=True)
 class Results:
-    """What a study left, whether it has just ended or is read from its folder.
+    """Results of a study that has just ended or is read from its folder.
 
     Attributes:
         name: of the study.
@@ -74,7 +74,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Plan(ABC):
-    """What a study is about to do. A kind derives from it what it needs beside the specification.
+    """Plan of a study. A kind derives from this class its own, with more than the specification.
 
     Attributes:
         spec: what is evaluated, on which queries.
@@ -148,10 +148,10 @@ P = TypeVar("P", bound=Plan)
 
 
 class StudyKind(ABC, Generic[P]):
-    """What differs between kinds of studies."""
+    """Behaviour that differs between kinds of studies."""
 
     modes: ClassVar[Mapping[str, type[KindConfig]]]
-    """What names the kind in a study file, and its own table there."""
+    """Names of the kind in a study file, each with its own table there."""
 
     @abstractmethod
     async def plan(self, inputs: Inputs) -> P:

@@ -26,7 +26,7 @@ SPACE_FILE, POOL_FILE, ENVIRONMENT_FILE = "search_space.toml", "pool.txt", "envi
 
 @dataclass(frozen=True)
 class StudyManifest:
-    """What the views of a study show beside its results.
+    """Facts that the views of a study show beside its results.
 
     Attributes:
         experiment: the study file's name.

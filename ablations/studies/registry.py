@@ -41,7 +41,7 @@ def _installed() -> "tuple[StudyKind[Any], ...]":
             kind: StudyKind[Any] = point.load()()
         except Exception as error:  # whatever another package's import raises
             raise UsageError(
-                f"the kind of study {_shown(point)} cannot be loaded: {one_line(error)}; mend or uninstall its package"
+                f"the kind of study {_shown(point)} cannot be loaded: {one_line(error)}; fix or uninstall its package"
             ) from error
         for mode in kind.modes:
             if mode in owners:

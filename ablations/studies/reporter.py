@@ -11,7 +11,7 @@ from analysis.report.page import Report
 
 
 class Watched(Protocol):
-    """What a progress display watches.
+    """Progress that a display watches.
 
     Attributes:
         listeners: called whenever something is done.
@@ -28,7 +28,7 @@ class Watched(Protocol):
 
 
 class Reporter(Protocol):
-    """Where the user looks."""
+    """Display of messages and progress."""
 
     def say(self, text: str, important: bool = False) -> None:
         """Say one thing."""

@@ -29,7 +29,7 @@ from ablations.studies.config.space import SearchSpace, Values
 
 @dataclass(frozen=True)
 class StudySpec:
-    """What a study evaluates, and on what.
+    """Specification of a study: its conditions and its queries.
 
     Attributes:
         config: the study's configuration.

@@ -1,4 +1,4 @@
-"""What a database of MLflow's holds already: taking a study's runs out of it, and finding experiments that were moved.
+"""Clean-up of an MLflow database: deleting a study's runs, and finding experiments that were moved.
 
 Knows runs and experiments, not why they should go.
 """
@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ablations.tracking.client import open_client
-from ablations.tracking.traces import drop_traces
-from ablations.tracking.tracker import PARENT, STUDY_ID
+from ablations.tracking.traces import STUDY_ID, drop_traces
+from ablations.tracking.tracker import PARENT
 
 
 def forget_runs(tracking_uri: str, study_id: str) -> None:

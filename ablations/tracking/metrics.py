@@ -1,4 +1,4 @@
-"""What is logged of a trial: its numbers under their documented names, and its completions as a table.
+"""Logged values of a trial: its numbers under their documented names, and its completions as a table.
 
 Knows summaries and judged turns; imports nothing of MLflow's.
 """

@@ -24,7 +24,7 @@ _METRICS_AT_ONCE = 800
 
 @dataclass(frozen=True)
 class RunPage:
-    """What a run's page shows.
+    """Content of a run's page.
 
     Attributes:
         parameters: by name; a page that has them already must have the same.

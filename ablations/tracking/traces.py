@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 UNSCORED = "UNSCORED"
 """The error code of a judgment without a score; its message is the reason."""
-_STUDY_TAG, _ROLE_TAG = "ablations.study_id", "ablations.role"
+STUDY_ID = "ablations.study_id"
+"""The tag of runs and traces that holds the id of their study."""
+_ROLE_TAG = "ablations.role"
 _PREVIEW = 1_000
 
 
@@ -92,7 +94,7 @@ def _known(client: "MlflowClient", experiment_id: str, study_id: str) -> Iterato
     while True:
         page = client.search_traces(
             locations=[experiment_id],
-            filter_string=f"tags.`{_STUDY_TAG}` = '{study_id}'",
+            filter_string=f"tags.`{STUDY_ID}` = '{study_id}'",
             max_results=500,
             page_token=token,
             include_spans=False,
@@ -121,7 +123,7 @@ def _info(
         trace_metadata={"mlflow.sourceRun": run_id, "mlflow.trace.tokenUsage": json.dumps(_usage(turn))},
         tags={
             "mlflow.traceName": f"{trial.role}: {turn.query.id}, turn {turn.turn}",
-            _STUDY_TAG: study_id,
+            STUDY_ID: study_id,
             _ROLE_TAG: trial.role,
             "ablations.condition_id": trial.condition_id,
             "ablations.trial": str(trial.number),

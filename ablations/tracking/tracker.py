@@ -19,7 +19,7 @@ from ablations.tracking.client import failures, open_client, said
 from ablations.tracking.inputs import DataInput, log_inputs
 from ablations.tracking.metrics import completions_table, metric_name, trial_metrics
 from ablations.tracking.run_page import RunPage, log_page, log_steps
-from ablations.tracking.traces import TracedTrial, log_traces
+from ablations.tracking.traces import STUDY_ID, TracedTrial, log_traces
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 KIND = "ablations.kind"
 TRIAL = "ablations.trial"
 STUDY = "ablations.study"
-STUDY_ID = "ablations.study_id"
 PARENT = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
 _KIND_OF_PAGES = {"mlflow.experimentKind": "custom_model_development"}

@@ -58,9 +58,9 @@ def crossed_resamples(values: Floats, seed: int = 0, resamples: int = DRAWS) -> 
     counted = np.ones((resamples, 1)) if draws < 2 else resampled_counts(draws, resamples, seed + 1, draws - 1)
     sums, weights, whole, of_whole = (np.zeros((resamples, columns)) for _ in range(4))
     for draw in range(draws):
-        points, cells = taken @ filled[:, draw], taken @ known[:, draw]
-        sums, weights = sums + counted[:, [draw]] * points, weights + counted[:, [draw]] * cells
-        whole, of_whole = whole + points, of_whole + cells
+        points, scored = taken @ filled[:, draw], taken @ known[:, draw]
+        sums, weights = sums + counted[:, [draw]] * points, weights + counted[:, [draw]] * scored
+        whole, of_whole = whole + points, of_whole + scored
     means = filled.sum(axis=(0, 1)) / known.sum(axis=(0, 1))
     found = np.where(weights > 0, sums, np.where(of_whole > 0, whole, means))
     found /= np.where(weights > 0, weights, np.where(of_whole > 0, of_whole, 1.0))

@@ -86,8 +86,8 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
             ]
             contrasts.append(rises[1] - rises[0])
         found = mean_intervals(np.column_stack(contrasts))
-        cells = [number for one in found if one is not None for number in (one.value, one.low, one.high)]
-        rows.append((source, *cells, *[None] * (6 - len(cells)), len(numbers), len(values)))
+        bounds = [number for one in found if one is not None for number in (one.value, one.low, one.high)]
+        rows.append((source, *bounds, *[None] * (6 - len(bounds)), len(numbers), len(values)))
     return pl.DataFrame(rows, schema=SCALING_SCHEMA, orient="row")
 
 

@@ -21,7 +21,7 @@ REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)
 """Ways that have no examples of a pool, and so are lines in a figure."""
 OVER_QUERIES, OVER_BOTH = "queries", "draws and queries"
 FORWARD_TOKENS = {"full": 3.0, "lora": 2.0}
-"""What training on a token costs in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
+"""Cost of training on a token, in tokens read: 6ND operations against 2ND (Kaplan et al. 2020, arXiv:2001.08361);
 with LoRA about 4ND, because the gradients of the frozen weights are not computed."""
 
 _RECIPE = ("epochs", "learning_rate")
@@ -179,7 +179,7 @@ def size_table(own: pl.DataFrame) -> tuple[list[int], Floats]:
 def costs(results: pl.DataFrame) -> pl.DataFrame:
     """Return what ICL costs at every request and IFT once, by pool and number of examples.
 
-    Columns: pool, examples, tuning, training_tokens (all passes), training_seconds, icl_prompt_tokens,
+    Columns: pool, examples, tuning, training_tokens (all epochs), training_seconds, icl_prompt_tokens,
     ift_prompt_tokens (per request, which is a turn), extra_prompt_tokens (ICL's more than IFT's), factor (what
     training on a token costs in tokens read, `FORWARD_TOKENS`), break_even_requests: training_tokens × factor ÷
     extra_prompt_tokens, the requests after which IFT has cost less. All are means over the draws that have both ways,

@@ -5,14 +5,15 @@ Knows the columns of a comparison of learning in context with fine-tuning.
 
 import polars as pl
 
-from ablations.core.schema import Schema
+from ablations.core.schema import ARM_PREFIX, Schema
 
 ICL, IFT = "icl", "ift"
 ZERO_SHOT, URIAL, ALIGNED = "zero-shot", "urial", "aligned"
 """Ways of an arm: examples in the prompt, examples learned, and the lines to read the two against."""
-ARM_WAY = "arm.way"
+ARM_MODEL, ARM_WAY = f"{ARM_PREFIX}model", f"{ARM_PREFIX}way"
+"""Columns of the model and of the way to use examples that an arm stands for."""
 ARM_SCHEMA: Schema = {
-    **dict.fromkeys((ARM_WAY, "arm.pool", "arm.model", "arm.tuning"), pl.String),
+    **dict.fromkeys((ARM_WAY, "arm.pool", ARM_MODEL, "arm.tuning"), pl.String),
     **dict.fromkeys(("arm.examples", "arm.draw", "arm.training_tokens", "arm.epochs"), pl.Int64),
     **dict.fromkeys(("arm.training_seconds", "arm.learning_rate"), pl.Float64),
 }

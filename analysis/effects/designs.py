@@ -11,8 +11,9 @@ import polars as pl
 
 from ablations.core.schema import PARAMETER_PREFIX
 from ablations.core.statistics import filled
+from analysis.effects.intervals import Floats
 from analysis.effects.paired import baseline_trial
-from analysis.frames import Floats, Scores, condition_scores, trial_table, varied_parameters
+from analysis.frames import Scores, condition_scores, trial_table, varied_parameters
 
 DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
 """Roles of trials that were planned before anything ran. An optimiser samples what it likes, which biases every

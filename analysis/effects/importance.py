@@ -24,7 +24,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ablations.core.schema import Schema
 from analysis.effects.designs import Design, read_design
-from analysis.frames import Floats
+from analysis.effects.intervals import Floats
 
 FANOVA, PED_ANOVA, PERMUTATION = "fanova", "ped-anova", "permutation"
 LEAST_CONDITIONS = {FANOVA: 10, PED_ANOVA: 20, PERMUTATION: 10}
@@ -54,7 +54,7 @@ IMPORTANCE_SCHEMA: Schema = {
 
 @dataclass(frozen=True)
 class Importances:
-    """What `importances` returns.
+    """Importances of all methods, and the reasons why a method has none.
 
     Attributes:
         table: columns method, parameter, importance, low, high (95 % percentiles over resampled queries and

@@ -12,9 +12,8 @@ import polars as pl
 
 from ablations.core.schema import Schema
 from analysis.effects.designs import read_design
-from analysis.effects.intervals import mean_intervals
+from analysis.effects.intervals import Floats, mean_intervals
 from analysis.effects.paired import holm, t_tests
-from analysis.frames import Floats
 
 _COLLINEAR = 1e-6
 """Share of an interaction's variation that main effects must leave, for it to have a size."""

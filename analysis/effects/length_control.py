@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from analysis.effects.intervals import (
     FEW_QUERIES,
+    Floats,
     Interval,
     difference,
     expanded_tail,
@@ -22,7 +23,6 @@ from analysis.effects.intervals import (
 from analysis.effects.paired import baseline_trial
 from analysis.frames import by_condition
 
-Floats = NDArray[np.float64]
 DRAWS = 1_000
 _UNEXPLAINED = 1e-9
 """Share of the length term's variation that trials and queries must leave, for it to have a slope."""

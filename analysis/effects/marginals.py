@@ -12,8 +12,7 @@ import polars as pl
 from ablations.core.condition import format_value
 from ablations.core.schema import Schema
 from analysis.effects.designs import read_design
-from analysis.effects.intervals import DRAWS, resampled_counts
-from analysis.frames import Floats
+from analysis.effects.intervals import DRAWS, Floats, resampled_counts
 
 MOST_LEVELS = 8
 PAIR_SCHEMA: Schema = {

@@ -13,9 +13,8 @@ from scipy.stats import ttest_1samp
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX, Schema
 from ablations.core.statistics import best_first
-from analysis.effects.intervals import DRAWS, SAME, Interval, alike, difference, mean_intervals
+from analysis.effects.intervals import DRAWS, SAME, Floats, Interval, alike, difference, mean_intervals
 from analysis.frames import (
-    Floats,
     Row,
     Scores,
     condition_scores,

@@ -13,9 +13,8 @@ import polars as pl
 from ablations.core.condition import PROMPT_PARAMETERS
 from ablations.core.schema import Schema
 from analysis.effects.designs import Design, read_design
-from analysis.effects.intervals import mean_intervals
+from analysis.effects.intervals import Floats, mean_intervals
 from analysis.effects.paired import holm, t_tests
-from analysis.frames import Floats
 
 MOST_COMPONENTS = 12
 SHAPLEY_SCHEMA: Schema = {

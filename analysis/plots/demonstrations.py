@@ -47,8 +47,8 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Row | None, axes: Axes) -> Axes
     """Draw what each round of a greedy search gained, and what all of them gain on queries that chose nothing.
 
     Args:
-        rounds: the frame of `searches.SearchFindings.rounds`.
-        held_back: the row of `searches.held_back_effect`, or None.
+        rounds: columns round, winner, gain, low, high, added; a row each.
+        held_back: the row of the effect on held-back queries, with difference, low and high, or None.
         axes: where to draw.
     """
     rows = rounds.filter(pl.col("gain").is_not_null()).to_dicts()

@@ -53,7 +53,8 @@ def draw_confirmation(table: pl.DataFrame, axes: Axes, judge: str) -> Axes:
     """Draw each confirmed condition's lead as selected, on fresh seeds and on held-back queries.
 
     Args:
-        table: the frame of `confirmation.confirm`, at least one row.
+        table: columns label and, for NAME of selected, fresh and held_back, the lead NAME, NAME_low, NAME_high and
+            n_NAME; at least one row.
         axes: where to draw.
         judge: named on the horizontal axis.
     """

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
 METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best half"}
-"""What the importance of each method says, as the legend has it."""
+"""Meaning of each method's importance, as the legend words it."""
 
 
 def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:

@@ -4,6 +4,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
+from analysis.scores import AVERAGE
 
 
 def draw_categories(scores: pl.DataFrame, names: dict[int, str], axes: Axes, judge: str) -> Axes:
@@ -11,7 +12,7 @@ def draw_categories(scores: pl.DataFrame, names: dict[int, str], axes: Axes, jud
 
     Takes `scores.score_groups`; `names` says what each of its trials is called.
     """
-    own = scores.filter(~pl.col("group").str.starts_with("turn ") & (pl.col("group") != "average"))
+    own = scores.filter(~pl.col("group").str.starts_with("turn ") & (pl.col("group") != AVERAGE))
     groups = list(dict.fromkeys(own.get_column("group")))
     for index, (trial, name) in enumerate(names.items()):
         rows = {row["group"]: row for row in own.filter(pl.col("trial") == trial).to_dicts()}

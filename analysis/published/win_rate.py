@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from ablations.core.errors import UsageError
+from analysis.effects.intervals import Floats
 
-Floats = NDArray[np.float64]
 FOLDS = 5
 STRENGTHS: Floats = np.logspace(-4, 4, 10)
 SEED = 123

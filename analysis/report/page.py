@@ -80,7 +80,7 @@ class Section:
 
 @dataclass(frozen=True)
 class About:
-    """What a study was made from.
+    """Provenance of a study: model, data, judge, and the judge's newest audit.
 
     Attributes:
         name: of the study.

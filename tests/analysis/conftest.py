@@ -1,4 +1,4 @@
-"""What tests of analysis share."""
+"""Fixtures of all tests of analysis."""
 
 import pytest
 

@@ -8,16 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 
-from analysis.alignment import (
-    ARM_MODEL,
-    ARM_WAY,
-    CHAT,
-    IN_CONTEXT,
-    ZERO_SHOT,
-    Arm,
-    alignment_gaps,
-    alignment_table,
-)
+from analysis.alignment import CHAT, IN_CONTEXT, Arm, alignment_gaps, alignment_table
+from analysis.demonstrations.ways import ARM_MODEL, ARM_WAY, ZERO_SHOT
 from analysis.plots import draw_alignment, new_figure
 from analysis.scores import failed_trials
 

@@ -128,7 +128,7 @@ def test_shapley_values_of_a_factorial_cover_the_truth() -> None:
 
 
 def exact_weights(component: int) -> Floats:
-    """What each coalition counts in a component's Shapley value, by its definition."""
+    """Weight of each coalition in a component's Shapley value, by its definition."""
     others = np.delete(COALITIONS, component, axis=1).sum(axis=1)
     share = np.array([1 / 3, 1 / 6, 1 / 3])[others.astype(int)]
     return np.where(COALITIONS[:, component] == 1, share, -share)

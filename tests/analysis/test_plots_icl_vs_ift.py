@@ -158,8 +158,8 @@ def test_costs_without_a_break_even_are_drawn_without_its_mark(axes: Axes) -> No
 
 
 def steps(*runs: tuple[int, int, list[float]]) -> pl.DataFrame:
-    cells = [(size, draw, at, loss) for size, draw, losses in runs for at, loss in enumerate(losses, start=1)]
-    return pl.DataFrame(cells, schema=["examples", "draw", "step", "loss"], orient="row")
+    rows = [(size, draw, at, loss) for size, draw, losses in runs for at, loss in enumerate(losses, start=1)]
+    return pl.DataFrame(rows, schema=["examples", "draw", "step", "loss"], orient="row")
 
 
 def test_losses_are_a_line_a_draw_and_a_colour_a_size(axes: Axes) -> None:

@@ -13,8 +13,8 @@ import polars as pl
 
 from ablations.core.schema import RESULT_SCHEMA
 from ablations.studies.conditions import findings
-from analysis.effects.intervals import DRAWS
-from analysis.frames import Floats, condition_scores
+from analysis.effects.intervals import DRAWS, Floats
+from analysis.frames import condition_scores
 from analysis.report.page import About
 
 PARTS = (

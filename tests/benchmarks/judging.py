@@ -1,4 +1,4 @@
-"""What judging through a server costs a study: the client's overhead per call, and the time that judging hides.
+"""Cost of judging through a server: the client's overhead per call, and the time hidden behind generation.
 
 The server is a process of its own on loopback. The overhead is measured where it is largest in proportion, on a
 server that answers at once. What is hidden is measured with an engine and a judge of known speed: both only wait.
@@ -53,6 +53,10 @@ class Spans:
         finally:
             self.spans.append((begun, time.perf_counter()))
 
+    def most(self) -> int:
+        """Return how many calls ran at once, at most; one that begins as another ends runs after it."""
+        return max(itertools.accumulate(step for _, step in sorted(self.moments())), default=0)
+
     def moments(self) -> list[tuple[float, int]]:
         return [(begun, 1) for begun, _ in self.spans] + [(ended, -1) for _, ended in self.spans]
 
@@ -74,7 +78,7 @@ class Watched(FakeBackend):
 
 
 async def measure(trials: int, limit: int, folder: Path) -> dict[str, float]:
-    """Return the overhead of the client, judge calls in flight, and how much of judging runs beside generation."""
+    """Return the overhead of the client, judgments in flight, and how much of judging runs beside generation."""
     with judge_server(0.0) as url:
         figures = await _overhead(url)
     with judge_server(JUDGING_SECONDS) as url:
@@ -128,8 +132,8 @@ async def _hidden(url: str, trials: int, limit: int, folder: Path) -> dict[str, 
     busy, both, call_seconds = _overlap(generating, judging)
     return {
         "judgments": len(judging.spans),
-        "judge calls in flight, at most": judge.client.most_in_flight,  # type: ignore[attr-defined]
-        "judge calls in flight, mean while judging": call_seconds / busy,
+        "judgments in flight, at most": judging.most(),
+        "judgments in flight, mean while judging": call_seconds / busy,
         "share of judging hidden behind generation": both / busy,
         "study with judging, s": made.seconds,
         "judging, s": busy,

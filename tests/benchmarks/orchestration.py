@@ -1,4 +1,4 @@
-"""What a study costs beside the model: per trial, per request, to resume, and in memory; and the store by itself.
+"""Costs of a study beside the model: per trial, per request, to resume, and in memory; and the store by itself.
 
 The backend and the judge answer at once, so that all the time is the toolkit's, Optuna's and the store's. Two studies
 that differ in their queries alone tell what a request takes and what a trial takes beside its requests. MLflow's part

@@ -1,4 +1,4 @@
-"""What vLLM's prefix cache saves on prompts that share their demonstrations: the same requests with it and without.
+"""Savings of vLLM's prefix cache on prompts that share demonstrations: the same requests with it and without.
 
 Each way has an engine of its own, loaded in turn; the ratio is of the seconds that the requests took.
 """

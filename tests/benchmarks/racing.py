@@ -1,5 +1,4 @@
-"""What racing costs, and how often it finds the winner of a full evaluation: replays of a real table of scores, and
-simulated ones.
+"""Cost of racing, and how often races find the winner of a full evaluation: replays of real and simulated scores.
 
 The real table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries and
 candidates by a seed and races; nothing is generated. A simulated table is query + candidate + residual, in points; its

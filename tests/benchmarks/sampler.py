@@ -1,4 +1,4 @@
-"""What the toolkit's own top-p and penalties save on the CPU: the same requests with them and with vLLM's.
+"""Savings of the toolkit's own top-p and penalties on the CPU: the same requests with them and with vLLM's.
 
 Both ways share one loaded engine, 32 requests in flight, in the order vLLM, own, own, vLLM for each setting, after a
 round that warms the prefix cache.

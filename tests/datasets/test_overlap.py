@@ -138,7 +138,7 @@ def test_no_built_in_pool_holds_the_text_of_a_built_in_query(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_no_built_in_pool_is_near_a_built_in_query(name: str, encoder: Encoder) -> None:
-    """What lets a study on these compare texts alone."""
+    """The reason why a study on these may compare texts alone."""
     demonstrations, queries = load_pool(name).demonstrations, load_queries("instructions")
     closest = max(one.cosine or 1.0 for one in find_overlaps(demonstrations, queries, encoder, near=-1.0))
     print(f"{name}: the nearest two lie at {closest:.2f}")

@@ -29,6 +29,7 @@ class WordEncoder(Encoder):
     """Bags of hashed words: texts of the same words in another order have a cosine of 1."""
 
     identity = "words"
+    encoded = 0
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         self.encoded += len(texts)

@@ -95,7 +95,7 @@ def test_kill_9_at_random_moments_changes_nothing_and_pays_for_no_more_than_was_
         kills += _killed(process)
     answered = _answered(paid).read_text().split()
     first = len(paid.read_text().split())
-    # The others fall anywhere in a run, its opening and the closing of its books too, and in runs of what is finished.
+    # The others fall anywhere in a run, its start and its finalisation too, and in runs of what is finished.
     while kills < KILLS:
         process, start, moment = begun(None), time.monotonic(), generator.uniform(0.0, whole)
         process.join(moment)

@@ -15,7 +15,7 @@ from ablations.core.errors import AblationError
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
-from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, Answer, BadServer, Handler, bad_server, fails, says

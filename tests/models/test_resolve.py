@@ -15,15 +15,16 @@ import pytest
 
 from ablations.core.errors import ModelError
 from ablations.models import packaged
-from ablations.models.packaged import build_once, cache_dir, convert_packaged
-from ablations.models.resolve import (
+from ablations.models.packaged import (
     GENERATING,
     PACKAGED,
     PackagedModel,
+    build_once,
+    cache_dir,
+    convert_packaged,
     embedding_model_dir,
-    leading_bos,
-    resolve_model,
 )
+from ablations.models.resolve import leading_bos, resolve_model
 
 PROMPT = "# Query:\nWhat is the capital of France?\n\n# Answer:\n"
 

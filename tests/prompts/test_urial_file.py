@@ -76,7 +76,7 @@ def test_what_the_project_writes_is_read_back(headings: str, seed: int) -> None:
         Demonstration(str(number), random_text(generator) or "x", random_text(generator) or "y")
         for number in range(1, generator.randint(2, 9))
     )
-    if headings == "urial-v6":  # stray backticks mean nothing without a fence
+    if headings == "urial-v6":  # stray backticks are ordinary text without a fence
         demonstrations = tuple(Demonstration(d.id, d.query.strip(), (d.answer or "").strip()) for d in demonstrations)
     parts = PromptParts(packaged_system_prompt("full"), TEMPLATES[headings], demonstrations)
     text = render_prompt(Query("q", "", ("END",)), parts).text

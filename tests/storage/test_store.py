@@ -25,6 +25,7 @@ from ablations.core.records import (
     Usage,
 )
 from ablations.storage.store import ResultKeys, Store, StoredResult, completion_key, judgment_key
+from tests.support.rows import row_counts
 
 COMPLETION = Completion("Päris.\n```", 12, 3, "stop", 7)
 JUDGMENT = Judgment("reference", Score(6.5), ("raw",), {"similarity": 0.25})
@@ -127,11 +128,11 @@ def test_results_are_ordered_by_trial_query_and_turn_and_belong_to_one_study(sto
 
 def test_everything_survives_closing_and_opening(store: Store, url: str) -> None:
     fill(store)
-    before = store.counts()
+    before = row_counts(store)
     store.close()
     again = Store(url)
     tables = ("completions", "judgments", "studies", "results", "trials", "audits", "replies", "vectors", "notes")
-    assert again.counts() == before == dict.fromkeys((*tables, "tunings"), 1)
+    assert row_counts(again) == before == dict.fromkeys((*tables, "tunings"), 1)
     assert again.results("s") == [StoredResult(0, "q1", 1, "reference", COMPLETION, JUDGMENT)]
     again.close()
 
@@ -217,7 +218,7 @@ def test_a_file_that_is_damaged_is_refused_with_what_to_do(tmp_path: Path) -> No
     store.close()
     database.write_bytes(damaged[:100] + b"\xff" * (len(damaged) - 100))
     with pytest.raises(StorageError, match="move a damaged file away, or name another with --store"):
-        store.counts()
+        row_counts(store)
 
 
 def test_a_store_of_another_version_is_refused_with_what_it_lacks(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ablations.core.errors import StorageError
 from ablations.core.records import Price
-from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
 from ablations.studies.manifest import StudyManifest
 from tests.support.fakes import FakeBackend, FakeJudge

@@ -57,10 +57,10 @@ class Adapted(Named):
 
 
 class FakeTuner(Tuner):
-    """Trains nothing; what it made is kept as the real one keeps it, and steps are counted as the real one does.
+    """Trains nothing; what it made is stored as the real one stores it, and steps are counted as the real one does.
 
     Args:
-        store: where outcomes are kept.
+        store: where outcomes go.
         say: tells the user what happens.
         fails: numbers of examples of which no training succeeds.
         trained: gets the name of every training.

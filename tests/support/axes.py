@@ -1,4 +1,4 @@
-"""What is drawn on axes, as numbers and texts, and frames to draw."""
+"""Numbers and texts drawn on axes, and frames to draw."""
 
 from typing import Any
 

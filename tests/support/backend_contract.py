@@ -1,4 +1,4 @@
-"""What every backend must do, on a real engine; each backend's tests inherit this."""
+"""The contract of every backend, on a real engine; each backend's tests inherit this."""
 
 import asyncio
 import dataclasses

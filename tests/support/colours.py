@@ -30,7 +30,7 @@ def samples_of(model: ResolvedModel) -> tuple[Sample, ...]:
 
 
 def job_of(model: ResolvedModel, samples: tuple[Sample, ...]) -> Job:
-    """Eight answers, four a step, three passes: six steps."""
+    """Eight answers, four a step, three epochs: six steps."""
     recipe = Recipe(method="lora", epochs=3, learning_rate=0.02, batch=4, rank=4, alpha=8)
     return Job(model, recipe, samples)
 

@@ -1,4 +1,4 @@
-"""What a page of HTML loads and says."""
+"""Resources and texts of an HTML page."""
 
 from html.parser import HTMLParser
 

@@ -1,4 +1,4 @@
-"""What every judge must do; each judge's tests inherit this."""
+"""The contract of every judge; each judge's tests inherit this."""
 
 import asyncio
 import json

@@ -23,7 +23,7 @@ from tests.support.world import World
 
 WORDS = ("plain", "good", "harmful", "better")
 WORTH = {"plain": 0.0, "good": 1.0, "better": 2.0, "harmful": -3.0}
-"""What a demonstration with this word adds to every answer, in points."""
+"""Points that a demonstration with this word adds to every answer."""
 FILE = """
 [study]
 mode = "greedy-search"
@@ -76,7 +76,7 @@ def make_spec(
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search said, asked for, and left."""
+    """Output, requests and results of one search."""
 
     text: str
     requests: int

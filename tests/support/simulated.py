@@ -74,7 +74,7 @@ def study(
     by_trial = pl.DataFrame({name: list(values) for name, values in described.items()}, schema_overrides=texts)
     at = np.indices(table.shape).reshape(3, -1)
     flat = pl.Series(table.reshape(-1), dtype=pl.Float64).fill_nan(None)
-    cells = pl.DataFrame(
+    turns = pl.DataFrame(
         {
             "trial": at[2],
             "query_id": [f"q{query:03d}" for query in at[0]],
@@ -87,7 +87,7 @@ def study(
     constant = {"study": "s", "judge": "fake", "category": "math", "answer": "some words of an answer"}
     constant |= {"query": "a query", "judge_details": "{}"}
     fixed = [pl.lit(value).alias(name) for name, value in constant.items() if name not in by_trial.columns]
-    return cells.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
+    return turns.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
 
 
 def judge_scores(

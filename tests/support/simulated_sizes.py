@@ -60,8 +60,8 @@ def sized(scores: Any, arms: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 def both_ways(sizes: Sequence[int] = SIZES, draws: int = 1, pool: str = "pool") -> list[dict[str, Any]]:
     """Return an arm of either way for each size and draw: all of ICL, then all of IFT."""
-    cells = [(size, draw) for size in sizes for draw in range(draws)]
-    return [arm(way, size, draw, pool) for way in ("icl", "ift") for size, draw in cells]
+    pairs = [(size, draw) for size in sizes for draw in range(draws)]
+    return [arm(way, size, draw, pool) for way in ("icl", "ift") for size, draw in pairs]
 
 
 def differences(
@@ -104,7 +104,7 @@ def simulated_study(
 
 
 def simulated_losses(generator: np.random.Generator, sizes: Sequence[int] = SIZES, draws: int = 2) -> pl.DataFrame:
-    """Return losses of three passes over each size, in batches of four."""
+    """Return losses of three epochs over each size, in batches of four."""
     rows = []
     for size in sizes:
         for draw in range(draws):

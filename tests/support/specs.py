@@ -7,6 +7,7 @@ from typing import TypeVar
 from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.config.config import KindConfig, Override, StudyConfig, load_config
 from ablations.studies.config.keys import table_fields
+from ablations.studies.config.space import SearchSpace, Values
 from ablations.studies.config.tables import StudyTable
 from ablations.studies.registry import configs
 from ablations.studies.spec import StudySpec
@@ -45,6 +46,16 @@ def load(path: Path, **keys: object) -> StudyConfig[KindConfig]:
     """Return the configuration of a study file with other values of keys of `[study]`, or another `name`."""
     overrides = [Override(key if key == "name" else f"study.{key}", value, "") for key, value in keys.items()]
     return load_config(path, overrides, configs())
+
+
+def inside(space: SearchSpace, values: Values) -> bool:
+    """Whether every active parameter of `values` is given and inside its domain."""
+    found = space.active(values)
+    return all(
+        parameter.name in found and parameter.domain.contains(found[parameter.name])
+        for parameter in space.parameters
+        if parameter.active(found)
+    )
 
 
 def make_spec(folder: Path, text: str, **keys: object) -> ConditionsSpec:

@@ -1,4 +1,4 @@
-"""What the project's own texts say."""
+"""Look-ups in the project's own texts."""
 
 import re
 from pathlib import Path

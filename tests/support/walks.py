@@ -33,7 +33,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Walked:
-    """What evaluating a study took.
+    """Time and progress of one evaluated study.
 
     Attributes:
         seconds: of the whole, from the databases' opening on.

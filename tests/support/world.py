@@ -17,7 +17,7 @@ from ablations.core.records import TrialRecord
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
 from ablations.studies.conditions.confirmation import Confirmation
-from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.kind import Plan, StudyKind

@@ -27,7 +27,7 @@ SHORTER, SPACE = "low = 4\nhigh = 12\nstep = 4", Path(tempfile.mkdtemp()) / "dec
 
 
 def study_command(*more: str) -> list[str]:
-    """Return the command of the default study with answers of a quarter of its length, which is what takes time here."""
+    """Return the command of the default study, with answers of a quarter of its length: they take the time here."""
     own = (ROOT / "search_spaces" / "decoding.toml").read_text(encoding="utf-8")
     shorter = own.replace("max_tokens = 32", "max_tokens = 8").replace("low = 16\nhigh = 48\nstep = 8", SHORTER)
     assert shorter.count(SHORTER) == 1

@@ -67,7 +67,7 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """Findings of an audit.
 
     Attributes:
         rows: one a control.
@@ -90,7 +90,7 @@ class Audit:
 
     @property
     def failures(self) -> list[str]:
-        """What falls short of the thresholds of this module; empty for a judge that passed."""
+        """Measures that fall short of the thresholds of this module; empty for a judge that passed."""
         if self.n_scored == 0:
             return [f"none of {self.n_judged} judgments has a score"]
         found = []

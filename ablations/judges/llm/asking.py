@@ -23,7 +23,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """What the command line says of a judge.
+    """Settings of a judge, as the command line or a study file gives them.
 
     Attributes:
         model, base_url: of the judge's server; the reference judge takes neither.
@@ -58,7 +58,7 @@ class JudgeSettings:
 
 @dataclass(frozen=True)
 class Answered(Generic[_Value]):
-    """What came of a question: a value or the reason why there is none, every raw reply, and what it took."""
+    """Outcome of a question: a value or the reason why there is none, every raw reply, and the usage."""
 
     value: _Value | None
     reason: str | None

@@ -67,7 +67,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server answered.
+    """The server's answer to one question.
 
     Attributes:
         text: the reply, "" where there is none.
@@ -135,11 +135,8 @@ class JudgeClient:
         self.model = model
         self.url = base_url or DEFAULT_URL
         self.budget = budget
-        self.calls = 0
-        self.most_in_flight = 0
         self.on_reply: Callable[[PaidReply], None] = lambda reply: None
         self._limits = limits
-        self._running = 0
         self._places = asyncio.Semaphore(limits.in_flight)
         self._requests = _limiter(limits.requests_per_minute)
         self._tokens = _limiter(limits.tokens_per_minute)
@@ -246,9 +243,6 @@ class JudgeClient:
         await asyncio.sleep(max(self._quiet_until - time.monotonic(), 0.0))
         await _take(self._requests, 1)
         await _take(self._tokens, estimated_tokens(request["messages"]) + most.completion_tokens)
-        self.calls += 1
-        self._running += 1
-        self.most_in_flight = max(self.most_in_flight, self._running)
         try:
             async with asyncio.timeout(self._limits.call_seconds):
                 reply = _read(await self._client.chat.completions.create(**request), most)
@@ -257,8 +251,6 @@ class JudgeClient:
             if (told := told_pause(error)) is not None:  # the server speaks to all of its callers
                 self._quiet_until = max(self._quiet_until, time.monotonic() + min(told, self._limits.total_seconds))
             raise
-        finally:
-            self._running -= 1
         self._breaker.succeeded()
         return reply
 

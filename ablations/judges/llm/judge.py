@@ -1,4 +1,4 @@
-"""What all LLM judges share: a client and its budget, and for most of them questions from a prompt file.
+"""Base of all LLM judges: a client and its budget, and for most of them questions from a prompt file.
 
 Knows neither queries' files nor studies. A subclass says what is asked and how a reply is read.
 """
@@ -31,7 +31,7 @@ class LlmJudge:
 
     @property
     def budget(self) -> Budget:
-        """What is spent, and what may be."""
+        """Money spent, and the limit."""
         return self.client.budget
 
     @property

@@ -12,11 +12,11 @@ from typing import Any
 
 from ablations.core.condition import content_hash
 from ablations.core.errors import QueryError, UsageError
-from ablations.core.jsonl import read_rows
+from ablations.core.jsonl import DATA, read_rows
 from ablations.core.records import Query, Usage
 from ablations.judges.prices import TYPICAL_BYTES, typical_usage
 
-OWN_TEMPLATES = Path(__file__).resolve().parents[2] / "data" / "judge_prompts.jsonl"
+OWN_TEMPLATES = DATA / "judge_prompts.jsonl"
 REFERENCE_CATEGORIES = frozenset({"math", "reasoning", "coding"})
 """The categories that MT-Bench grades with a reference answer."""
 

@@ -48,7 +48,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Features:
-    """What the formula is made of, each 0 to 1 except the cosines, which may be below 0."""
+    """Terms of the formula, each 0 to 1 except the cosines, which may be below 0."""
 
     document_cosine: float
     sentence_f1: float

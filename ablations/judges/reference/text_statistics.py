@@ -1,4 +1,4 @@
-"""What plain text tells of an answer without a model: loops, cut-offs, running on into the next query.
+"""Signs of a bad answer in its text alone: loops, cut-offs, running on into the next query.
 
 Knows neither embeddings nor scores.
 """

@@ -16,9 +16,9 @@ from ablations.models.base import BackendIdentity
 from ablations.models.http import MalformedReplyError, api_key, explain, is_transient, retrying
 
 STANDARD = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop"})
-"""What every completions endpoint honours."""
+"""Parameters that every completions endpoint honours."""
 VLLM_EXTRAS = frozenset({"top_k", "min_p", "repetition_penalty"})
-"""What vLLM's server reads from the request's extra body. It accepts unknown fields without a word."""
+"""Parameters that vLLM's server reads from the request's extra body. Unknown fields are accepted without a word."""
 
 TIMEOUT_SECONDS = 600.0
 RETRY_SECONDS = 900.0
@@ -78,7 +78,7 @@ class OpenAIBackend:
 
     @property
     def context_length(self) -> int | None:
-        """What the server says of the model."""
+        """Context length of the model, as the server reports it."""
         return self._server.max_model_len
 
     async def generate(self, prompt: Prompt, decoding: DecodingParams, seed: int) -> Completion:
@@ -111,7 +111,7 @@ class OpenAIBackend:
 
 @dataclass(frozen=True)
 class Served:
-    """What a server says of itself and of a model; None where it says nothing.
+    """A server's report of itself and of a model; None where it reports nothing.
 
     Attributes:
         vllm: vLLM's version, where the server is vLLM.

@@ -60,12 +60,12 @@ class ServerPool:
 
     @property
     def identity(self) -> BackendIdentity:
-        """That of each of them; how many there are changes no result."""
+        """Identity of each server; how many there are changes no result."""
         return self._servers[0].backend.identity
 
     @property
     def context_length(self) -> int | None:
-        """That of each of them."""
+        """Context length of each server."""
         return self._servers[0].backend.context_length
 
     async def start(self) -> None:

@@ -94,7 +94,7 @@ class StepSeen(Record):
 
 @dataclass(frozen=True)
 class Outcome(Record):
-    """What a training came to.
+    """Outcome of a training.
 
     Attributes:
         weights: a hash of the files that were written.

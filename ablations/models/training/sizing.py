@@ -27,7 +27,7 @@ KEPT = 2.8
 """Numbers that a block keeps for its backward pass, by each that its linear layers put out: their inputs, the norms',
 the attention's and the feed-forward's products."""
 PROCESS_BYTES = 1 << 30
-"""What Python, torch and transformers take by themselves."""
+"""Memory that Python, torch and transformers take by themselves."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def remedy_of_targets(linear: Iterable[Layer]) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model decides what training takes.
+    """Properties of a model that decide what training takes.
 
     Attributes:
         parameters: of the whole model, those that it uses twice counted once.
@@ -131,7 +131,7 @@ class Shape:
     def fixed_bytes(self, recipe: Recipe, on_gpu: bool) -> int:
         """Return what weights, gradients and the optimiser take.
 
-        Trained weights, their gradients and AdamW's two moments are kept in 32 bits each; frozen ones in 16 on a GPU.
+        Trained weights, their gradients and AdamW's two moments have 32 bits each; frozen ones in 16 on a GPU.
         """
         if recipe.method == "full":
             return 16 * self.parameters
@@ -210,7 +210,7 @@ def fit(shape: Shape, recipe: Recipe, samples: Sequence[Sample], on_gpu: bool, f
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take, before it has begun: seconds, and how it is fitted into the memory."""
+    """Estimate of a training before it has begun: seconds, and how it is fitted into the memory."""
 
     seconds: float
     plan: Plan
@@ -218,7 +218,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training can use: whether there is a GPU, bytes that are free now, operations and bytes per second."""
+    """Resources for a training: whether there is a GPU, bytes that are free now, operations and bytes per second."""
 
     on_gpu: bool
     free: int

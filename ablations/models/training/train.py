@@ -1,7 +1,7 @@
 """Training: one job's weights, by transformers' Trainer and PEFT.
 
 Runs in a process of its own (`worker`), which gives all memory back. Knows neither studies nor where results are
-kept: it reads a job, says each step, and writes a folder. Checkpoints are safetensors and replace one another
+stored: it reads a job, says each step, and writes a folder. Checkpoints are safetensors and replace one another
 atomically; a training that resumes from one makes the same steps as one that was never stopped.
 """
 
@@ -243,7 +243,7 @@ def rate_share(step: int, steps: int) -> float:
 def _load(job: Job, on_gpu: bool) -> Any:
     """Return the model with what is trained: all of it, or adapters."""
     recipe = job.recipe
-    # Trained weights are kept in 32 bits, also where the passes are computed in 16.
+    # Trained weights have 32 bits, also where forward and backward passes are computed in 16.
     kind = torch.bfloat16 if on_gpu and recipe.method == "lora" else torch.float32
     model: Any = AutoModelForCausalLM.from_pretrained(
         job.model.location, revision=job.model.revision, dtype=kind, trust_remote_code=job.trusted

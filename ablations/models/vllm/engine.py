@@ -204,7 +204,7 @@ class VllmBackend:
 
     @property
     def prefix_cache(self) -> PrefixCache:
-        """What vLLM reports with each request."""
+        """Counts of the prefix cache, which vLLM reports with each request."""
         return self._cache
 
     @cached_property

@@ -66,4 +66,4 @@ class AlignmentConfig(KindConfig):
 
 
 MODES: Mapping[str, type[KindConfig]] = {"alignment": AlignmentConfig}
-"""What names this kind in a study file, and its own table there."""
+"""Names of this kind in a study file, each with its own table there."""

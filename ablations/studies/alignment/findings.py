@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ablations.studies.kind import Findings, Results
-from analysis.alignment import ARM_MODEL, ARM_WAY, alignment_gaps, alignment_table
+from analysis.alignment import alignment_gaps, alignment_table
+from analysis.demonstrations.ways import ARM_MODEL, ARM_WAY
 from analysis.examples import reading_arms
 from analysis.figures import alignment_figures
 from analysis.frames import judge_name, trial_table
@@ -26,7 +27,7 @@ _READING = (
 
 @dataclass(frozen=True)
 class AlignmentFindings:
-    """What a comparison of models found.
+    """Findings of a comparison of models.
 
     Attributes:
         headline: the gaps whose interval excludes 0.

@@ -29,7 +29,8 @@ from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.planning.overview import Row, judge_row, overview, pool_text, prompt_text, request_rows
 from ablations.studies.spec import StudySpec
 from analysis.alignment import CHAT as ALIGNED
-from analysis.alignment import IN_CONTEXT, ZERO_SHOT
+from analysis.alignment import IN_CONTEXT
+from analysis.demonstrations.ways import ZERO_SHOT
 from analysis.report.page import Report
 from analysis.report.tables import Table
 
@@ -45,7 +46,7 @@ class AskedModel:
 
 @dataclass(frozen=True)
 class AlignmentPlan(Plan):
-    """What a comparison of models will do.
+    """Plan of a comparison of models.
 
     Attributes:
         models: in the order in which they are loaded.

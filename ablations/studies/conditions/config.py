@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from ablations.core.errors import UsageError
-from ablations.core.prompt import Value
 from ablations.studies.config.config import KindConfig, Scalar, StudyConfig
 from ablations.studies.config.file import check_varied
 from ablations.studies.config.keys import AFTER, Key
+from ablations.studies.config.space import Values
 
 DESIGN_SAMPLERS = ("qmc", "grid", "brute", "random")
 ADAPTIVE_SAMPLERS = ("tpe", "gp")
@@ -23,7 +23,6 @@ DESIGNS = ("one-factor", "leave-one-out", "add-one-in", "factorial", "sampled", 
 each added to the bare prompt; every combination; points that fill the space alone; the study file's own list."""
 BARE_DESIGNS = ("leave-one-out", "add-one-in")
 """Designs between the baseline and the bare prompt."""
-Values = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -171,4 +170,4 @@ class SearchConfig(ConditionsConfig):
 
 
 MODES: Mapping[str, type[KindConfig]] = {ABLATION: ConditionsConfig, SEARCH: SearchConfig}
-"""What names this kind in a study file, and its own table there."""
+"""Names of this kind in a study file, each with its own table there."""

@@ -96,7 +96,7 @@ def shown_queries(
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What is evaluated again when a study has ended.
+    """Conditions and queries to evaluate again when a study has ended.
 
     Attributes:
         best: how many conditions, 1 or more; fewer where the study has fewer.

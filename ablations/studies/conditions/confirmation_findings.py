@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from analysis.effects.intervals import Interval, paired_interval, welch_interval
+from analysis.effects.intervals import Floats, Interval, paired_interval, welch_interval
 from analysis.effects.paired import baseline_trial
 from analysis.examples import worth_reading
 from analysis.figures import confirmation_figures
-from analysis.frames import Floats, Row, judge_name, nested_scores
+from analysis.frames import Row, judge_name, nested_scores
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section
 from analysis.report.tables import Columns, filled, interval, make_table, signed
@@ -155,7 +155,7 @@ def _answers(results: pl.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
 
 @dataclass(frozen=True)
 class ConfirmationFindings:
-    """What a confirmation found, as the terminal and MLflow show it.
+    """Findings of a confirmation, as the terminal and MLflow show them.
 
     Attributes:
         headline: one sentence with the held-back leads and their intervals.

@@ -22,7 +22,7 @@ _FILL_ATTEMPTS = 1_024
 
 @dataclass(frozen=True)
 class DesignPlan:
-    """What a design is made from: the space, the baseline, and how values become a condition.
+    """Inputs of a design: the space, the baseline, and how values become a condition.
 
     `bare` are the values of the bare prompt, which `BARE_DESIGNS` need, and `listed` the conditions of the design
     `listed`; `design` is one of `config.DESIGNS`. Combinations that are not `possible` are no part of a grid. Where

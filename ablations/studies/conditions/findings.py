@@ -59,12 +59,11 @@ from analysis.scores import comparison_table, score_groups, unscored_reasons
 
 @dataclass(frozen=True)
 class ConditionFindings:
-    """What a study of conditions found.
+    """Findings of a study of conditions.
 
     Attributes:
         headline: one sentence with its interval, or why there is none.
         best_against_baseline: paired difference of the best condition, None without both.
-        best_label: what the best condition is called.
         judge: what gave the scores.
         parameters: those that the study varied.
         baseline, best, worst: their trials' numbers, or None.
@@ -80,7 +79,6 @@ class ConditionFindings:
 
     headline: str
     best_against_baseline: Interval | None
-    best_label: str | None
     judge: str
     parameters: tuple[str, ...]
     baseline: int | None
@@ -152,7 +150,6 @@ class ConditionFindings:
         against = None
         if baseline is not None and best is not None and shares_queries(results, baseline):
             against = paired_difference(results, best, baseline)
-        labels = dict(trials.select("trial", "change").iter_rows())
         conditions = condition_effects(results)
         judge = judge_name(results)
         found, spread = importances(results), observed_spread(results)
@@ -186,7 +183,6 @@ class ConditionFindings:
         return cls(
             headline=_headline(results, best, baseline, trials, judge),
             best_against_baseline=against,
-            best_label=None if best is None else labels[best],
             judge=judge,
             parameters=tuple(name for name in varied_parameters(results) if name not in NUISANCES),
             baseline=baseline,

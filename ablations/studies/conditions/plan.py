@@ -23,7 +23,7 @@ from ablations.studies.conditions.confirmation import (
     same_choice,
 )
 from ablations.studies.conditions.spec import ConditionsSpec
-from ablations.studies.config.config import KindConfig, StudyConfig
+from ablations.studies.config.config import Config
 from ablations.studies.config.space import Choices, Range, SearchSpace
 from ablations.studies.engine.trial import DesignPoint
 from ablations.studies.kind import Plan
@@ -44,12 +44,10 @@ from ablations.studies.spec import check_same_study
 from analysis.report.page import Report
 from analysis.report.tables import Table
 
-Config = StudyConfig[KindConfig]
-
 
 @dataclass(frozen=True)
 class ConditionsPlan(Plan):
-    """What a study of conditions will do.
+    """Plan of a study of conditions.
 
     Attributes:
         confirmation: what is evaluated again when the study has ended, or None.

@@ -20,7 +20,7 @@ from ablations.studies.spec import StudySpec
 
 @dataclass(frozen=True)
 class ConditionsSpec(StudySpec):
-    """What a study of conditions evaluates, on what, and how it walks through its space."""
+    """Specification of a study of conditions: conditions, queries, and how the study walks through its space."""
 
     @property
     def walk(self) -> ConditionsConfig:
@@ -30,7 +30,7 @@ class ConditionsSpec(StudySpec):
 
     @property
     def sampler(self) -> str:
-        """What chooses the points that the design does not fix."""
+        """Name of the sampler for points that the design does not fix."""
         return self.walk.sampler
 
     @property
@@ -56,7 +56,7 @@ class ConditionsSpec(StudySpec):
 
     @cached_property
     def plan(self) -> DesignPlan:
-        """What the design is made from."""
+        """Inputs of the design."""
         return DesignPlan(
             space=self.space,
             baseline=self.config.baseline,

@@ -76,7 +76,7 @@ T = TypeVar("T", bound=Table)
 
 @dataclass(frozen=True)
 class Override:
-    """What a flag puts in the place of a key.
+    """Value that a flag puts in the place of a key.
 
     Attributes:
         key: the table and the key, "study.seed"; "name" and "server" stand for themselves.
@@ -91,7 +91,7 @@ class Override:
 
 @dataclass(frozen=True)
 class StudyConfig(Generic[C]):
-    """What one study is configured to do.
+    """Configuration of one study.
 
     Attributes:
         name: in all records.
@@ -153,6 +153,10 @@ class StudyConfig(Generic[C]):
         if flag := self.flags.get(key):
             return UsageError(f"{flag} {value} {why}" if isinstance(value, str) else f"{flag} {shown(value)} {why}")
         return SearchSpaceError(f"{self.path}: {key} = {shown(value)} {why}")
+
+
+Config = StudyConfig[KindConfig]
+"""Configuration of a study of any kind."""
 
 
 def load_config(

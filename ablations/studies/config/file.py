@@ -22,6 +22,7 @@ from ablations.core.condition import (
 from ablations.core.errors import ConditionError, SearchSpaceError, UsageError, nearest, reason
 from ablations.core.prompt import Value
 from ablations.prompts.components import check_component
+from ablations.storage.workspace import REPOSITORY
 from ablations.studies.config.keys import Key
 from ablations.studies.config.space import (
     Choices,
@@ -34,7 +35,7 @@ from ablations.studies.config.space import (
     typed_value,
 )
 
-SEARCH_SPACES = Path(__file__).resolve().parents[3] / "search_spaces"
+SEARCH_SPACES = REPOSITORY / "search_spaces"
 TomlTable = Mapping[str, object]
 PARAMETER_KEYS: Mapping[str, Key] = {
     "low": Key("the lower end of a range, included"),

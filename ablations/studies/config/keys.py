@@ -35,7 +35,7 @@ class Misfit(ValueError):
 
 @dataclass(frozen=True)
 class Key:
-    """What a field of a `Table` says beside its type and its default.
+    """Description of a `Table`'s field beside its type and its default.
 
     Attributes:
         help: what the key means, in a line.

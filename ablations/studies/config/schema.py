@@ -80,7 +80,7 @@ _VALUES: Mapping[str, JsonObject] = {
         "`outside` (to none of them), `none`",
     ),
 }
-"""What each parameter of a condition can be. The texts are those of the reference."""
+"""Possible values of each parameter of a condition. The texts are those of the reference."""
 
 
 def study_schema(kinds: Kinds, only: str | None = None) -> JsonObject:

@@ -305,15 +305,6 @@ class SearchSpace:
                 found[parameter.name] = values[parameter.name]
         return found
 
-    def contains(self, values: Values) -> bool:
-        """Whether every active parameter of `values` is given and inside its domain."""
-        found = self.active(values)
-        return all(
-            parameter.name in found and parameter.domain.contains(found[parameter.name])
-            for parameter in self.parameters
-            if parameter.active(found)
-        )
-
     def at_quantiles(self, shares: Mapping[str, float]) -> dict[str, Value]:
         """Return the active parameters at the given share (0 to 1) of each domain."""
         return self.active(
@@ -353,13 +344,6 @@ class SearchSpace:
             domain = Choices(options) if options else Range(**stored)
             parameters.append(Parameter(one["name"], domain, None if requires is None else Requirement(**requires)))
         return cls(tuple(parameters))
-
-    @property
-    def size(self) -> int | None:
-        """The number of different settings, or None where a range is continuous."""
-        if any(parameter.domain.continuous for parameter in self.parameters):
-            return None
-        return len(self.grid())
 
 
 def right_name(name: str, known: Iterable[str] = PARAMETERS) -> str:

@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Progress:
-    """What an evaluation has done so far; shared by all trials of a study.
+    """Progress of an evaluation; shared by all trials of a study.
 
     Attributes:
         generated, reused: completions asked of the backend, and found in the store or in flight.

@@ -38,8 +38,8 @@ def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.Data
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
     (reason), prompt_tokens, completion_tokens, truncated, repetition, seed, judge_calls, judge_prompt_tokens,
     judge_completion_tokens, judge_details (JSON). Trials that did not finish are left out; `failed_because` says
-    why one failed. A comparison of prompts with fine-tuning has the columns of `ARM_SCHEMA` too, and its arms without
-    weights have rows without answers.
+    why one failed. A comparison of prompts with fine-tuning also has an `arm.NAME` for each value of its trials' `arm`,
+    and its arms without weights have rows without answers.
     """
     trials = store.trials(study)
     by_id = {query.id: query for query in queries}

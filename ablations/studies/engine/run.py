@@ -48,7 +48,7 @@ class Run:
         spec: what is evaluated.
         backend: the study's own model; others are given with each trial.
         judge, store, tracker: opened ones; the judge is started by `start`.
-        reporter: where the user looks.
+        reporter: shows messages and progress to the user.
         optuna: the study's view in Optuna, or None where its trials have no search space.
         engines: starts the judge and what answers, when they are first needed.
         alone: raises `StorageError` where another process runs the study by now.

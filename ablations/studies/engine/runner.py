@@ -37,13 +37,13 @@ P = TypeVar("P", bound=Plan)
 
 @dataclass
 class Parts:
-    """What a study and its follow-up share: the judge and the engines, each started once, when it is first needed.
+    """Parts that a study and its follow-up share: judge and engines, each started once, when it is first needed.
 
     Attributes:
         backend: the study's own model, not started.
         judge: not started.
         places: where results go.
-        reporter: where the user looks.
+        reporter: shows messages and progress to the user.
         log_file: where everything goes that engines print.
     """
 

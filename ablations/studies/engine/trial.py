@@ -85,7 +85,7 @@ class PlannedTrial:
 
     @property
     def run_name(self) -> str:
-        """What MLflow calls the trial: what differs from the baseline first, and of the rest what there is room for."""
+        """Name of the trial's run in MLflow: differences from the baseline first, then as many others as fit."""
         if self.name is not None:
             return self.name
         mark = "A/A: " if self.point.replicate else "baseline: " if self.point.role is Role.BASELINE else ""

@@ -69,4 +69,4 @@ class GreedyConfig(KindConfig):
 
 
 MODES: Mapping[str, type[KindConfig]] = {"greedy-search": GreedyConfig}
-"""What names this kind in a study file, and its own table there."""
+"""Names of this kind in a study file, each with its own table there."""

@@ -43,7 +43,7 @@ _HELD_BACK = ("baseline", "held-back")
 
 @dataclass(frozen=True)
 class SearchFindings:
-    """What a greedy search found.
+    """Findings of a greedy search.
 
     Attributes:
         headline: one sentence with the held-back gain and its interval.

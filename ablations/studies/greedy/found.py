@@ -1,4 +1,4 @@
-"""What a greedy search found: its rounds, the prompts before and after, and their JSON round trip.
+"""Results of a greedy search: its rounds, the prompts before and after, and their JSON round trip.
 
 Knows neither how a search goes nor how its findings are shown.
 """
@@ -13,7 +13,7 @@ from ablations.prompts.render import render_demonstrations
 from ablations.studies.greedy.racing import RaceResult, Stopped
 
 FOUND_NOTE = "found"
-"""What the store keeps of a search that has come to its end."""
+"""Kind of the store's note of a search that has come to its end."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """Results of a search that has come to its end.
 
     Attributes:
         rounds: in their order.
@@ -86,7 +86,7 @@ class Found:
 
     @property
     def share(self) -> float | None:
-        """What racing cost, as a share of full evaluations; None where nothing raced."""
+        """Cost of racing, as a share of full evaluations; None where nothing raced."""
         spent, full = self.evaluations
         return spent / full if full else None
 

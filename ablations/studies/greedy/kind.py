@@ -34,7 +34,7 @@ from ablations.studies.greedy.plan import (
     race_settings,
     with_first,
 )
-from ablations.studies.greedy.racing import race
+from ablations.studies.greedy.racing import Scores, race
 from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
 from ablations.studies.planning.leakage import check_start, queries_that_chose, selection_notes
@@ -52,12 +52,10 @@ from ablations.studies.spec import StudySpec
 from ablations.tracking.tracker import ChildPage
 from analysis.report.page import Report
 
-Scores = list[float | None]
-
 
 @dataclass(frozen=True)
 class GreedyPlan(Plan):
-    """What a greedy search will do; see `SearchPlan`."""
+    """Plan of a greedy search; see `SearchPlan`."""
 
     @cached_property
     def search(self) -> SearchPlan:

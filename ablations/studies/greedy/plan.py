@@ -1,4 +1,4 @@
-"""What a greedy search is about to do: its candidates, the halves of the queries, how races are run, when it ends.
+"""Plan of a greedy search: its candidates, the halves of the queries, how races are run, when it ends.
 
 Knows the spec; evaluates nothing.
 """
@@ -46,7 +46,7 @@ class Halves:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a search is about to do.
+    """Candidates, queries and rules of a search.
 
     Attributes:
         candidates: the demonstrations that race, in a seeded order.

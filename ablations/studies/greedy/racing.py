@@ -98,7 +98,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class RaceResult:
-    """What a race found.
+    """Result of a race.
 
     Attributes:
         winner: the finished candidate with the best mean difference to the current prompt, the lower one of equals;

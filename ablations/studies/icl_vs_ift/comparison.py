@@ -31,7 +31,7 @@ from analysis.report.tables import Table
 
 @dataclass(frozen=True)
 class ComparisonPlan(Plan):
-    """What a comparison of prompts with fine-tuning will do.
+    """Plan of a comparison of prompts with fine-tuning.
 
     Attributes:
         tuning: its arms.
@@ -50,7 +50,7 @@ class ComparisonPlan(Plan):
 
     @property
     def conditions(self) -> Sequence[Condition]:
-        """What the study's own model is asked, tuned or not."""
+        """Conditions of the study's own model, tuned or not."""
         return [arm.condition for arm in self.tuning.arms if arm.way != ALIGNED]
 
     @property

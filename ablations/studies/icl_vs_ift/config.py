@@ -186,7 +186,7 @@ class TuningConfig(KindConfig):
 
     @property
     def unused(self) -> list[str]:
-        """What is set and has no effect, in sentences."""
+        """Keys that are set and have no effect, in sentences."""
         keys = [key for key in _OF_ADAPTERS if getattr(self, key) and self.method != "lora"]
         notes = [f"tuning.{key} is of adapters, and of no use here" for key in keys]
         if self.held_out is not None and not self.tune_learning_rate:
@@ -235,4 +235,4 @@ def _check_decoding(way: str, values: Mapping[str, Value]) -> None:
 
 
 MODES: Mapping[str, type[KindConfig]] = {"icl-vs-ift": TuningConfig}
-"""What names this kind in a study file, and its own table there."""
+"""Names of this kind in a study file, each with its own table there."""

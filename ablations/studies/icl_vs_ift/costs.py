@@ -1,4 +1,4 @@
-"""What a comparison of prompts with fine-tuning will take of time, memory and disk, as its plan says it.
+"""Estimated time, memory and disk of a comparison of prompts with fine-tuning, as its plan shows them.
 
 Estimates from the model's configuration and from what this machine does now; what it really took is in the results.
 """
@@ -25,7 +25,7 @@ BUSY = 0.75
 
 @dataclass(frozen=True)
 class Done:
-    """What of a comparison is there already.
+    """Parts of a comparison that are finished already.
 
     Attributes:
         finished: numbers of its finished arms.

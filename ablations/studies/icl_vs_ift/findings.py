@@ -93,7 +93,7 @@ Tried = Sequence[tuple[float, float | None]]
 
 @dataclass(frozen=True)
 class TuningFindings:
-    """What a comparison of ICL with IFT found.
+    """Findings of a comparison of ICL with IFT.
 
     Attributes:
         headline: a sentence for each pool, with the difference at the largest size that both ways have.
@@ -156,7 +156,7 @@ class TuningFindings:
 
     @property
     def unlike(self) -> str:
-        """What ICL and IFT decode with where that is not the same, so that it stands in their difference; else ""."""
+        """Decoding parameters that differ between ICL and IFT, and so are part of their difference; "" for none."""
         ways = self.frames["settings"].filter(pl.col("way").is_in([ICL, IFT]))
         differing = [
             f"{name} {' against '.join(map(str, ways.get_column(name).unique(maintain_order=True)))}"

@@ -1,4 +1,4 @@
-"""What a comparison with fine-tuning is planned from: pools, decoding of other studies, what is there already.
+"""Inputs of a comparison with fine-tuning: pools, decoding of other studies, finished parts.
 
 Knows every part and starts none.
 """

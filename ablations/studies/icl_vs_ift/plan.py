@@ -1,4 +1,4 @@
-"""What a comparison of learning in context with fine-tuning is about to do: its arms, and the examples of each.
+"""Plan of a comparison of learning in context with fine-tuning: its arms, and the examples of each.
 
 Each pool, draw and size gives the same examples once to a prompt and once to a training. Knows specs, pools and tokens;
 trains and evaluates nothing.
@@ -31,11 +31,11 @@ from ablations.studies.spec import StudySpec, differences
 from analysis.demonstrations.ways import ALIGNED, ICL, IFT, URIAL, ZERO_SHOT
 
 LOADED = BASE, ADAPTING, WHOLE, OTHER = "base", "adapting", "whole", "other"
-"""What an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or another
-model. In this order, one after the other."""
+"""Models that an engine loads: the study's model, that model with adapters put on it, one arm's tuned weights, or
+another model. In this order, one after the other."""
 RATES_NOTE, LOSSES = "learning-rates", "losses"
-"""What the store keeps of the learning rates that were tried: by pool and size, each with its held-out loss; and the
-table of losses, a row for each step of each training."""
+"""Names of the store's note of the learning rates that were tried, by pool and size, each with its held-out loss; and
+of the table of losses, a row for each step of each training."""
 MOST_NAMED = 5
 """Examples that a note names one by one."""
 
@@ -126,7 +126,7 @@ class TuningPlan:
 
     @property
     def identity(self) -> JsonObject:
-        """What may not change under one study name beside its finished arms, as plain JSON types."""
+        """Settings that may not change under one study name beside its finished arms, as plain JSON types."""
         return {"method": self.options.method}
 
     def check_finished(self, name: str, records: Mapping[int, TrialRecord]) -> None:
@@ -197,7 +197,7 @@ async def plan_tuning(
 
 @dataclass(frozen=True)
 class _Examples:
-    """What of a pool can be learned as it is.
+    """Examples of a pool that can be learned as they are.
 
     Attributes:
         chooser: draws from what is neither left out nor held out.

@@ -18,16 +18,14 @@ from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.models.base import Backend
+from ablations.models.packaged import GENERATING
 from ablations.models.placement import engine_backend, other_engine, resolved, server_backend, silent
-from ablations.models.resolve import GENERATING
 from ablations.prompts.components import read_prompt_file, read_prompt_parts
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.config.config import KindConfig, StudyConfig
+from ablations.studies.config.config import Config
 from ablations.studies.config.tables import SERVER, JudgeTable
 from ablations.studies.reporter import Reporter
-
-Config = StudyConfig[KindConfig]
 
 
 class Vectors:
@@ -59,12 +57,12 @@ class Vectors:
 
 @dataclass
 class Inputs:
-    """What a kind plans its study from.
+    """Inputs from which a kind plans its study.
 
     Attributes:
         config: of the study.
         places: where its results are.
-        reporter: where the user looks.
+        reporter: shows messages and progress to the user.
         dry_run: whether nothing may be written, embeddings neither.
         fresh: whether what is stored under the study's name will be forgotten.
         whole: the evaluation set.

@@ -15,7 +15,7 @@ from ablations.prompts.render import render_prompt
 
 @dataclass(frozen=True)
 class Need:
-    """What the longest prompt of a condition needs.
+    """Tokens that the longest prompt of a condition needs.
 
     Attributes:
         query, turn: which one it is.

@@ -31,7 +31,7 @@ TRACED_TURNS = 40
 
 @dataclass(frozen=True)
 class Judging:
-    """What judging a study took, what that cost (None where the price is not known), and the judge's newest audit."""
+    """Usage of a study's judging, its cost (None where the price is not known), and the judge's newest audit."""
 
     usage: Usage
     cost: float | None

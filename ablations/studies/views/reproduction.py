@@ -118,7 +118,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out otherwise.
+    """Differences between a trial and its repetition.
 
     Attributes:
         turns: every turn that was asked again, in the order of queries.

@@ -129,7 +129,7 @@ def test_frozen_weights_and_unlearned_tokens_spare_operations() -> None:
     assert LARGE.operations(1000, 100, "full") < LARGE.operations(1000, 1000, "full")
 
 
-def test_an_estimate_grows_with_the_passes(job: Job, tiny: ResolvedModel) -> None:
+def test_an_estimate_grows_with_the_epochs(job: Job, tiny: ResolvedModel) -> None:
     shape, machine = Shape.of(tiny), Machine.measured()
     jobs = [replace(job, recipe=replace(job.recipe, epochs=epochs)) for epochs in (1, 2)]
     one, two = (estimate(shape, job, machine).seconds for job in jobs)

@@ -308,9 +308,9 @@ def test_the_loss_at_the_learned_places_is_that_of_the_whole_sequence(tiny: Reso
 
 
 def test_each_pass_has_every_sample_once_in_an_order_of_its_own(job: Job) -> None:
-    passes = [ordered(job.samples, job.recipe)[start : start + 8] for start in (0, 8, 16)]
-    assert all(set(one) == set(job.samples) for one in passes)
-    assert len({tuple(one) for one in passes}) == 3
+    epochs = [ordered(job.samples, job.recipe)[start : start + 8] for start in (0, 8, 16)]
+    assert all(set(one) == set(job.samples) for one in epochs)
+    assert len({tuple(one) for one in epochs}) == 3
 
 
 def test_a_model_with_other_layers_is_tuned_too(tmp_path: Path, job: Job, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Claims about weights made in a process of their own: once, kept, found again, and gone on with after a kill."""
+"""Claims about weights made in a process of their own: once, stored, found again, and resumed after a kill."""
 
 import asyncio
 import os

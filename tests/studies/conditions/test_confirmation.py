@@ -15,12 +15,12 @@ from ablations.datasets.pools import Pool
 from ablations.datasets.prepare import Prepared
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.datasets.selection import Chooser
+from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.confirmation import (
     Confirmation,
     HeldBack,
     best_conditions,
     check_stored,
-    follow_up_name,
     fresh_seed,
     hold_back,
     same_choice,

@@ -66,7 +66,7 @@ def of_equal_conditions() -> pl.DataFrame:
 
 
 @pytest.mark.slow
-def test_of_equal_conditions_the_selected_lead_is_flattered_and_the_held_back_one_is_not() -> None:
+def test_of_equal_conditions_the_selected_lead_is_biased_upwards_and_the_held_back_one_is_not() -> None:
     rows = of_equal_conditions()
     spread = np.sqrt(2 * (0.7**2 + 0.7**2) / 10)  # of a lead, between conditions and studies
     selected, fresh, held_back = (rows[name].to_numpy().mean() for name in ("selected", "fresh", "held_back"))

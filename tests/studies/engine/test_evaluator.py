@@ -14,6 +14,7 @@ from ablations.prompts.components import build_parts
 from ablations.storage.store import Store
 from ablations.studies.engine.evaluator import Evaluator, request_seed
 from tests.support.fakes import FakeBackend, FakeJudge, make_queries
+from tests.support.rows import row_counts
 
 PARTS = build_parts(shots=1)
 SAMPLED = Condition(DecodingParams(temperature=0.7), PARTS)
@@ -34,7 +35,7 @@ def test_every_turn_of_every_query_is_generated_and_judged_once(store: Store) ->
     turns = evaluate(Evaluator(backend, judge, store, seed=0))
     assert [(turn.query.id, turn.turn) for turn in turns] == [(f"q{n}", t) for n in range(4) for t in (1, 2)]
     assert (len(backend.requests), judge.judged) == (8, 8)
-    assert store.counts()["completions"] == store.counts()["judgments"] == 8
+    assert row_counts(store)["completions"] == row_counts(store)["judgments"] == 8
 
 
 def test_the_second_turn_shows_the_models_own_cleaned_first_answer(store: Store) -> None:
@@ -138,11 +139,11 @@ def test_each_part_of_a_seed_changes_it(changed: tuple[int, str, int, int]) -> N
 def test_a_failing_backend_raises_its_own_error_and_keeps_what_was_stored(store: Store) -> None:
     with pytest.raises(BackendError, match="out of order"):
         evaluate(Evaluator(FakeBackend(fail_after=5), FakeJudge(), store, seed=0))
-    assert store.counts()["completions"] >= 4
+    assert row_counts(store)["completions"] >= 4
 
 
 def test_a_failing_judge_raises_its_own_error_and_keeps_the_completions(store: Store) -> None:
     with pytest.raises(JudgeError, match="out of order"):
         evaluate(Evaluator(FakeBackend(), FakeJudge(broken=True), store, seed=0))
-    assert store.counts()["judgments"] == 0
-    assert store.counts()["completions"] >= 1
+    assert row_counts(store)["judgments"] == 0
+    assert row_counts(store)["completions"] >= 1

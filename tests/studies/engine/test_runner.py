@@ -15,7 +15,7 @@ from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
 from ablations.storage.store import Store
 from ablations.storage.workspace import Places
-from ablations.studies.conditions.kind import ConditionsPlan
+from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, BadServer, bad_server
@@ -41,7 +41,7 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
 
 
 def paid(folder: Path) -> dict[str, Usage]:
-    """What every account of the ledger paid, by account."""
+    """Usage that the ledger holds of every account, by account."""
     import sqlite3
 
     with sqlite3.connect(folder / "mlruns" / "store.db") as connection:

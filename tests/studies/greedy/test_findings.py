@@ -43,7 +43,7 @@ def test_a_search_whose_held_back_trial_failed_has_no_verdict() -> None:
 
 @cache
 def noted() -> Found:
-    """What the recorded search noted of its rounds, with gains that are made up."""
+    """The recorded search's note of its rounds, with gains that are made up."""
     start = PromptParts(system_prompt="", template=next(iter(TEMPLATES.values())), shots=())
     rounds = []
     for number, winner in enumerate(WINNERS, start=1):

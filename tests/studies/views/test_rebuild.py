@@ -26,7 +26,7 @@ LISTS = '[parameters.stop]\nchoices = ["headings", ["\\n\\n", "###"]]\n'
 
 
 def optuna_trials(folder: Path, name: str) -> list[tuple[Any, ...]]:
-    """What Optuna shows of finished trials, in the order of the study's own numbers."""
+    """Optuna's view of finished trials, in the order of the study's own numbers."""
     trials = World(folder).optuna_trials(name)
     return [(t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs) for t in trials]
 
