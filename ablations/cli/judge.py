@@ -6,7 +6,7 @@ Knows judges and annotations; no study.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ablations.cli.arguments import AuditArguments, WinRateArguments
@@ -75,8 +75,7 @@ def _planted(asked: AuditArguments, judge: Judge) -> "list[Planted]":
 
 def _shortened(queries: Sequence[Query], judge: Judge) -> list[Query]:
     """Return the queries with no more turns than the judge judges."""
-    most = judge.max_turns
-    return [replace(query, turns=query.turns[:most], references=query.references[:most]) for query in queries]
+    return [query.first_turns(judge.max_turns) for query in queries]
 
 
 def winrate(asked: WinRateArguments) -> int:

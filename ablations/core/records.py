@@ -40,6 +40,19 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Check(Record):
+    """A verifiable instruction: what an answer must fulfil, in IFEval's form.
+
+    Attributes:
+        id: which test, such as "length_constraints:number_words"; `judges.checks` knows them.
+        kwargs: the test's arguments by name, as the row of the evaluation set has them.
+    """
+
+    id: str
+    kwargs: JsonObject = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
 class Query(Record):
     """One row of the evaluation set.
 
@@ -48,21 +61,30 @@ class Query(Record):
         category: such as "math"; "" where the set has none.
         turns: one or two user messages.
         references: a reference answer per turn, None where there is none; padded to the number of turns.
+        checks: what the answer to each turn must fulfil, empty where nothing can be checked; padded likewise.
     """
 
     id: str
     category: str
     turns: tuple[str, ...]
     references: tuple[str | None, ...] = ()
+    checks: tuple[tuple[Check, ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", tuple(self.turns))
         missing = len(self.turns) - len(self.references)
         object.__setattr__(self, "references", (*self.references, *[None] * missing))
+        unchecked = len(self.turns) - len(self.checks)
+        object.__setattr__(self, "checks", (*map(tuple, self.checks), *[()] * unchecked))
         if not 1 <= len(self.turns) <= 2 or missing < 0:
             raise QueryError(
                 f"query {self.id!r} has {len(self.turns)} turns and {len(self.references)} references; "
                 "give one or two turns and at most one reference for each"
+            )
+        if unchecked < 0:
+            raise QueryError(
+                f"query {self.id!r} has {len(self.turns)} turns and checks of {len(self.checks)}; give at most one "
+                "list of checks for each turn"
             )
         if not all(isinstance(text, str) and text.strip() for text in self.turns):
             raise QueryError(f"query {self.id!r} has an empty turn; give every turn a text")
@@ -76,10 +98,23 @@ class Query(Record):
                     f"query {self.id!r} holds a lone surrogate, which is no character; correct it"
                 ) from error
 
-    @property
-    def first_turn(self) -> "Query":
-        """The query with its first turn alone."""
-        return dataclasses.replace(self, turns=self.turns[:1], references=self.references[:1])
+    def first_turns(self, most: int) -> "Query":
+        """Return the query with its first turns alone, `most` of them."""
+        kept = {name: getattr(self, name)[:most] for name in ("turns", "references", "checks")}
+        return dataclasses.replace(self, **kept)
+
+    def to_dict(self) -> JsonObject:
+        """Return the fields as plain JSON types; a query without checks is written as if there were none."""
+        fields = super().to_dict()
+        if not any(self.checks):
+            del fields["checks"]
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: JsonObject) -> Self:
+        """Build the query from what `to_dict` returned, also after a way through JSON."""
+        given = [tuple(Check.from_dict(one) for one in turn) for turn in fields.get("checks", ())]
+        return cls(**(fields | {"checks": tuple(given)}))
 
 
 @dataclass(frozen=True)

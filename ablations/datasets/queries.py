@@ -1,37 +1,48 @@
-"""Evaluation sets: the built-in one, MT-Bench's, AlpacaEval-style JSON lists, and plain JSONL.
+"""Evaluation sets: built-in ones, MT-Bench's, AlpacaEval's, IFEval's and its relatives', and plain JSONL.
 
 Knows neither prompts nor judges. A broken line is named by its number.
 """
 
+import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ablations.core.errors import QueryError, nearest
-from ablations.core.jsonl import DATA, read_rows
-from ablations.core.records import Query
+from ablations.core.jsonl import DATA, JsonObject, read_rows
+from ablations.core.records import Check, Query
 
-BUILT_IN = ("instructions",)
+BUILT_IN = {"instructions": "queries.jsonl", "short": "short.jsonl"}
+"""Built-in evaluation sets, and the files of the package that hold them."""
 DEFAULT_QUERIES = "instructions"
 
 
-def load_queries(source: str, reference_answers: Path | None = None) -> tuple[Query, ...]:
+Accept = Callable[[Check, str], bool]
+"""Whether a check, which stands at a place in a file, is kept; raises `QueryError` where it cannot be."""
+
+
+def load_queries(
+    source: str, reference_answers: Path | None = None, accept: Accept = lambda check, where: True
+) -> tuple[Query, ...]:
     """Return the queries of a built-in set or a file, in the file's order.
 
     Args:
-        source: "instructions" (48 two-turn queries over MT-Bench's eight categories, written for this
-            project), or a path: MT-Bench's `question.jsonl`, an AlpacaEval-style JSON list
-            (`instruction`, optional `output` as reference), or JSONL with `turns` or `query`/`prompt`/`instruction`.
+        source: "instructions" (48 two-turn queries over MT-Bench's eight categories) or "short" (98 questions with
+            one right answer of a few words, with checks), both written for this project; or a path: MT-Bench's
+            `question.jsonl`, an AlpacaEval-style JSON list (`instruction`, optional `output` as reference), or JSONL
+            with `turns` or `query`/`prompt`/`instruction`.
+            Checks stand in `checks` (a list of `{"id", "kwargs"}` for each turn), in IFEval's and IFBench's
+            `instruction_id_list` and `kwargs`, or in Multi-IF's `turn_1_…` and `turn_2_…`.
         reference_answers: FastChat's `reference_answer/*.jsonl`, joined by `question_id`.
+        accept: decides about each check.
 
     Raises:
         QueryError: unknown name, unreadable file, a broken row (named by line), or a repeated id.
     """
     rows = list(_rows(source))
     references = _reference_answers(reference_answers) if reference_answers else {}
-    queries = tuple(_query(row, where, references) for where, row in rows)
+    queries = tuple(_query(row, where, references, accept) for where, row in rows)
     if not queries:
         raise QueryError(f"queries {source!r} has no row; give a file with at least one query")
     _check_unique(queries, source)
@@ -85,10 +96,10 @@ def _answers(name: str) -> dict[str, tuple[str, ...]]:
     return {row["id"]: tuple(row["answers"]) for _, row in read_rows(DATA / name, name, QueryError)}
 
 
-def _rows(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(source: str) -> Iterator[tuple[str, JsonObject]]:
     """Yield each row with a text that says where it stands."""
     if source in BUILT_IN:
-        return read_rows(DATA / "queries.jsonl", source, QueryError)
+        return read_rows(DATA / BUILT_IN[source], source, QueryError)
     path = Path(source).expanduser()
     if not path.is_file():
         raise QueryError(
@@ -97,8 +108,14 @@ def _rows(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     return read_rows(path, str(path), QueryError)
 
 
-def _query(row: dict[str, Any], where: str, references: dict[str, list[str]]) -> Query:
-    identity = str(row.get("question_id", row.get("id", where.rsplit(" ", 1)[-1])))
+_MULTI_IF = "turn_1_prompt"
+"""The field that tells a row of Multi-IF's; its third turns are left out."""
+
+
+def _query(row: JsonObject, where: str, references: dict[str, list[str]], accept: Accept) -> Query:
+    if _MULTI_IF in row:
+        row = _of_multi_if(row, where)
+    identity = str(row.get("question_id", row.get("id", row.get("key", where.rsplit(" ", 1)[-1]))))
     turns = row.get("turns")
     if turns is None:
         single = next((row[key] for key in ("instruction", "query", "prompt", "question") if key in row), None)
@@ -111,10 +128,55 @@ def _query(row: dict[str, Any], where: str, references: dict[str, list[str]]) ->
         raise QueryError(f"{where}: turns and references must be lists of texts")
     if not all(text is None or isinstance(text, str) for text in given):
         raise QueryError(f"{where}: every reference must be a text or null")
+    checks = [tuple(one for one in turn if accept(one, where)) for turn in _checks(row, where)]
     try:
-        return Query(id=identity, category=str(row.get("category", "")), turns=tuple(turns), references=tuple(given))
+        return Query(identity, str(row.get("category", "")), tuple(turns), tuple(given), tuple(checks))
     except QueryError as error:
         raise QueryError(f"{where}: {error}") from error
+
+
+def _checks(row: JsonObject, where: str) -> list[list[Check]]:
+    """Return the checks of each turn, as the row has them."""
+    if "instruction_id_list" in row:
+        ids, kwargs = row["instruction_id_list"], row.get("kwargs")
+        if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs):
+            raise QueryError(f"{where}: instruction_id_list and kwargs must be lists of one length; correct the row")
+        return [[_check({"id": one, "kwargs": given}, where) for one, given in zip(ids, kwargs, strict=True)]]
+    found = row.get("checks") or []
+    if isinstance(found, list) and any(isinstance(one, dict) for one in found):
+        found = [found]
+    if not isinstance(found, list) or not all(turn is None or isinstance(turn, list) for turn in found):
+        raise QueryError(f"{where}: checks must be a list of checks for each turn; correct the row")
+    return [[_check(one, where) for one in turn or ()] for turn in found]
+
+
+def _check(given: object, where: str) -> Check:
+    """Return a check; an argument that is null, as tables have it for what a check does not take, is absent."""
+    kwargs = (given.get("kwargs") or {}) if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(given.get("id"), str) or not isinstance(kwargs, dict):
+        raise QueryError(f'{where}: a check is {{"id": TEXT, "kwargs": {{…}}}}, not {given!r}; correct it')
+    if more := sorted(set(given) - {"id", "kwargs"}):
+        raise QueryError(f"{where}: the check {given['id']!r} has {', '.join(more)} beside id and kwargs; correct it")
+    return Check(given["id"], {name: value for name, value in kwargs.items() if value is not None})
+
+
+def _of_multi_if(row: JsonObject, where: str) -> JsonObject:
+    """Return the first two turns of a row of Multi-IF's, whose fields hold JSON in texts, as a row of our own."""
+    turns, checks = [], []
+    try:
+        for number in (1, 2):
+            if (prompt := row.get(f"turn_{number}_prompt")) is not None:
+                turns.append(json.loads(prompt)["content"])
+                ids, kwargs = (json.loads(row[f"turn_{number}_{name}"]) for name in ("instruction_id_list", "kwargs"))
+                own = [json.loads(given) if isinstance(given, str) else given for given in kwargs]
+                checks.append([{"id": one, "kwargs": given} for one, given in zip(ids, own, strict=True)])
+    except (KeyError, TypeError, ValueError) as error:
+        raise QueryError(
+            f"{where} begins as a row of Multi-IF's and has no prompt, instruction_id_list and kwargs, each as JSON in "
+            f"a text, for each turn ({error!r}); give the rows as Multi-IF has them"
+        ) from error
+    kept = {name: row[own] for name, own in (("id", "key"), ("category", "language")) if row.get(own) is not None}
+    return {**kept, "turns": turns, "checks": checks}
 
 
 def _reference_answers(path: Path) -> dict[str, list[str]]:

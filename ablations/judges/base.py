@@ -17,6 +17,9 @@ REFUSED_REQUEST = "the judge's server refused the request"
 """Begins a reason that may say something of the answer (too long for the judge) or of the server; asked again too."""
 
 
+GRADED, STRICT, SHARE = "graded", "strict", "share"
+CHECKS_SCORES = (GRADED, STRICT, SHARE)
+"""How the checks judge makes one score of what holds; see its module."""
 COMPARED = "compared with"
 """Key of a judge's identity: a hash of all answers that it compares with."""
 

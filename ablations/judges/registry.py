@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 JUDGES: Mapping[str, str] = {
     "reference": "reference.judge.ReferenceJudge",
+    "checks": "checks.judge.ChecksJudge",
     "rubric": "llm.rubric.RubricJudge",
     "expected-rating": "llm.expected_rating.ExpectedRatingJudge",
     "pairwise": "comparison.pairwise.PairwiseJudge",
@@ -21,6 +22,7 @@ JUDGES: Mapping[str, str] = {
 """The class of each judge by its name, imported when it is asked for: clients take a second."""
 DEFAULT_JUDGE = "reference"
 _COMPARING = ("pairwise", "alpaca-eval")
+_NO_SERVER = ("reference", "checks")
 
 
 def make_judge(name: str, settings: "JudgeSettings | None" = None) -> "Judge":
@@ -34,8 +36,8 @@ def make_judge(name: str, settings: "JudgeSettings | None" = None) -> "Judge":
     settings = settings or JudgeSettings()
     if name not in JUDGES:
         raise UsageError(f"--judge {name!r} is not a known judge; {nearest(name, JUDGES)}")
-    default, no_server = JudgeSettings(), name == DEFAULT_JUDGE
-    fixed_length = name in (DEFAULT_JUDGE, "alpaca-eval")
+    default, no_server = JudgeSettings(), name in _NO_SERVER
+    fixed_length = no_server or name == "alpaca-eval"
     ignored = {
         "--judge-model": settings.model is not None and no_server,
         "--judge-base-url": settings.base_url is not None and no_server,
@@ -47,10 +49,12 @@ def make_judge(name: str, settings: "JudgeSettings | None" = None) -> "Judge":
         and no_server,
         "--compare-with": settings.compare_with is not None and name not in _COMPARING,
         "--two-scores": settings.two_scores and name != "pairwise",
+        "--checks-score": settings.checks_score != default.checks_score and name != "checks",
     }
     for flag, given in ignored.items():
         if given:
             raise UsageError(f"{flag} has no effect with the {name} judge; drop it, or choose another with --judge")
     module, _, made = JUDGES[name].rpartition(".")
-    judge: Judge = getattr(import_module(f"ablations.judges.{module}"), made)(*(() if no_server else (settings,)))
+    asked = () if name == DEFAULT_JUDGE else (settings,)
+    judge: Judge = getattr(import_module(f"ablations.judges.{module}"), made)(*asked)
     return judge

@@ -49,12 +49,13 @@ def completion_key(model: str, prompt: Prompt, decoding: DecodingParams, seed: i
 
 
 def judgment_key(judge: str, query: Query, completions: Sequence[Completion], against: Sequence[str] = ()) -> str:
-    """Return the content key of a judgment: judge identity, query with references, the answers so far.
+    """Return the content key of a judgment: judge identity, query with references and checks, the answers so far.
 
     `against` are the answers that the judge compares them with.
     """
     shown = [[completion.text, completion.finish_reason] for completion in completions]
-    content = [judge, query.turns, query.references, query.category, shown]
+    content: list[object] = [judge, query.turns, query.references, query.category, shown]
+    content += [[[check.to_dict() for check in turn] for turn in query.checks]] if any(query.checks) else []
     return content_hash([*content, list(against)] if against else content, length=32)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from ablations.core.errors import QueryError
 from ablations.core.records import (
+    Check,
     Completion,
     Judgment,
     Prompt,
@@ -29,6 +30,8 @@ STOP = Stop(12, 40, 0, 4.25)
 RECORDS: list[Record] = [
     Query("q1", "math", ("2 + 2?", "And doubled?"), ("4", None)),
     Query("q2", "", ("Say “hi”\u2028in German.",)),
+    Query("q3", "", ("How many?",), ("3",), ((Check("answer:number", {"value": 3, "tolerance": 0.5}),),)),
+    Check("keywords:existence", {"keywords": ["cat", "dog"]}),
     Prompt("q1", 2, "# Query:\n```\n2 + 2?\n```\n"),
     Completion("4\n```\n# Query:", 12, 3, "stop", 2**31 - 1),
     Score(6.25),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ablations.core.errors import QueryError
-from ablations.core.records import Query
+from ablations.core.records import Check, Query
 from ablations.datasets.queries import DEFAULT_QUERIES, choose_subset, load_queries, second_answers
 from ablations.prompts.components import built_in_demonstrations
 
@@ -232,3 +232,66 @@ def test_no_limit_and_a_large_one_keep_every_query(limit: int | None) -> None:
 def test_a_limit_that_leaves_nothing_is_refused(limit: int) -> None:
     with pytest.raises(QueryError, match=f"--limit {limit} leaves no query; give at least 1"):
         choose_subset(BUILT_IN, limit, seed=0)
+
+
+CHECK = {"id": "answer:number", "kwargs": {"value": 0, "tolerance": None}}
+CHECKED: dict[str, tuple[dict[str, Any], Query]] = {
+    "own, of one turn": (
+        {"id": "a", "query": "Q?", "checks": [CHECK]},
+        Query("a", "", ("Q?",), (), ((Check("answer:number", {"value": 0}),),)),
+    ),
+    "own, of the second turn alone": (
+        {"id": "a", "turns": ["Q?", "R?"], "checks": [None, [{"id": "finished"}]]},
+        Query("a", "", ("Q?", "R?"), (), ((), (Check("finished"),))),
+    ),
+    "IFEval's, with a null for what a check does not take": (
+        {
+            "key": 1000,
+            "prompt": "Q?",
+            "instruction_id_list": ["keywords:frequency", "punctuation:no_comma"],
+            "kwargs": [{"keyword": "a", "frequency": 0, "relation": None}, None],
+        },
+        Query(
+            "1000",
+            "",
+            ("Q?",),
+            (),
+            ((Check("keywords:frequency", {"keyword": "a", "frequency": 0}), Check("punctuation:no_comma")),),
+        ),
+    ),
+    "Multi-IF's, whose third turn is left out": (
+        {
+            "key": "7:1:de",
+            "language": "German",
+            **{f"turn_{turn}_prompt": json.dumps({"role": "user", "content": f"F{turn}?"}) for turn in (1, 2, 3)},
+            **{f"turn_{turn}_instruction_id_list": json.dumps(["finished"] * turn) for turn in (1, 2, 3)},
+            **{f"turn_{turn}_kwargs": json.dumps(["{}"] * turn) for turn in (1, 2, 3)},
+        },
+        Query("7:1:de", "German", ("F1?", "F2?"), (), ((Check("finished"),), (Check("finished"),) * 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CHECKED)
+def test_checks_are_read_in_every_form(tmp_path: Path, form: str) -> None:
+    row, query = CHECKED[form]
+    assert load_queries(write(tmp_path, json.dumps(row))) == (query,)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "Q?", "instruction_id_list": ["a:b"], "kwargs": []}, "lists of one length"),
+        ({"prompt": "Q?", "instruction_id_list": ["a:b"]}, "lists of one length"),
+        ({"query": "Q?", "checks": "finished"}, "checks must be a list"),
+        ({"query": "Q?", "checks": [["finished"]]}, "a check is"),
+        ({"query": "Q?", "checks": [{"id": "finished", "kwargs": [1]}]}, "a check is"),
+        ({"query": "Q?", "checks": [{"id": "finished", "weight": 2}]}, "has weight beside id and kwargs"),
+        ({"query": "Q?", "checks": [[], [{"id": "finished"}]]}, "checks of 2"),
+        ({"turn_1_prompt": "{"}, "row of Multi-IF's"),
+    ],
+)
+def test_broken_checks_are_named_by_their_line(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError, match=r"mine\.jsonl line 1.*") as raised:
+        load_queries(write(tmp_path, json.dumps(row)))
+    assert message in str(raised.value)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from ablations.core.records import Completion, Judgment, Query
+from ablations.core.records import Check, Completion, Judgment, Query
 from ablations.judges.base import Judge
 from tests.support.servers import Loop
 
@@ -17,6 +17,10 @@ QUERY = Query(
         "reaches the eye from every direction of the sky.",
         "At sunset the light crosses much more air. Most of the blue is scattered out of the beam, and red remains.",
     ),
+    checks=(
+        (Check("answer:mentions", {"all": ["blue"], "any": ["scatter", "scattered"]}), Check("finished")),
+        (Check("answer:mentions", {"any": ["red", "air"]}), Check("finished")),
+    ),
 )
 
 
@@ -26,6 +30,12 @@ LOOP = Loop()
 
 def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, prompt_tokens=10, completion_tokens=len(text.split()), finish_reason=finish_reason, seed=0)
+
+
+def clearly(judge: Judge) -> float:
+    """Return a difference that nobody overlooks, points of the judge's scale."""
+    low, high = judge.scale
+    return 0.2 * (high - low)
 
 
 class JudgeContract:
@@ -65,10 +75,10 @@ class JudgeContract:
         poor = self.ask(judge, "Preheat the oven and butter a tin. Fold the flour into the eggs and bake for an hour.")
         assert good.score.value is not None
         assert poor.score.value is not None
-        assert good.score.value > poor.score.value + 2
+        assert good.score.value > poor.score.value + clearly(judge)
 
     def test_the_second_turn_is_judged_by_its_own_answer(self, judge: Judge) -> None:
         first = "Blue light is scattered most."
         good = self.ask(judge, first, "The light crosses much more air, so blue is scattered out and red is left.")
         poor = self.ask(judge, first, "Preheat the oven and butter a tin. Fold in the flour and bake for an hour.")
-        assert (good.score.value or 0) > (poor.score.value or 0) + 2
+        assert (good.score.value or 0) > (poor.score.value or 0) + clearly(judge)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from ablations.core.errors import UsageError
 from ablations.core.records import Usage
+from ablations.judges.base import GRADED
 from ablations.judges.llm.client import CallFailedError, JudgeClient, Limits, Reply
 from ablations.judges.llm.parsing import UnscoredError
 from ablations.judges.prices import PRICES_FILE, Budget, read_prices
@@ -34,6 +35,7 @@ class JudgeSettings:
         compare_with: a file of answers that a comparing judge compares with.
         reply_tokens: the longest reply; one that is cut off has no score.
         two_scores: whether a comparing judge asks for two scores, as Han does.
+        checks_score: how the checks judge makes one score of its checks.
         seed: of the order in which answers are shown.
     """
 
@@ -45,6 +47,7 @@ class JudgeSettings:
     limits: Limits = field(default_factory=Limits)
     compare_with: Path | None = None
     two_scores: bool = False
+    checks_score: str = GRADED
     reply_tokens: int = 2048
     seed: int = 0
 

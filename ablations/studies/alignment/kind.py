@@ -26,7 +26,15 @@ from ablations.studies.kind import Findings, Plan, Results, StudyKind
 from ablations.studies.planning.inputs import Inputs
 from ablations.studies.planning.leakage import check_start, queries_that_chose, selection_notes
 from ablations.studies.planning.lengths import check_prompt_lengths
-from ablations.studies.planning.overview import Row, judge_row, overview, pool_text, prompt_text, request_rows
+from ablations.studies.planning.overview import (
+    Row,
+    floor_rows,
+    judge_row,
+    overview,
+    pool_text,
+    prompt_text,
+    request_rows,
+)
 from ablations.studies.spec import StudySpec
 from analysis.alignment import CHAT as ALIGNED
 from analysis.alignment import IN_CONTEXT
@@ -87,6 +95,7 @@ class AlignmentPlan(Plan):
         rows: list[Row] = [
             ("models", ", ".join(one.name for one in self.models)),
             judge_row(judge),
+            *floor_rows(judge, spec.queries),
             ("mode", f"{spec.mode}, seed {spec.seed}; one model is loaded at a time"),
             ("asked", "; ".join(f"{way}: {prompt}" for way, prompt in ways.items())),
             ("pool", pool_text(spec.prepared)),

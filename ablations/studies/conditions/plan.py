@@ -32,6 +32,7 @@ from ablations.studies.planning.leakage import check_start, queries_that_chose, 
 from ablations.studies.planning.lengths import check_prompt_lengths, largest_fitting
 from ablations.studies.planning.overview import (
     Row,
+    floor_rows,
     judge_row,
     judging_text,
     model_row,
@@ -130,6 +131,7 @@ class ConditionsPlan(Plan):
         rows: list[Row] = [
             model_row(spec),
             judge_row(judge),
+            *floor_rows(judge, spec.queries),
             ("mode", self._walk()),
             ("varied", "; ".join(f"{p.name}: {p.domain.describe()}" for p in spec.space.parameters)),
             ("prompt", prompt_text(spec.baseline.prompt)),

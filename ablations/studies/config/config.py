@@ -67,7 +67,7 @@ class KindConfig(Table):
 
     def asked(self, queries: Sequence[Query]) -> tuple[Query, ...]:
         """Return the queries as the study asks them."""
-        return tuple(query.first_turn for query in queries) if self.first_turns else tuple(queries)
+        return tuple(query.first_turns(1) for query in queries) if self.first_turns else tuple(queries)
 
 
 C = TypeVar("C", bound=KindConfig, covariant=True)

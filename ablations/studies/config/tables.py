@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from ablations.core.records import MIN_COVERAGE
 from ablations.datasets.pools import STYLED
+from ablations.judges.base import CHECKS_SCORES, GRADED
 from ablations.judges.registry import DEFAULT_JUDGE, JUDGES
 from ablations.models.registry import BACKENDS, DEFAULT_ENCODER
 from ablations.studies.config.keys import DATA, JUDGE, MODEL, SHOTS, Key, Table
@@ -51,11 +52,20 @@ class StudyTable(Table):
         Key(f"{', '.join(_JUDGES[:-1])} or {_JUDGES[-1]}", "--judge", "NAME", JUDGE, choices=tuple(JUDGES)),
     ] = DEFAULT_JUDGE
     queries: Annotated[
-        str, Key("`instructions` (built in), MT-Bench, AlpacaEval JSON, or JSONL", "--queries", "NAME|PATH", DATA)
+        str,
+        Key(
+            "`instructions` or `short` (built in), MT-Bench, AlpacaEval or IFEval files, or JSONL",
+            "--queries",
+            "NAME|PATH",
+            DATA,
+        ),
     ] = "instructions"
     limit: Annotated[
         int | None, Key("a seeded subset, spread over the categories", "--limit", "N", DATA, least=1, default="all")
     ] = None
+    skip_unknown_checks: Annotated[
+        bool, Key("leave out, and count, checks whose id is not known", "--skip-unknown-checks", group=DATA)
+    ] = False
     reference_answers: Annotated[
         Path | None, Key("FastChat's reference_answer JSONL", "--reference-answers", "FILE", DATA)
     ] = None
@@ -145,6 +155,18 @@ class JudgeTable(Table):
     two_scores: Annotated[
         bool, Key("pairwise asks for two scores, as Han (2023) does", "--two-scores", group=JUDGE)
     ] = False
+    checks_score: Annotated[
+        str,
+        Key(
+            "what `checks` makes of its checks",
+            "--checks-score",
+            "NAME",
+            JUDGE,
+            more="`graded`: 0 unless the content is right, 1/2 where it is, 1 where the answer also ended by itself; "
+            "`strict`: 1 where all checks hold; `share`: the share that holds, which an empty answer may get half of",
+            choices=CHECKS_SCORES,
+        ),
+    ] = GRADED
     max_tokens: Annotated[
         int | None, Key("the longest reply", "--judge-max-tokens", "N", JUDGE, least=1, default="2048")
     ] = None

@@ -41,6 +41,7 @@ from ablations.studies.planning.leakage import check_start, queries_that_chose, 
 from ablations.studies.planning.overview import (
     Row,
     compute_text,
+    floor_rows,
     judge_row,
     judging_text,
     model_row,
@@ -76,6 +77,7 @@ class GreedyPlan(Plan):
         rows: list[Row] = [
             model_row(spec),
             judge_row(judge),
+            *floor_rows(judge, spec.queries),
             (
                 "mode",
                 f"greedy search, seed {spec.seed}; {search.rounds} rounds at most, ends when {search.ends}",

@@ -18,6 +18,7 @@ from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.planning.overview import (
     Row,
     decoding_text,
+    floor_rows,
     judge_row,
     judging_text,
     overview,
@@ -81,6 +82,7 @@ class ComparisonPlan(Plan):
         rows: list[Row] = [
             ("model", plan.arms[0].model),
             judge_row(judge),
+            *floor_rows(judge, spec.queries),
             ("mode", f"learning in context against fine-tuning ({options.method}), seed {spec.seed}"),
             ("prompt", f"the tuned model is asked with {prompt_text(spec.baseline.prompt)}"),
             ("pool", "; ".join(map(pool_text, spec.pools))),

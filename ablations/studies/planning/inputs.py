@@ -14,6 +14,7 @@ from ablations.core.records import Query
 from ablations.datasets.prepare import PoolSettings, Prepared, prepare_pool
 from ablations.datasets.queries import BUILT_IN, choose_subset, load_queries
 from ablations.judges.base import Judge
+from ablations.judges.checks.registry import Accepted
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
 from ablations.judges.registry import make_judge
@@ -164,7 +165,11 @@ async def open_inputs(
     study = config.study
     async with AsyncExitStack() as opened:
         judge = make_judge(study.judge, judge_settings(config.judge, study.seed))
-        whole = load_queries(study.queries, study.reference_answers)
+        accepted = Accepted(study.skip_unknown_checks)
+        whole = load_queries(study.queries, study.reference_answers, accepted)
+        if accepted.skipped:
+            left = ", ".join(f"{count} x {name}" for name, count in sorted(accepted.skipped.items()))
+            reporter.say(f"checks left out, because their ids are not known: {left}", important=True)
         queries = config.kind.asked(choose_subset(whole, study.limit, study.seed))
         judge.check(queries)
         check_model(config)
@@ -192,6 +197,7 @@ def judge_settings(table: JudgeTable, seed: int) -> JudgeSettings:
         ),
         compare_with=table.compare_with,
         two_scores=table.two_scores,
+        checks_score=table.checks_score,
         reply_tokens=table.max_tokens or JudgeSettings().reply_tokens,
         seed=seed,
     )

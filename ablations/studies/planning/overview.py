@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from ablations.core.condition import DECODING_PARAMETERS, Condition, format_value, neutral_value
 from ablations.core.errors import redacted
 from ablations.core.prompt import PromptParts
-from ablations.core.records import Usage
+from ablations.core.records import Query, Usage
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges.base import Judge
+from ablations.judges.checks.floor import floors
+from ablations.judges.checks.judge import ChecksJudge
 from ablations.judges.prices import format_money
 from ablations.judges.registry import DEFAULT_JUDGE
 from ablations.studies.spec import StudySpec
@@ -61,8 +63,21 @@ def judge_row(judge: Judge) -> Row:
     """Return what judges."""
     if judge.name == DEFAULT_JUDGE:
         return ("judge", f"{judge.name}  (a proxy without an LLM, for trying things out)")
+    if isinstance(judge, ChecksJudge):
+        return ("judge", f"{judge.name}, score {judge.identity['score']}")
     model = judge.identity.get("model")
     return ("judge", judge.name if model is None else f"{judge.name}, model {model}")
+
+
+def floor_rows(judge: Judge, queries: Sequence[Query]) -> list[Row]:
+    """Return what constant answers get, of a judge whose scores have such a floor."""
+    if not isinstance(judge, ChecksJudge):
+        return []
+    parts = [
+        f"{way} {one.best:.1%} by the constant {one.answer!r}, {one.empty:.1%} by an empty answer"
+        for way, one in floors(queries).items()
+    ]
+    return [("floor", "; ".join(parts))]
 
 
 def prompt_text(parts: PromptParts) -> str:

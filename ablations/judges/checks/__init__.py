@@ -1,0 +1,1 @@
+"""Checks of verifiable instructions, and the judge that scores by them."""
