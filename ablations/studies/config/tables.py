@@ -64,7 +64,7 @@ class StudyTable(Table):
         int | None, Key("a seeded subset, spread over the categories", "--limit", "N", DATA, least=1, default="all")
     ] = None
     skip_unknown_checks: Annotated[
-        bool, Key("leave out, and count, checks whose id is not known", "--skip-unknown-checks", group=DATA)
+        bool, Key("leave out, and count, checks that are not known or not checked", "--skip-unknown-checks", group=DATA)
     ] = False
     reference_answers: Annotated[
         Path | None, Key("FastChat's reference_answer JSONL", "--reference-answers", "FILE", DATA)
@@ -163,7 +163,8 @@ class JudgeTable(Table):
             "NAME",
             JUDGE,
             more="`graded`: 0 unless the content is right, 1/2 where it is, 1 where the answer also ended by itself; "
-            "`strict`: 1 where all checks hold; `share`: the share that holds, which an empty answer may get half of",
+            "`strict`: 1 where all checks hold; `share`: the share that holds, half of it for a wrong answer that ended "
+            "on the set `short`",
             choices=CHECKS_SCORES,
         ),
     ] = GRADED

@@ -169,7 +169,7 @@ async def open_inputs(
         whole = load_queries(study.queries, study.reference_answers, accepted)
         if accepted.skipped:
             left = ", ".join(f"{count} x {name}" for name, count in sorted(accepted.skipped.items()))
-            reporter.say(f"checks left out, because their ids are not known: {left}", important=True)
+            reporter.say(f"checks left out, because they are not known or not checked: {left}", important=True)
         queries = config.kind.asked(choose_subset(whole, study.limit, study.seed))
         judge.check(queries)
         check_model(config)
