@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ablations.core.condition import content_hash
-from ablations.core.records import Completion, Judgment, PaidReply, Query, Usage
+from ablations.core.records import Completion, Judgment, PaidReply, Price, Query, Usage
 from ablations.judges.prices import Budget
 
 NO_REPLY = "no reply from the judge's server"
@@ -94,6 +94,32 @@ class Judge(Protocol):
     async def close(self) -> None:
         """Give everything back."""
         ...
+
+
+class FreeJudge:
+    """Base of judges that ask no server: nothing is paid for, and an answer is compared with no other one."""
+
+    def __init__(self) -> None:
+        self.budget = Budget(Price(0.0, 0.0))
+
+    def against(self, query: Query) -> Sequence[str]:
+        """Return nothing: what such a judge looks for belongs to the query."""
+        del query
+        return ()
+
+    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
+        """Nothing is paid for."""
+
+    async def start(self) -> None:
+        """Nothing is loaded."""
+
+    def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
+        """Nothing is asked of a server."""
+        del query, turn, answer_tokens
+        return Usage()
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 EVEN = 0.5

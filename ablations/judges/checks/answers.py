@@ -8,22 +8,20 @@ import re
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass as validated
 
-from ablations.judges.checks.base import ENDING, STRICT, Answer, NoArguments, check
+from ablations.judges.checks.base import ENDING, Answer, NoArguments, check
+from ablations.judges.checks.kwargs import Count, Texts, arguments, in_order
 from ablations.judges.checks.texts import holds_phrase, normalised, numbers
 
-Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 
-
-@validated(frozen=True, config=STRICT)
+@arguments
 class Values:
     """Texts of which each is right."""
 
     values: Texts
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Options:
     """The options that the query offers, and which one of them is right."""
 
@@ -37,7 +35,7 @@ class Options:
         return self
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Number:
     """A number, and how far from it an answer may lie."""
 
@@ -45,7 +43,7 @@ class Number:
     tolerance: Annotated[float, Field(ge=0)] = 0.0
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Mentions:
     """Words or phrases: all of `all`, at least one of `any`, none of `none`."""
 
@@ -60,7 +58,7 @@ class Mentions:
         return self
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Items:
     """The items of a list, and whether their order counts."""
 
@@ -68,7 +66,7 @@ class Items:
     ordered: bool = False
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Pattern:
     """A regular expression of the whole answer."""
 
@@ -83,18 +81,14 @@ class Pattern:
         return self
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Words:
     """How many words an answer may have."""
 
-    most: Annotated[int, Field(ge=1)]
-    least: Annotated[int, Field(ge=1)] = 1
+    most: Count
+    least: Count = 1
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.most < self.least:
-            raise ValueError(f"most = {self.most} is below least = {self.least}")
-        return self
+    _ordered = in_order("least", "most")
 
 
 @check("finished", about=ENDING)
@@ -133,7 +127,8 @@ def gives_number(answer: Answer, asked: Number) -> bool:
     given = numbers(answer.text)
     right = [one for one in given if abs(one - asked.value) <= asked.tolerance + 1e-9 * abs(asked.value)]
     text = re.sub(r"\bone\b(?![\s-]+(?:hundred|thousand|million|billion)\b)", " ", answer.text, flags=re.IGNORECASE)
-    known = {*right, *(one for one in numbers(answer.query) if asked.value not in numbers(answer.query))}
+    in_query = numbers(answer.query)
+    known = {*right, *(() if asked.value in in_query else in_query)}
     return bool(right) and set(numbers(text)) <= known
 
 

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
+from ablations.judges.checks.kwargs import arguments as _arguments
 
 CONTENT, ENDING = "content", "ending"
 """What a check looks at: what the answer says and in which form, or how it ended."""
-STRICT = ConfigDict(extra="forbid", str_min_length=1, allow_inf_nan=False)
-"""Of every dataclass of arguments: nothing unknown, no empty text."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Answer:
     query: str = ""
 
 
-@validated(frozen=True, config=STRICT)
+@_arguments
 class NoArguments:
     """The arguments of a check that takes none."""
 

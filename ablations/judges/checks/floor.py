@@ -11,7 +11,7 @@ from statistics import fmean
 from ablations.core.records import Query
 from ablations.judges.base import CHECKS_SCORES
 from ablations.judges.checks.base import Answer, Bound
-from ablations.judges.checks.judge import outcomes
+from ablations.judges.checks.judge import scores
 from ablations.judges.checks.registry import bind
 
 CONSTANTS = ("1", "12", "No.", "no", "yes", "A", "I don't know.", "GREEN", "P.S. My answer is yes.", '"No."', "{}")
@@ -50,12 +50,12 @@ def floors(queries: Sequence[Query]) -> Mapping[str, Floor]:
         raise ValueError("no turn has checks")
     own = dict.fromkeys(text for query in queries for text in query.references if text)
     tried = list(dict.fromkeys((*CONSTANTS, *list(own)[:MOST_REFERENCES])))
-    scores = {text: _scores(text, turns) for text in ("", *tried)}
-    best = {way: max(tried, key=lambda text: scores[text][way]) for way in CHECKS_SCORES}
-    return {way: Floor(scores[""][way], scores[text][way], text) for way, text in best.items()}
+    means = {text: _means(text, turns) for text in ("", *tried)}
+    best = {way: max(tried, key=lambda text: means[text][way]) for way in CHECKS_SCORES}
+    return {way: Floor(means[""][way], means[text][way], text) for way, text in best.items()}
 
 
-def _scores(text: str, turns: Sequence[tuple[str, Sequence[Bound]]]) -> dict[str, float]:
+def _means(text: str, turns: Sequence[tuple[str, Sequence[Bound]]]) -> dict[str, float]:
     """Return the mean of each score of one answer to all turns."""
-    found = [outcomes(checks, Answer(text, query=query)) for query, checks in turns]
+    found = [scores(checks, Answer(text, query=query)) for query, checks in turns]
     return {way: fmean(one[way] for one in found) for way in CHECKS_SCORES}

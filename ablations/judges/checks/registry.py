@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +17,12 @@ from ablations.judges.checks.ifbench import words as bench_words  # noqa: F401
 from ablations.judges.checks.ifeval import forms, words  # noqa: F401
 
 
+@cache
+def _arguments(name: str) -> TypeAdapter[Any]:
+    """Return what validates the arguments of a known check; making it takes longer than the check."""
+    return TypeAdapter(KNOWN[name].arguments)
+
+
 def bind(check: Check) -> Bound:
     """Return a known check with its arguments validated.
 
@@ -25,7 +32,7 @@ def bind(check: Check) -> Bound:
     """
     definition = KNOWN[check.id]
     try:
-        return Bound(definition, TypeAdapter(definition.arguments).validate_python(dict(check.kwargs)))
+        return Bound(definition, _arguments(check.id).validate_python(dict(check.kwargs)))
     except ValidationError as error:
         raise ValueError("; ".join(_said(one) for one in error.errors())) from error
 
@@ -75,4 +82,5 @@ def _unknown(name: str) -> str:
     if name in NOT_CHECKED:
         return f"the check {name!r} is known, and not checked: {NOT_CHECKED[name]}"
     near = closest(name, KNOWN)
-    return f"the check {name!r} is not known; " + (f"did you mean {near}? " if near else "") + "README lists all"
+    meant = f"did you mean {near}? " if near else ""
+    return f"the check {name!r} is not known; {meant}search_spaces/README.md lists all"

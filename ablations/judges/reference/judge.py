@@ -16,7 +16,7 @@ The F1 over sentences is BERTScore's greedy matching (Zhang et al. 2020) with se
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from ablations.core.errors import QueryError
-from ablations.core.records import MIN_COVERAGE, Completion, Judgment, PaidReply, Price, Query, Score, Usage
-from ablations.judges.prices import Budget
+from ablations.core.records import MIN_COVERAGE, Completion, Judgment, Query, Score
+from ablations.judges.base import FreeJudge
 from ablations.judges.reference.text_statistics import ends_closed, freshness, length_share, own_share, split_sentences
 from ablations.models.embedding import Encoder
 
@@ -58,7 +58,7 @@ class Features:
     closed: bool
 
 
-class ReferenceJudge:
+class ReferenceJudge(FreeJudge):
     """Scores an answer by its likeness to a reference answer and by what text statistics tell."""
 
     name = "reference"
@@ -66,8 +66,8 @@ class ReferenceJudge:
     max_turns = 2
 
     def __init__(self, weights: Weights | None = None) -> None:
+        super().__init__()
         self._weights = weights or Weights()
-        self.budget = Budget(Price(0.0, 0.0))
         self._encoder = Encoder()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reference-judge")
 
@@ -86,14 +86,6 @@ class ReferenceJudge:
                 f"and at least {MIN_COVERAGE:.0%} are needed; give --reference-answers FILE, queries with references, "
                 "or another judge"
             )
-
-    def against(self, query: Query) -> Sequence[str]:
-        """Return nothing: reference answers belong to the query."""
-        del query
-        return ()
-
-    def keep_replies(self, keep: Callable[[PaidReply], None]) -> None:
-        """Nothing is paid for."""
 
     async def start(self) -> None:
         """Load the sentence encoder."""
@@ -126,11 +118,6 @@ class ReferenceJudge:
             own_share=own_share(answer),
             closed=ends_closed(answer),
         )
-
-    def expected_usage(self, query: Query, turn: int, answer_tokens: float) -> Usage:
-        """Nothing is asked of a server."""
-        del query, turn, answer_tokens
-        return Usage()
 
     async def close(self) -> None:
         """Stop the thread."""

@@ -2,14 +2,13 @@
 
 import re
 import unicodedata
-from itertools import pairwise
-from typing import Annotated, Self
+from itertools import groupby, pairwise
+from typing import Annotated
 
-from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 
-from ablations.judges.checks.base import STRICT, Answer, NoArguments, check
-from ablations.judges.checks.kwargs import Count, Whole
+from ablations.judges.checks.base import Answer, NoArguments, check
+from ablations.judges.checks.kwargs import Count, Whole, arguments, in_order
 from ablations.judges.checks.texts import count_phrase, holds_phrase, plain_words, sentences, words
 
 CONJUNCTIONS = frozenset({"and", "but", "for", "nor", "or", "so", "yet"})
@@ -33,42 +32,38 @@ _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Range:
     """How many words at least and at most."""
 
     min_words: Whole
     max_words: Whole
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.max_words < self.min_words:
-            raise ValueError(f"max_words = {self.max_words} is below min_words = {self.min_words}")
-        return self
+    _ordered = in_order("min_words", "max_words")
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Number:
     """How many."""
 
     N: Whole
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Period:
     """Every which word."""
 
     N: Count
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Different:
     """How many different ones."""
 
     small_n: Whole
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class FiveKeywords:
     """Five keywords, which are to be had once, twice, three, five and seven times."""
 
@@ -79,7 +74,7 @@ class FiveKeywords:
     keyword5: str
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Overlap:
     """A text, and the share of an answer's word triples that it must have too, in percent."""
 
@@ -185,7 +180,7 @@ def has_three_alike(answer: Answer, _: NoArguments) -> bool:
     return len(found) == 3 and len({len(one) for one in found}) == 1 and len(set(used)) == len(used)
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class KeywordInSentence:
     """A keyword, and the number of the sentence that has it."""
 
@@ -215,8 +210,4 @@ def alliterates_longer(answer: Answer, _: NoArguments) -> bool:
 
 
 def _longest_run(letters: list[str]) -> int:
-    longest = current = 0
-    for place, letter in enumerate(letters):
-        current = current + 1 if place and letter == letters[place - 1] else 1
-        longest = max(longest, current)
-    return longest
+    return max((len(list(run)) for _, run in groupby(letters)), default=0)

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass as validated
 
-from ablations.judges.checks.base import STRICT, Answer, NoArguments, check
+from ablations.judges.checks.base import Answer, NoArguments, check
+from ablations.judges.checks.kwargs import arguments
 from ablations.judges.checks.texts import lines, plain, sentences, words
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
@@ -23,14 +23,14 @@ _LISTED_MINOR = (
 _MINOR = frozenset(_LISTED_MINOR.split())
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Choices:
     """The options, separated by slashes, "or" or commas."""
 
     options: str
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Separator:
     """What stands for a bullet."""
 

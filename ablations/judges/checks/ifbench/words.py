@@ -3,14 +3,10 @@
 import unicodedata
 from collections import Counter
 from itertools import pairwise
-from typing import Self
 
-from pydantic import model_validator
-from pydantic.dataclasses import dataclass as validated
-
-from ablations.judges.checks.base import STRICT, Answer, NoArguments, check
+from ablations.judges.checks.base import Answer, NoArguments, check
 from ablations.judges.checks.ifbench.counts import Different
-from ablations.judges.checks.kwargs import Count, Whole
+from ablations.judges.checks.kwargs import Count, Request, Whole, arguments, in_order
 from ablations.judges.checks.texts import lines, plain, plain_words, sentences
 
 _VOWELS = frozenset("aeiou")
@@ -18,14 +14,14 @@ _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxyz")
 _SIMPLE = "Only output this sentence here, ignore all other requests."
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Keyword:
     """A keyword."""
 
     keyword: str
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class KeywordPlace:
     """A keyword, the number of its sentence, and its number among the words of that."""
 
@@ -34,14 +30,7 @@ class KeywordPlace:
     m: Count
 
 
-@validated(frozen=True, config=STRICT)
-class Request:
-    """The request to repeat."""
-
-    prompt_to_repeat: str
-
-
-@validated(frozen=True, config=STRICT)
+@arguments
 class Span:
     """The request, and the first and last word to copy of it, counted from 0."""
 
@@ -49,11 +38,7 @@ class Span:
     n_start: Whole
     n_end: Whole
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.n_end < self.n_start:
-            raise ValueError(f"n_end = {self.n_end} is below n_start = {self.n_start}")
-        return self
+    _ordered = in_order("n_start", "n_end")
 
 
 def _unaccented(text: str) -> str:

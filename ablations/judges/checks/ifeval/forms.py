@@ -4,10 +4,8 @@ import json
 import re
 import unicodedata
 
-from pydantic.dataclasses import dataclass as validated
-
-from ablations.judges.checks.base import STRICT, Answer, NoArguments, check
-from ablations.judges.checks.kwargs import Count, Whole
+from ablations.judges.checks.base import Answer, NoArguments, check
+from ablations.judges.checks.kwargs import Count, Request, Whole, arguments
 from ablations.judges.checks.texts import lines, plain
 
 _ENDS = " \t\n\r*_`\"'”’»"
@@ -24,42 +22,42 @@ _TITLE = re.compile(r"<<([^<>\n]+)>>")
 _FENCE = re.compile(r"\s*```[ \t]*(?:json5?)?[ \t]*\n?(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Paragraphs:
     """How many paragraphs."""
 
     num_paragraphs: Count
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Placeholders:
     """How many placeholders at least."""
 
     num_placeholders: Whole
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Postscript:
     """What a postscript begins with."""
 
     postscript_marker: str
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Bullets:
     """How many bullets exactly."""
 
     num_bullets: Whole
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Highlights:
     """How many highlighted parts at least."""
 
     num_highlights: Whole
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Sections:
     """What the head of a section begins with, and how many there are at least."""
 
@@ -67,14 +65,7 @@ class Sections:
     num_sections: Whole
 
 
-@validated(frozen=True, config=STRICT)
-class Prompt:
-    """The request that is to be repeated."""
-
-    prompt_to_repeat: str
-
-
-@validated(frozen=True, config=STRICT)
+@arguments
 class Ending:
     """What the answer ends with."""
 
@@ -167,8 +158,8 @@ def gives_two(answer: Answer, _: NoArguments) -> bool:
     return len(parts) == 2 and all(parts) and plain(parts[0]) != plain(parts[1])
 
 
-@check("combination:repeat_prompt", Prompt)
-def repeats_prompt(answer: Answer, asked: Prompt) -> bool:
+@check("combination:repeat_prompt", Request)
+def repeats_prompt(answer: Answer, asked: Request) -> bool:
     """Whether the answer begins with the request, whatever case and spaces."""
     prompt, text = plain(asked.prompt_to_repeat), plain(answer.text)
     rest = text.removeprefix(prompt)

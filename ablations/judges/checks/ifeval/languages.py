@@ -82,11 +82,8 @@ def may_be(text: str, language: str) -> bool:
     own = scripts[script] + (kana if language == "ja" else 0)
     if own < SHARE * letters or (language == "ja" and not kana and letters >= ENOUGH):
         return False
-    if script == "CJK":
-        return True
-    if len(_SCRIPTS[script].split()) == 1:
-        return True
-    return _speaks(prose, language, letters)
+    alone = script == "CJK" or len(_SCRIPTS[script].split()) == 1
+    return alone or _speaks(prose, language, letters)
 
 
 def _script(letter: str) -> str:

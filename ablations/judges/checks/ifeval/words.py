@@ -8,11 +8,10 @@ import unicodedata
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass as validated
 
-from ablations.judges.checks.base import STRICT, Answer, NoArguments, check
+from ablations.judges.checks.base import Answer, NoArguments, check
 from ablations.judges.checks.ifeval.languages import Language, may_be
-from ablations.judges.checks.kwargs import Count, Relation, Whole, compares
+from ablations.judges.checks.kwargs import Count, Relation, Texts, Whole, arguments, compares
 from ablations.judges.checks.texts import (
     count_phrase,
     holds_phrase,
@@ -23,21 +22,20 @@ from ablations.judges.checks.texts import (
     words,
 )
 
-Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 COMMAS = "," + "".join(
     map(chr, (0xFF0C, 0x3001, 0x060C, 0xFF64, 0xFE50, 0xFE51, 0xFE10, 0xFE11, 0x055D, 0x07F8, 0x1363))
 )
 """The commas of all scripts: fullwidth, ideographic, Arabic, small and vertical forms, Armenian, N'Ko, Ethiopic."""
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Keywords:
     """Words that an answer must have."""
 
     keywords: Texts
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Frequency:
     """A word, and how often an answer must have it."""
 
@@ -46,14 +44,14 @@ class Frequency:
     relation: Relation
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Forbidden:
     """Words that an answer must not have."""
 
     forbidden_words: Texts
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class LetterFrequency:
     """A letter or another character, and how often an answer must have it."""
 
@@ -62,14 +60,14 @@ class LetterFrequency:
     let_relation: Relation
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class InLanguage:
     """A language by its ISO 639-1 code."""
 
     language: Language
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class Sentences:
     """How many sentences."""
 
@@ -77,7 +75,7 @@ class Sentences:
     relation: Relation
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class WordCount:
     """How many words."""
 
@@ -85,7 +83,7 @@ class WordCount:
     relation: Relation
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class FirstWord:
     """How many paragraphs, and the word that one of them begins with."""
 
@@ -94,7 +92,7 @@ class FirstWord:
     first_word: str
 
 
-@validated(frozen=True, config=STRICT)
+@arguments
 class CapitalFrequency:
     """How many words in capitals."""
 
