@@ -163,8 +163,8 @@ class JudgeTable(Table):
             "NAME",
             JUDGE,
             more="`graded`: 0 unless the content is right, 1/2 where it is, 1 where the answer also ended by itself; "
-            "`strict`: 1 where all checks hold; `share`: the share that holds, half of it for a wrong answer that ended "
-            "on the set `short`",
+            "`strict`: 1 where all checks hold; `share`: the share that holds, so that a wrong answer gets something "
+            "for having ended",
             choices=CHECKS_SCORES,
         ),
     ] = GRADED
