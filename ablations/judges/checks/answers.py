@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ablations.judges.checks.base import ENDING, Answer, NoArguments, check
 from ablations.judges.checks.kwargs import Count, Texts, arguments, in_order
-from ablations.judges.checks.texts import holds_phrase, normalised, numbers
+from ablations.judges.checks.texts import denied, holds_phrase, normalised, numbers
 
 
 @arguments
@@ -107,9 +107,11 @@ def is_one_of(answer: Answer, asked: Values) -> bool:
 def chooses(answer: Answer, asked: Options) -> bool:
     """Whether the right one of the offered options is mentioned and no other one.
 
-    An option that is part of a longer one ("red" of "dark red") counts only where it stands alone.
+    An option that is part of a longer one ("red" of "dark red") counts only where it stands alone; "not red" is wrong.
     """
-    text, found = normalised(answer.text), set()
+    text, found, right = normalised(answer.text), set(), re.escape(normalised(asked.right))
+    if any(re.match(rf"{right}(?!\w)", rest) for rest in denied(text)):
+        return False
     for option in sorted(asked.options, key=len, reverse=True):
         if holds_phrase(text, normalised(option)):
             found.add(option)
@@ -121,15 +123,16 @@ def chooses(answer: Answer, asked: Options) -> bool:
 def gives_number(answer: Answer, asked: Number) -> bool:
     """Whether the answer gives the number, in digits or words, and no other one that the query does not have.
 
-    Steps on the way that are no numbers of the query are other numbers: "54, no, 56" is wrong. The word "one" is no
-    other number: "the right one is 7".
+    Steps on the way that are no numbers of the query are other numbers: "54, no, 56" is wrong, and "not 56" too. The
+    word "one" is no other number: "the right one is 7".
     """
     given = numbers(answer.text)
+    refused = [one for rest in denied(answer.text) for one in numbers(rest.split()[0])]
     right = [one for one in given if abs(one - asked.value) <= asked.tolerance + 1e-9 * abs(asked.value)]
     text = re.sub(r"\bone\b(?![\s-]+(?:hundred|thousand|million|billion)\b)", " ", answer.text, flags=re.IGNORECASE)
     in_query = numbers(answer.query)
     known = {*right, *(() if asked.value in in_query else in_query)}
-    return bool(right) and set(numbers(text)) <= known
+    return bool(right) and set(numbers(text)) <= known and not set(right) & set(refused)
 
 
 @check("answer:mentions", Mentions)
@@ -145,10 +148,18 @@ def mentions(answer: Answer, asked: Mentions) -> bool:
 
 @check("answer:list", Items)
 def lists(answer: Answer, asked: Items) -> bool:
-    """Whether the answer lists exactly these items, by line, comma, semicolon or "and", with or without marks."""
-    given = [normalised(one) for one in _items(answer.text)]
+    """Whether the answer lists exactly these items, by line, comma, semicolon or "and", with or without marks.
+
+    Words that lead to them count for nothing: "The colors are red and blue.", "In order: 1, 2, 3".
+    """
     wanted = [normalised(part) for one in asked.items for part in _items(one)]
-    return given == wanted if asked.ordered else sorted(given) == sorted(wanted)
+    lead = _LEAD.match(answer.text)
+    texts = [answer.text, answer.text[lead.end() :]] if lead and not denied(lead.group()) else [answer.text]
+    found = ([normalised(one) for one in _items(text)] for text in texts)
+    return any(given == wanted if asked.ordered else sorted(given) == sorted(wanted) for given in found)
+
+
+_LEAD = re.compile(r"[^\n,;]*?(?:\b(?:are|is)\b:?|:)\s+(?=\S)")
 
 
 def _items(text: str) -> list[str]:

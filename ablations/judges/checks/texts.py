@@ -88,9 +88,27 @@ def _joined(text: str, place: int) -> bool:
     return 0 < place < len(text) and all(one.isalnum() or one in _JOINING for one in around) and not _HAN.search(around)
 
 
+def denied(text: str) -> list[str]:
+    """Return what follows each "not" of a text as it is compared, past articles and prepositions.
+
+    >>> denied("It isn’t the Nile, and not in Asia.")
+    ['nile, and not in asia.', 'asia.']
+    """
+    whole = plain(text)
+    return [whole[found.end() :] for found in _DENIAL.finditer(whole)]
+
+
+_DENIAL = re.compile(r"(?:\bnot|n't)\s+(?:(?:an?|the|in|at|on)\s+)*(?=\S)")
+
+
 def plain(text: str) -> str:
     """Return a text without case, with single spaces, and with plain quotation marks and dashes."""
-    return " ".join(unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().split())
+    return " ".join(plain_marks(text).casefold().split())
+
+
+def plain_marks(text: str) -> str:
+    """Return a text with plain quotation marks and dashes, and compatible characters ("²", "ﬁ", "１") as plain ones."""
+    return unicodedata.normalize("NFKC", text).translate(_MARKS)
 
 
 def numbers(text: str) -> list[float]:
@@ -99,14 +117,22 @@ def numbers(text: str) -> list[float]:
     >>> numbers("1,234.5 of twenty-one, minus three, or two hundred and five; 7 minus 2, -.5")
     [1234.5, 21.0, -3.0, 205.0, 7.0, 2.0, -0.5]
     """
-    text = unicodedata.normalize("NFKC", text).translate(_MARKS)
+    return [value for _, _, value in find_numbers(plain_marks(text))]
+
+
+def find_numbers(text: str) -> list[tuple[int, int, float]]:
+    """Return where each number of a text with plain marks begins and ends, and its value.
+
+    >>> find_numbers("minus three of 10")
+    [(0, 11, -3.0), (15, 17, 10.0)]
+    """
     given = []
     for found in _NUMBER.finditer(text):
         if not (found["digits"] or found["words"]):
             continue
         value = float(found["digits"].replace(",", "")) if found["digits"] else _value(found["words"].casefold())
         subtracts = re.search(rf"(?:\d|\b(?:{_NUMBER_WORD}))\s*$", text[: found.start()], re.IGNORECASE)
-        given.append(-value if found["minus"] and not subtracts else value)
+        given.append((found.start(), found.end(), -value if found["minus"] and not subtracts else value))
     return given
 
 

@@ -56,6 +56,11 @@ def test_a_mark_as_an_answer_is_no_other_mark() -> None:
         ("red dark green green", False),
         ("_green_", True),
         ("neither", False),
+        ("It is not green.", False),
+        ("Not the green", False),
+        ("It isn’t green", False),
+        ("Green, if I am not mistaken", True),
+        ("Why not? Green.", True),
     ],
 )
 def test_one_offered_option_is_mentioned_and_no_other(text: str, right: bool) -> None:
@@ -91,6 +96,9 @@ def test_an_options_article_may_be_left_out() -> None:
         ("56,000", False),
         ("7 8", False),
         ("none", False),
+        ("not 56", False),
+        ("It isn't fifty-six.", False),
+        ("I do not know, 56?", True),
     ],
 )
 def test_a_number_is_given_and_no_other_one_but_the_querys(text: str, right: bool) -> None:
@@ -141,6 +149,12 @@ def test_words_are_mentioned_all_any_and_none(text: str, right: bool) -> None:
         ("red, green, blue, red", False, False),
         ("red, green, blue and black", False, False),
         ("reddish, green, blue", False, False),
+        ("The colors are red, green and blue.", True, True),
+        ("They are: blue, red, green", True, False),
+        ("In order:\n1. Red\n2. Green\n3. Blue", True, True),
+        ("The colors are not red, green, blue.", False, False),
+        ("These aren't on it: red, green, blue", False, False),
+        ("The first is black, then red, green, blue", False, False),
     ],
 )
 def test_a_list_has_exactly_the_items(text: str, right: bool, ordered: bool) -> None:
