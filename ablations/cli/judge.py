@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ablations.cli.arguments import AuditArguments, WinRateArguments
 from ablations.cli.progress import ConsoleReporter, make_console
-from ablations.core.errors import UsageError
+from ablations.core.errors import JudgeError, UsageError
 from ablations.core.records import Query
 from ablations.datasets.queries import choose_subset, load_queries
 from ablations.judges.base import ComparingJudge, Judge
@@ -45,19 +45,27 @@ def audit_judge(asked: AuditArguments) -> int:
     else:
         judge.check([item.query for item in planted] + [pair.query for pair in pairs])
     asked.places.prepare()
-    asyncio.run(run_audit(judge, planted, pairs, asked.places, reporter))
+    found = asyncio.run(run_audit(judge, planted, pairs, asked.places, reporter))
+    if not found.n_scored:
+        why = "; ".join(f"{count} x {reason}" for reason, count in sorted(found.unscored.items()))
+        raise JudgeError(
+            f"the {judge.name} judge gave none of {found.n_judged} answers a score, so that its audit says nothing: "
+            f"{why}; mend that, and audit it again"
+        )
     return 0
 
 
 def _planted(asked: AuditArguments, judge: Judge) -> "list[Planted]":
     """Return controls around the built-in second answers, or around the references of other queries."""
-    from ablations.datasets.queries import second_answers, wrong_answers
+    from ablations.datasets.queries import foreign_answers, reworded_answers, second_answers, wrong_answers
     from ablations.judges.audit.audit import plant_controls
     from ablations.judges.audit.calibration import halves
+    from ablations.judges.audit.controls import FOREIGN, WORDING, WRONG
 
     if asked.queries is None:
         queries = choose_subset(halves()[1], asked.limit, _SEED)
-        return plant_controls(_shortened(queries, judge), second_answers(), wrong_answers())
+        written = {WRONG: wrong_answers(), FOREIGN: foreign_answers(), WORDING: reworded_answers()}
+        return plant_controls(_shortened(queries, judge), second_answers(), written)
     if judge.name == DEFAULT_JUDGE:
         raise UsageError(
             "the good answers of --queries are their reference answers, which the reference judge compares with; "

@@ -28,7 +28,7 @@ def load_queries(
     """Return the queries of a built-in set or a file, in the file's order.
 
     Args:
-        source: "instructions" (48 two-turn queries over MT-Bench's eight categories) or "short" (98 questions with
+        source: "instructions" (48 two-turn queries over MT-Bench's eight categories) or "short" (112 questions with
             one right answer of a few words, with checks), both written for this project; or a path: MT-Bench's
             `question.jsonl`, an AlpacaEval-style JSON list (`instruction`, optional `output` as reference), or JSONL
             with `turns` or `query`/`prompt`/`instruction`.
@@ -90,6 +90,25 @@ def second_answers() -> dict[str, tuple[str, ...]]:
 def wrong_answers() -> dict[str, tuple[str, ...]]:
     """Return confident wrong answers to the first turn of those built-in queries that have a right one."""
     return _answers("wrong_answers.jsonl")
+
+
+def foreign_answers() -> dict[str, tuple[str, ...]]:
+    """Return right answers in German, French or Spanish to the first turn of built-in queries, all asked in English."""
+    return _answers("foreign_answers.jsonl")
+
+
+def reworded_answers() -> dict[str, tuple[str, ...]]:
+    """Return a third good answer to the first turn of built-in queries, in words far from the others."""
+    return _answers("reworded_answers.jsonl")
+
+
+def short_answers(kind: str) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Return answers to each turn of the built-in set `short`, where it has some, by the query's id.
+
+    Args:
+        kind: "wrong", or "also" for right ones in other words than the reference's.
+    """
+    return {str(row["id"]): tuple(tuple(turn or ()) for turn in row.get(kind) or ()) for _, row in _rows("short")}
 
 
 def _answers(name: str) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,16 @@ from scipy.stats import binomtest
 from ablations.core.concurrency import together
 from ablations.core.errors import QueryError
 from ablations.core.records import Judgment, Query, Usage
-from ablations.judges.audit.controls import CONTROLS, HARD_CONTROLS, WRONG
+from ablations.judges.audit.controls import (
+    CONTROLS,
+    FOREIGN,
+    HARD_CONTROLS,
+    NEGATED,
+    OPTIONAL_CONTROLS,
+    WORDING,
+    WRONG,
+    Place,
+)
 from ablations.judges.audit.pairs import Agreement, Pair, agreement, as_completion
 from ablations.judges.base import EVEN, ComparingJudge, Judge
 
@@ -22,15 +31,23 @@ AUDIT_SEED = 20_24
 PASSED = "passed"
 
 MIN_WINS = 0.9
-"""Of the plain controls, each must lose to the good answer in at least this share of scored pairs."""
+"""Of the plain controls, each must lose to the good answer in at least this share of scored pairs, and to another
+correct wording."""
 MIN_HARD_WINS = 0.8
-"""The same of controls that tempt: padded, wrong, with a rating or orders in them."""
+"""The same of controls that tempt: padded, halved, wrong, foreign, with other numbers, a rating or orders in them."""
+REPORTED = 0.0
+"""The same of a control whose figure is shown, and whatever it is no reason to fail: a denied answer."""
 MIN_PAIRS = 10
-"""Of each plain or tempting control there must be at least so many scored pairs."""
+"""Of each control that can be planted in every answer there must be at least so many scored pairs."""
 MIN_SCORED = 0.9
 """Of all judgments, at least this share must have a score."""
 MAX_SPREAD = 0.05
 """The same answer judged twice may differ by at most this share of the scale, on average."""
+
+
+_RULES = (CONTROLS, HARD_CONTROLS, OPTIONAL_CONTROLS)
+_WRITTEN = (WRONG, FOREIGN)
+_NEEDED = (*CONTROLS, *HARD_CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class AuditRow:
     """One line of the audit's table.
 
     Attributes:
-        control: what the good answer was compared with.
+        control: what the good answer was compared with; of `WORDING`, what stood in its place.
         wins, ties, pairs: pairs in which the good answer scored strictly higher, the same, and pairs with two scores.
         unscored: pairs in which either answer got no score.
         low, high: 95 % Wilson interval of the share of wins.
@@ -97,9 +114,9 @@ class Audit:
         if self.n_scored < MIN_SCORED * self.n_judged:
             found.append(f"only {self.n_scored} of {self.n_judged} judgments have a score ({MIN_SCORED:.0%} needed)")
         planted = {row.control for row in self.rows}
-        found += [f"{name!r} was not planted" for name in (*CONTROLS, *HARD_CONTROLS) if name not in planted]
+        found += [f"{name!r} was not planted" for name in _NEEDED if name not in planted]
         for row in self.rows:
-            if row.pairs < MIN_PAIRS and row.control != WRONG:
+            if row.pairs < MIN_PAIRS and row.control in _NEEDED:
                 found.append(f"{row.control!r} has {row.pairs} scored pairs ({MIN_PAIRS} needed)")
             elif not row.passed:
                 share = "no scored pair" if row.share is None else f"{row.share:.0%} of {row.pairs}"
@@ -115,8 +132,10 @@ class Audit:
         """Return what falls short, or `PASSED` with the number of pairs and what was not tried."""
         if self.failures:
             return "; ".join(self.failures)
-        without = "" if any(row.control == WRONG for row in self.rows) else f", without {WRONG!r} answers"
-        return f"{PASSED} ({min(row.pairs for row in self.rows if row.control != WRONG)} pairs a control{without})"
+        planted = {row.control for row in self.rows}
+        lacking = [repr(name) for name in (*OPTIONAL_CONTROLS, *_WRITTEN, WORDING) if name not in planted]
+        without = f", without {', '.join(lacking)}" if lacking else ""
+        return f"{PASSED} ({min(row.pairs for row in self.rows if row.control in _NEEDED)} pairs a control{without})"
 
     def table(self) -> dict[str, list[Any]]:
         """Return the rows as columns."""
@@ -152,18 +171,21 @@ class Planted:
 def plant_controls(
     queries: Sequence[Query],
     answers: Mapping[str, Sequence[str]],
-    wrong: Mapping[str, Sequence[str]] | None = None,
+    written: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     seed: int = AUDIT_SEED,
 ) -> list[Planted]:
-    """Return every turn that has a good answer, with its controls.
+    """Return every turn that has a good answer, with the controls that can be planted there.
 
-    Another query's answer is the answer to the same turn of a query drawn at random from the others; a wrong
-    answer is planted where `wrong` has one.
+    Args:
+        queries: what is answered.
+        answers: good answers to each turn, by the query's id.
+        written: answers that no function makes, by the name of the control and the query's id.
+        seed: of what is drawn; another query's answer is one to the same turn of a query drawn from the others.
 
     Raises:
         QueryError: only one query has an answer to a turn.
     """
-    generator, hard_generator = random.Random(seed), random.Random(seed + 1)
+    generators = [random.Random(seed + number) for number, _ in enumerate(_RULES)]
     known = [query for query in queries if query.id in answers]
     planted = []
     for query in known:
@@ -174,11 +196,15 @@ def plant_controls(
                     f"an audit plants other queries' answers, and only {query.id!r} has one to turn {position + 1}; "
                     "raise --limit, or give more queries with references"
                 )
-            other = answers[generator.choice(others).id][position]
-            controls = {name: plant(good, other, generator) for name, plant in CONTROLS.items()}
-            controls |= {name: plant(good, other, hard_generator) for name, plant in HARD_CONTROLS.items()}
-            if position < len((wrong or {}).get(query.id, ())):
-                controls[WRONG] = (wrong or {})[query.id][position]
+            place = Place(query, position + 1, good, answers[generators[0].choice(others).id][position])
+            made = {
+                name: plant(place, generator)
+                for rules, generator in zip(_RULES, generators, strict=True)
+                for name, plant in rules.items()
+            }
+            for name, texts in (written or {}).items():
+                made[name] = next(iter(texts.get(query.id, ())[position : position + 1]), None)
+            controls = {name: text for name, text in made.items() if text is not None}
             planted.append(Planted(query, position + 1, tuple(answers[query.id][:position]), good, controls))
     return planted
 
@@ -187,39 +213,18 @@ async def audit(judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair] 
     """Return what the judge makes of the planted controls and, where there are any, of pairs with a preference.
 
     The judge must have been started. One that compares is shown the good answer and the control side by side, and the
-    good answer beside itself; others judge each answer by itself, and the good one twice.
+    good answer beside itself; others judge each answer by itself, and the good one twice. Another correct wording has
+    to beat all plain controls of its turn; beside it a comparing judge is shown one of them, a different one each time.
     """
-    compared = judge if isinstance(judge, ComparingJudge) else None
-    goods: list[Judgment] = []
-    if compared is None:
-        goods = await together(_judge(judge, item, item.good) for item in planted)
-        again = await together(_judge(judge, item, item.good) for item in planted)
-        spreads = [abs(one - two) for one, two in _scored(goods, again)]
-        judged = [*goods, *again]
-    else:
-        judged = await together(_compare(compared, item, item.good) for item in planted)
-        spreads = [abs(judgment.score.value - EVEN) for judgment in judged if judgment.score.value is not None]
-    rows = []
-    for name in (*CONTROLS, *HARD_CONTROLS, WRONG):
-        chosen = [number for number, item in enumerate(planted) if name in item.controls]
-        if not chosen:
-            continue
-        texts = [(planted[number], planted[number].controls[name]) for number in chosen]
-        if compared is None:
-            made = await together(_judge(judge, item, text) for item, text in texts)
-            margins = [one - two for one, two in _scored([goods[number] for number in chosen], made)]
-        else:
-            made = await together(_compare(compared, item, text) for item, text in texts)
-            margins = [judgment.score.value - EVEN for judgment in made if judgment.score.value is not None]
-        judged += made
-        rows.append(_row(name, margins, len(chosen) - len(margins)))
+    found = _compared(judge, planted) if isinstance(judge, ComparingJudge) else _judged(judge, planted)
+    margins, judged, spreads = await found
     agreed, used = await agreement(judge, pairs) if pairs else (None, Usage())
     unscored: dict[str, int] = {}
     for judgment in judged:
         if judgment.score.reason is not None:
             unscored[judgment.score.reason] = unscored.get(judgment.score.reason, 0) + 1
     return Audit(
-        rows=rows,
+        rows=[_row(name, some) for name, some in margins.items()],
         n_judged=len(judged),
         n_scored=len(judged) - sum(unscored.values()),
         unscored=unscored,
@@ -230,23 +235,85 @@ async def audit(judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair] 
     )
 
 
-def _scored(first: Sequence[Judgment], second: Sequence[Judgment]) -> list[tuple[float, float]]:
-    """Return the pairs of scores in which both are numbers."""
-    values = ((one.score.value, two.score.value) for one, two in zip(first, second, strict=True))
-    return [(one, two) for one, two in values if one is not None and two is not None]
+_Margins = dict[str, list[float | None]]
+"""By control, how far the good answer is ahead in each pair; None where a score is missing."""
 
 
-def _row(name: str, margins: Sequence[float], unscored: int) -> AuditRow:
-    """Return the row of a control from how far the good answer is ahead in each scored pair."""
-    wins, ties = sum(margin > 0 for margin in margins), sum(margin == 0 for margin in margins)
-    interval = binomtest(wins, max(len(margins), 1)).proportion_ci(method="wilson")
-    least = MIN_WINS if name in CONTROLS else MIN_HARD_WINS
-    return AuditRow(name, wins, ties, len(margins), unscored, float(interval.low), float(interval.high), least)
+async def _judged(judge: Judge, planted: Sequence[Planted]) -> tuple[_Margins, list[Judgment], list[float]]:
+    """Return margins, judgments and how far the two of each good answer differ, of a judge of single answers."""
+    goods = await together(_judge(judge, item, item.good) for item in planted)
+    again = await together(_judge(judge, item, item.good) for item in planted)
+    judged = [*goods, *again]
+    margins: _Margins = {}
+    plain: list[list[float | None]] = [[] for _ in planted]
+    for name, places in _places(planted).items():
+        made = await together(_judge(judge, planted[at], planted[at].controls[name]) for at in places)
+        judged += made
+        scores = [judgment.score.value for judgment in made]
+        for at, score in zip(places, scores, strict=True):
+            if name in CONTROLS:
+                plain[at].append(score)
+        if name == WORDING:
+            margins[name] = [_lead(score, _highest(plain[at])) for at, score in zip(places, scores, strict=True)]
+        else:
+            margins[name] = [_lead(goods[at].score.value, score) for at, score in zip(places, scores, strict=True)]
+    leads = (_lead(one.score.value, two.score.value) for one, two in zip(goods, again, strict=True))
+    return margins, judged, [abs(lead) for lead in leads if lead is not None]
+
+
+async def _compared(judge: ComparingJudge, planted: Sequence[Planted]) -> tuple[_Margins, list[Judgment], list[float]]:
+    """Return margins, judgments and how far each good answer is from even with itself, of a judge of pairs."""
+    judged = await together(_compare(judge, item, item.good, item.good) for item in planted)
+    spreads = [abs(lead) for judgment in judged if (lead := _lead(judgment.score.value, EVEN)) is not None]
+    margins: _Margins = {}
+    for name, places in _places(planted).items():
+        beside = [
+            (planted[at].controls[WORDING], _one_plain(planted[at], at))
+            if name == WORDING
+            else (planted[at].good, planted[at].controls[name])
+            for at in places
+        ]
+        made = await together(_compare(judge, planted[at], *texts) for at, texts in zip(places, beside, strict=True))
+        judged += made
+        margins[name] = [_lead(judgment.score.value, EVEN) for judgment in made]
+    return margins, judged, spreads
+
+
+def _places(planted: Sequence[Planted]) -> dict[str, list[int]]:
+    """Return where each control is planted, of those that are, plain ones first and other wordings last."""
+    names = (*(name for rules in _RULES for name in rules), *_WRITTEN, WORDING)
+    found = {name: [at for at, item in enumerate(planted) if name in item.controls] for name in names}
+    return {name: places for name, places in found.items() if places}
+
+
+def _one_plain(item: Planted, number: int) -> str:
+    """Return one of the plain controls of a turn."""
+    plain = [item.controls[name] for name in CONTROLS if name in item.controls]
+    return plain[number % len(plain)]
+
+
+def _lead(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _highest(scores: Sequence[float | None]) -> float | None:
+    return None if None in scores else max(score for score in scores if score is not None)
+
+
+def _row(name: str, margins: Sequence[float | None]) -> AuditRow:
+    """Return the row of a control from how far the good answer is ahead in each pair."""
+    scored = [margin for margin in margins if margin is not None]
+    wins, ties = sum(margin > 0 for margin in scored), sum(margin == 0 for margin in scored)
+    interval = binomtest(wins, max(len(scored), 1)).proportion_ci(method="wilson")
+    least = MIN_WINS if name in (*CONTROLS, WORDING) else REPORTED if name == NEGATED else MIN_HARD_WINS
+    return AuditRow(
+        name, wins, ties, len(scored), len(margins) - len(scored), float(interval.low), float(interval.high), least
+    )
 
 
 async def _judge(judge: Judge, item: Planted, text: str) -> Judgment:
     return await judge.judge(item.query, [as_completion(answer) for answer in (*item.earlier, text)])
 
 
-async def _compare(judge: ComparingJudge, item: Planted, text: str) -> Judgment:
-    return await judge.compare(item.query, [*item.earlier, item.good], [*item.earlier, text])
+async def _compare(judge: ComparingJudge, item: Planted, own: str, other: str) -> Judgment:
+    return await judge.compare(item.query, [*item.earlier, own], [*item.earlier, other])

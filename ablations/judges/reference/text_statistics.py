@@ -3,6 +3,7 @@
 Knows neither embeddings nor scores.
 """
 
+import itertools
 import re
 
 from ablations.core.statistics import repeated_share
@@ -12,6 +13,12 @@ _RUN_ON = re.compile(
     r"^\s*(?:#+\s*)?(?:query|user|human|question|instruction|assistant|answer)\s*:", re.IGNORECASE | re.MULTILINE
 )
 _CLOSED = re.compile(r"[.!?:)\]}\"'”’`*]\s*$")
+
+_ARTICLES = frozenset({"the", "The", "a", "an"})
+_NEVER_AFTER = frozenset(
+    "the a an of to in on at by for from with and or but is are was were be been am has have had do does did it he she "  # noqa: SIM905
+    "they we you i his my our their your that this these those which who as if because not so than into".split()
+)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -26,6 +33,19 @@ def split_sentences(text: str) -> list[str]:
 def freshness(text: str) -> float:
     """Return the share of word trigrams that are not repeats, 0 to 1; 1 for texts below three words."""
     return 1.0 - repeated_share(text, n=3)
+
+
+def word_order(text: str) -> float:
+    """Return the share of English articles that no word follows which cannot follow one, 0 to 1; 1 without any.
+
+    Words in random order have "the of" and "a is"; one article is taken as right beside those that are.
+
+    >>> word_order("the cat on a mat"), word_order("a cat the on mat")
+    (1.0, 0.6666666666666667)
+    """
+    words = [word.strip(".,:;!?()\"'*`") for word in text.split()]
+    after = [one for article, one in itertools.pairwise(words) if article in _ARTICLES]
+    return 1.0 - sum(one in _NEVER_AFTER for one in after) / (len(after) + 1)
 
 
 def length_share(text: str, reference: str) -> float:

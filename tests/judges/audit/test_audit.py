@@ -9,17 +9,25 @@ import pytest
 
 from ablations.core.errors import QueryError
 from ablations.core.records import Completion, Judgment, Query, Score, Usage
-from ablations.judges.audit.audit import MIN_WINS, PASSED, Audit, audit, plant_controls
-from ablations.judges.audit.controls import CONTROLS, HARD_CONTROLS, WRONG
+from ablations.judges.audit.audit import MIN_WINS, PASSED, REPORTED, Audit, audit, plant_controls
+from ablations.judges.audit.controls import CONTROLS, FOREIGN, HARD_CONTROLS, NEGATED, NUMBERS, WORDING, WRONG
 from ablations.judges.audit.pairs import Pair, agreement, read_pairs
 from ablations.judges.base import audit_key
 from tests.support.fakes import FakeJudge
 
 GOODS = {
-    f"q{number}": (f"A good answer number {number}, with enough words to be cut and looped.",) for number in range(10)
+    f"q{number}": (f"A good answer number {number} + 10, with enough words to be cut and looped.",)
+    for number in range(10)
 }
-QUERIES = [Query(id, "math", (f"Question {id}?",)) for id in GOODS]
-WRONGS = {"q1": ("A wrong answer.",)}
+QUERIES = [Query(id, "math", (f"Question {id} with 10?",)) for id in GOODS]
+WRITTEN = {
+    WRONG: {"q1": ("A wrong answer.",)},
+    FOREIGN: {"q2": ("Eine gute Antwort.",)},
+    WORDING: {"q1": ("Said in another way.",)},
+}
+RULES = len(CONTROLS) + len(HARD_CONTROLS)
+"""Controls that are planted in each good answer; its number is one of the query's too."""
+PLANTED = 10 * (RULES + 1) + len(WRITTEN)
 
 
 class ScriptedJudge(FakeJudge):
@@ -35,22 +43,22 @@ class ScriptedJudge(FakeJudge):
 
 
 def run(rate: Callable[[Query, str], float | None]) -> Audit:
-    planted = plant_controls(QUERIES, GOODS, WRONGS)
+    planted = plant_controls(QUERIES, GOODS, WRITTEN)
     return asyncio.run(audit(ScriptedJudge(rate), planted))
 
 
 def honest(query: Query, text: str) -> float:
-    return 9.0 if text == GOODS[query.id][0] else 2.0
+    return 9.0 if text in (GOODS[query.id][0], "Said in another way.") else 2.0
 
 
 def test_a_judge_that_sees_through_every_control_passes() -> None:
     found = run(honest)
-    assert [row.control for row in found.rows] == [*CONTROLS, *HARD_CONTROLS, WRONG]
-    assert {(row.wins, row.pairs) for row in found.rows[:-1]} == {(10, 10)}
-    assert (found.rows[-1].wins, found.rows[-1].pairs) == (1, 1)
+    assert [row.control for row in found.rows] == [*CONTROLS, *HARD_CONTROLS, NUMBERS, WRONG, FOREIGN, WORDING]
+    assert {(row.wins, row.pairs) for row in found.rows[:-3]} == {(10, 10)}
+    assert {(row.wins, row.pairs) for row in found.rows[-3:]} == {(1, 1)}
     assert found.spread == 0.0
-    assert found.verdict == f"{PASSED} (10 pairs a control)"
-    assert found.usage.calls == found.n_judged == 10 * (2 + 9) + 1
+    assert found.verdict == f"{PASSED} (10 pairs a control, without {NEGATED!r})"
+    assert found.usage.calls == found.n_judged == 10 * 2 + PLANTED
 
 
 def test_a_judge_that_obeys_the_answer_fails_by_name() -> None:
@@ -86,7 +94,41 @@ def test_one_query_alone_has_no_other_answer_to_plant() -> None:
 
 def test_a_verdict_without_wrong_answers_says_so() -> None:
     found = asyncio.run(audit(ScriptedJudge(honest), plant_controls(QUERIES, GOODS)))
-    assert found.verdict == "passed (10 pairs a control, without 'confident and wrong' answers)"
+    lacking = ", ".join(map(repr, (NEGATED, WRONG, FOREIGN, WORDING)))
+    assert found.verdict == f"{PASSED} (10 pairs a control, without {lacking})"
+
+
+def test_another_wording_has_to_beat_every_plain_control_of_its_turn() -> None:
+    def taken_in(query: Query, text: str) -> float:
+        return 9.5 if text == query.turns[0] else honest(query, text)
+
+    rows = {row.control: row for row in run(taken_in).rows}
+    assert rows[WORDING].wins == rows["echoes the query"].wins == 0
+    rows = {row.control: row for row in run(lambda q, text: 9.5 if "[[10]]" in text else honest(q, text)).rows}
+    assert rows[WORDING].wins == 1
+    rows = {row.control: row for row in run(lambda q, text: None if not text else honest(q, text)).rows}
+    assert (rows[WORDING].pairs, rows[WORDING].unscored) == (0, 1)
+
+
+def test_a_control_is_planted_only_where_it_can_be_and_counted_there() -> None:
+    answers = {**GOODS, "q3": ("It is so.",), "q4": ("Ice isn't heavy, as everybody knows who has seen a lake.",)}
+    found = asyncio.run(audit(ScriptedJudge(lambda *_: 5.0), plant_controls(QUERIES, answers)))
+    rows = {row.control: row.pairs for row in found.rows}
+    assert (rows["echoes the query"], rows["cut after 10 words"], rows[NUMBERS], rows[NEGATED]) == (10, 9, 8, 2)
+    assert "'cut after 10 words' has 9 scored pairs (10 needed)" in found.verdict
+    assert f"{NUMBERS!r} has" not in found.verdict
+
+
+def test_a_judge_that_overlooks_denials_is_told_so_and_does_not_fail() -> None:
+    answers = {id: (f"{text} It is so.",) for id, (text,) in GOODS.items()}
+
+    def deaf(query: Query, text: str) -> float:
+        return 9.0 if text.replace(" not", "") == answers[query.id][0] else 2.0
+
+    found = asyncio.run(audit(ScriptedJudge(deaf), plant_controls(QUERIES, answers)))
+    row = next(row for row in found.rows if row.control == NEGATED)
+    assert (row.wins, row.ties, row.least, row.passed) == (0, 10, REPORTED, True)
+    assert found.verdict.startswith(PASSED)
 
 
 class ScriptedComparison(ScriptedJudge):
@@ -104,10 +146,10 @@ class ScriptedComparison(ScriptedJudge):
 def test_a_judge_that_compares_is_shown_both_answers_side_by_side() -> None:
     judge = ScriptedComparison(honest)
     judge.scale = (0.0, 1.0)
-    found = asyncio.run(audit(judge, plant_controls(QUERIES, GOODS, WRONGS)))
-    assert found.verdict == f"{PASSED} (10 pairs a control)"
+    found = asyncio.run(audit(judge, plant_controls(QUERIES, GOODS, WRITTEN)))
+    assert found.verdict == f"{PASSED} (10 pairs a control, without {NEGATED!r})"
     assert found.spread == 0.0
-    assert found.n_judged == 10 * (1 + 9) + 1
+    assert found.n_judged == 10 + PLANTED
     pairs = [Pair(QUERIES[0], GOODS["q0"][0], "bad", 1.0), Pair(QUERIES[0], "bad", GOODS["q0"][0], 2.0)]
     assert asyncio.run(agreement(judge, pairs))[0].share == 1.0
 
@@ -117,7 +159,7 @@ def test_unscored_judgments_are_counted_by_reason_and_too_many_fail() -> None:
     assert found.unscored == {"no rating": found.n_judged - found.n_scored}
     assert found.rows[0].unscored == 2
     assert "judgments have a score" in found.verdict
-    assert found.rows[-1].share is None  # the only wrong answer belongs to a query without a score
+    assert found.rows[-1].share is None  # the only other wording belongs to a query without a score
     assert not found.rows[-1].passed
 
 
