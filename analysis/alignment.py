@@ -11,6 +11,7 @@ import polars as pl
 
 from analysis.demonstrations.ways import ARM_MODEL, ARM_WAY, ZERO_SHOT
 from analysis.effects.intervals import paired_interval
+from analysis.frames import ends_of
 from analysis.scores import AVERAGE, mean_score
 
 CHAT, IN_CONTEXT = "aligned (chat template)", "in context"
@@ -70,7 +71,7 @@ def alignment_gaps(results: pl.DataFrame) -> pl.DataFrame:
                 continue
             joined = joined.group_by("query_id").agg(pl.col("score", "score_worse").mean()).sort("query_id")
             one, other = (joined.get_column(name).to_numpy().astype(np.float64) for name in ("score", "score_worse"))
-            found = paired_interval(one, other)
+            found = paired_interval(one, other, ends=ends_of(results))
             rows.append((str(better), str(worse), group, found.value, found.low, found.high, found.n))
     texts = dict.fromkeys(("better", "worse", "group"), pl.String)
     return pl.DataFrame(rows, schema={**texts, "difference": pl.Float64, **_BOUNDS, "n": pl.Int64}, orient="row")

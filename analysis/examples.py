@@ -11,7 +11,12 @@ import polars as pl
 
 from ablations.core.statistics import best_first
 from analysis.effects.paired import baseline_trial, best_trial, worst_trial
-from analysis.frames import query_scores, scores_by_trial, trial_table
+from analysis.frames import (
+    query_scores,
+    scale_of,
+    scores_by_trial,
+    trial_table,
+)
 
 FEWEST, MOST = 1, 12
 
@@ -70,7 +75,8 @@ def reading_arms(results: pl.DataFrame) -> dict[int, str]:
     """Return the baseline, the best and the worst arm by number, with the reason."""
     counted = results.filter((pl.col("state") == "complete") & (pl.col("replicate") == 0))
     baselines = counted.filter(pl.col("role") == "baseline").get_column("trial").sort()
-    ranked = best_first(scores_by_trial(counted))
+    scale = scale_of(results)
+    ranked = best_first(scores_by_trial(counted)) if scale is None or scale.chooses else []
     ends = {"best": ranked[0], "worst": ranked[-1]} if ranked else {}
     return reasons({"baseline": next(iter(baselines), None), **ends})
 

@@ -11,6 +11,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ablations.core.statistics import Ends
 from analysis.demonstrations.sizes import pool_marks
 from analysis.frames import Row
 from analysis.plots import (
@@ -19,6 +20,7 @@ from analysis.plots import (
     draw_audit,
     draw_categories,
     draw_confirmation,
+    draw_contrasts,
     draw_cost,
     draw_costs,
     draw_curve,
@@ -63,6 +65,7 @@ class Drawing:
         judge: named on the axes.
         parameters: those that the study varied.
         baseline, best: their trials' numbers, or None.
+        ends: of the scores, where they are known.
     """
 
     frames: Mapping[str, pl.DataFrame]
@@ -70,11 +73,30 @@ class Drawing:
     parameters: Sequence[str]
     baseline: int | None
     best: int | None
+    ends: Ends | None = None
 
 
 def study_figures(drawing: Drawing) -> Figures:
     """Return the figures that the tables allow, by file name without ending."""
     return Figures({name: draw for allowed in _DRAWN for name, draw in allowed(drawing).items()})
+
+
+def outcome_figures(contrasts: pl.DataFrame) -> Figures:
+    """Return the figure of changes by each outcome. Takes rows of `outcomes.outcome_contrasts`; {} without any."""
+    return Figures({"outcomes": partial(_outcomes, contrasts)} if len(contrasts) else {})
+
+
+def _outcomes(contrasts: pl.DataFrame) -> Figure:
+    """Return a panel for each outcome, with the changes in the same places."""
+    names = contrasts.get_column("outcome").unique(maintain_order=True).to_list()
+    changes = contrasts.get_column("change").unique(maintain_order=True).to_list()
+    with new_grid(1, len(names), width=2.2 + 2.6 * len(names), height=1.6 + 0.26 * len(changes)) as (figure, axes):
+        for place, name in zip(axes, names, strict=True):
+            draw_contrasts(contrasts.filter(pl.col("outcome") == name), changes, place, name)
+        for place in axes[1:]:
+            place.set_yticklabels([])
+        figure.suptitle("The same changes by each outcome (95 % intervals, paired over queries)", size=11)
+    return figure
 
 
 def on_axes(draw: Callable[[Axes], object], width: float = 7.0, height: float = 3.6) -> Figure:
@@ -103,7 +125,7 @@ def confirmation_figures(table: pl.DataFrame, judge: str) -> Figures:
 
 
 def race_figures(raced: pl.DataFrame) -> Figures:
-    """Return a figure of each round's race. Takes the frame of `races.races`."""
+    """Return a figure of each round's race. Takes the frame of `scores.races`."""
     return Figures(_race_drawings(raced))
 
 
@@ -113,7 +135,7 @@ def search_figures(rounds: pl.DataFrame, held_back: Row | None, raced: pl.DataFr
     Args:
         rounds: what each round gained, may be empty.
         held_back: the effect of the chosen prompt on the held-back queries, or None.
-        raced: the frame of `races.races`.
+        raced: the frame of `scores.races`.
     """
     drawn: dict[str, Draw] = {}
     if len(rounds):
@@ -214,7 +236,7 @@ def _parameters(drawing: Drawing) -> dict[str, Draw]:
     ]
 
     def draw(name: str) -> Figure:
-        return on_axes(lambda axes: draw_parameter(name, effects, trials, axes, drawing.judge))
+        return on_axes(lambda axes: draw_parameter(name, effects, trials, axes, drawing.judge, drawing.ends))
 
     return {f"parameter_{name}": partial(draw, name) for name in moved}
 

@@ -13,7 +13,9 @@ import polars as pl
 
 from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_value, plain_value
 from ablations.core.errors import StorageError, reason
+from ablations.core.records import OUTCOMES
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
+from ablations.core.statistics import Ends, Scale
 from analysis.effects.intervals import Floats
 
 Row = Mapping[str, Any]
@@ -37,6 +39,54 @@ def load_results(path: Path) -> pl.DataFrame:
     if results.is_empty():
         raise StorageError(f"results {path} hold no finished trial; run the study's command again, which resumes")
     return results
+
+
+def deciding(results: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the score that decides: those of the study's own judge."""
+    return results.filter(pl.col("decides"))
+
+
+def outcome_frames(results: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the results once more for each outcome beside the score that decides, with it in place of the score.
+
+    By name: `core.records.OUTCOMES`, from 0 to 1, as far as a judge gives them, then every further judge. Each has one
+    row per trial × query × turn, as `deciding` returns them.
+    """
+    found = {}
+    for _, rows in results.drop_nulls("judge").group_by("judge", maintain_order=True):
+        details = rows.get_column("judge_details")
+        for name in OUTCOMES:
+            values = details.str.json_path_match(f"$.{name}").cast(pl.Float64)
+            if values.is_not_null().any():
+                why = pl.when(values.is_null()).then(pl.coalesce("unscored", pl.lit(f"no {name}")))
+                ends = {"scale_low": pl.lit(0.0), "scale_high": pl.lit(1.0), "chooses": pl.lit(True)}
+                nothing = {one: pl.lit(None, RESULT_SCHEMA[one]) for one in ("floor", "empty", "constant")}
+                found[name] = rows.with_columns(score=values, unscored=why, judge=pl.lit(name), **ends, **nothing)
+    further = results.filter(~pl.col("decides")).group_by("judge", maintain_order=True)
+    return found | {str(judge): rows for (judge,), rows in further}
+
+
+def scales_of(results: pl.DataFrame) -> dict[str, Scale]:
+    """Return what the scores of each judge are read against, the judge that decides first.
+
+    {} where nobody judged, or the columns were dropped: intervals then do not know where the scale ends.
+    """
+    columns = ("judge", "scale_low", "scale_high", "floor", "constant", "empty", "chooses")  # in the order of `Scale`
+    if not set(columns) <= set(results.columns):
+        return {}
+    known = results.select("decides", *columns).drop_nulls(("judge", "scale_low", "scale_high"))
+    rows = known.unique("judge", maintain_order=True).sort("decides", descending=True, maintain_order=True)
+    return {name: Scale(*rest) for name, *rest in rows.select(columns).iter_rows()}
+
+
+def scale_of(results: pl.DataFrame) -> Scale | None:
+    """Return what the scores of a frame with one judge are read against, or None where that is not known."""
+    return next(iter(scales_of(results).values()), None)
+
+
+def ends_of(results: pl.DataFrame) -> Ends | None:
+    """Return the ends of the scores of a frame with one judge, or None where they are not known."""
+    return Ends.of(scale_of(results))
 
 
 def judge_name(results: pl.DataFrame, nobody: str = "no") -> str:
@@ -69,11 +119,13 @@ class Scores:
         queries: ids, in alphabetical order.
         trials: numbers, in ascending order.
         values: points of the judge's scale, shape (queries, trials); NaN where a query has no score.
+        ends: of the scores, where they are known.
     """
 
     queries: Sequence[str]
     trials: Sequence[int]
     values: Floats
+    ends: Ends | None = None
 
     def of(self, trials: Sequence[int]) -> Floats:
         """Return the columns of these trials, shape (queries, len(trials))."""
@@ -83,12 +135,12 @@ class Scores:
 
 def trial_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete trial, replicates apart."""
-    return score_table(query_scores(results))
+    return score_table(query_scores(results), ends_of(results))
 
 
 def condition_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete condition, its replicates averaged for each query (see `by_condition`)."""
-    return score_table(nested_scores(results))
+    return score_table(nested_scores(results), ends_of(results))
 
 
 def nested_scores(results: pl.DataFrame) -> pl.DataFrame:
@@ -118,13 +170,13 @@ def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
     return trials.join(first, on="condition_id").select("trial", "first")
 
 
-def score_table(scores: pl.DataFrame) -> Scores:
-    """Return scores as a table; takes columns trial, query_id, score, a row for each pair."""
+def score_table(scores: pl.DataFrame, ends: Ends | None = None) -> Scores:
+    """Return scores with these ends as a table; takes columns trial, query_id, score, a row for each pair."""
     queries, trials = (scores.get_column(name).unique().sort().to_list() for name in ("query_id", "trial"))
     values = np.full((len(queries), len(trials)), np.nan)
     place = [scores.get_column(name).rank("dense").to_numpy() - 1 for name in ("query_id", "trial")]
     values[place[0], place[1]] = scores.get_column("score").cast(pl.Float64)
-    return Scores(queries, trials, values)
+    return Scores(queries, trials, values, ends)
 
 
 def trial_table(results: pl.DataFrame) -> pl.DataFrame:

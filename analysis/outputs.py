@@ -12,7 +12,7 @@ from ablations.core.jsonl import JsonObject
 from ablations.core.schema import Schema
 from analysis.effects.intervals import clustered_mean, mean_intervals, wilson_interval
 from analysis.effects.paired import baseline_trial, best_trial
-from analysis.frames import condition_scores, score_table, trial_table
+from analysis.frames import condition_scores, ends_of, score_table, trial_table
 
 _PROPERTIES = {"tokens": "completion_tokens", "truncation": "truncated", "repetition": "repetition"}
 _MOST = {"tokens": np.inf, "truncation": 1, "repetition": 1}
@@ -44,7 +44,7 @@ def cost_table(results: pl.DataFrame) -> pl.DataFrame:
     least its score, or as many and more: the Pareto front of the means as measured), n (queries).
     """
     conditions, scores = _conditions(results), condition_scores(results)
-    intervals = mean_intervals(scores.values)
+    intervals = mean_intervals(scores.values, ends=scores.ends)
     found = dict(zip(scores.trials, intervals, strict=True))
     lengths = dict(
         results.group_by("trial").agg(pl.col("answer").str.len_chars().mean()).select("trial", "answer").iter_rows()
@@ -100,7 +100,8 @@ def turn_table(results: pl.DataFrame) -> pl.DataFrame:
     if both.is_empty():
         return pl.DataFrame(schema=TURN_SCHEMA)
     tables = [score_table(both.select("trial", "query_id", score=name)) for name in ("score", "score_2")]
-    found = [dict(zip(table.trials, mean_intervals(table.values), strict=True)) for table in tables]
+    of_scores = ends_of(results)
+    found = [dict(zip(table.trials, mean_intervals(table.values, ends=of_scores), strict=True)) for table in tables]
     rows = []
     for described in _conditions(results):
         intervals = [of_turn.get(described["trial"]) for of_turn in found]

@@ -13,7 +13,7 @@ from statsmodels.stats.power import TTestPower
 
 from ablations.core.schema import Schema
 from analysis.effects.paired import baseline_trial
-from analysis.frames import condition_scores, trial_scores, trial_table
+from analysis.frames import condition_scores, scale_of, trial_scores, trial_table
 
 EFFECTS = (0.1, 0.2, 0.5, 1.0)
 """Points of a judge that rates from 1 to 10 or 5; a tenth of them where scores lie between 0 and 1."""
@@ -92,8 +92,8 @@ def _seed_spread(results: pl.DataFrame) -> float | None:
 
 def planned_effects(results: pl.DataFrame) -> tuple[float, ...]:
     """Return the effects worth planning for, in points of the judge that gave the scores."""
-    highest = results.get_column("score").drop_nulls().to_list()
-    return tuple(effect / 10 for effect in EFFECTS) if highest and max(highest) <= 1 else EFFECTS
+    scale = scale_of(results)
+    return tuple(effect / 10 for effect in EFFECTS) if scale is not None and scale.high <= 1 else EFFECTS
 
 
 def needed_queries(

@@ -1,4 +1,4 @@
-"""Scores: what one condition scored, by turn and by category, and how it fared against another model's answers.
+"""Scores: what one condition scored, by turn and by category, against another model's answers, and in races.
 
 Knows result frames; compares no conditions with each other (`effects` does).
 """
@@ -8,12 +8,23 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ablations.core.schema import Schema
+from ablations.core.statistics import best_first
 from analysis.effects.intervals import clustered_mean, wilson_interval
+from analysis.frames import ends_of, scores_by_trial, trial_table
 
 AVERAGE = "average"
 OUTCOMES = ("win", "draw", "loss")
 ORDERS = ("first_twice", "second_twice")
 """Details of a comparison in both orders: the answer shown first was preferred twice, or the one shown second."""
+_CANDIDATE = r"^round (\d+): \+ (.*)$"
+RACE_SCHEMA: Schema = {
+    "round": pl.Int64,
+    "candidate": pl.String,
+    **dict.fromkeys(("queries", "of"), pl.Int64),
+    "mean": pl.Float64,
+    "outcome": pl.String,
+}
 
 
 def score_groups(results: pl.DataFrame, trials: Sequence[int]) -> pl.DataFrame:
@@ -58,7 +69,8 @@ def mean_score(judged: pl.DataFrame) -> dict[str, float | int | None]:
     counts = {"n_scored": len(scored), "n_judged": len(judged)}
     if scored.is_empty():
         return {"mean": None, "low": None, "high": None, **counts}
-    found = clustered_mean(scored.get_column("score").to_numpy(), scored.get_column("query_id").to_list())
+    values, queries = scored.get_column("score").to_numpy(), scored.get_column("query_id").to_list()
+    found = clustered_mean(values, queries, ends=ends_of(scored))
     return {"mean": found.value, "low": found.low, "high": found.high, **counts}
 
 
@@ -112,3 +124,36 @@ def comparison_table(results: pl.DataFrame) -> pl.DataFrame:
     numbers = {f"{name}{end}": pl.Float64 for name in shares for end in ("", "_low", "_high")}
     schema = {"trial": pl.Int64, "label": pl.String, **numbers, "n": pl.Int64, "n_queries": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row").sort("trial")
+
+
+def races(results: pl.DataFrame) -> pl.DataFrame:
+    """Return how far each candidate of each round of a greedy search came, or each trial of a search that stops some.
+
+    Columns: round (1 in a search of conditions), candidate (there: what the trial sets otherwise than the baseline),
+    queries (that it answered), of (the most of the round), mean (points on these queries; null without a score),
+    outcome: stopped (early), finished, or best (of those that finished). Empty where nothing raced.
+    """
+    raced = pl.col("role") == "candidate"
+    if "candidate" not in results.get_column("role"):
+        raced = (pl.col("replicate") == 0) & pl.lit("stopped" in results.get_column("state"))
+    changes = trial_table(results).select("trial", "change")
+    trials = (
+        results.filter(raced & (pl.col("state") != "failed"))
+        .group_by("trial", maintain_order=True)
+        .agg(
+            round=pl.col("label").first().str.extract(_CANDIDATE, 1).cast(pl.Int64).fill_null(1),
+            candidate=pl.col("label").first().str.extract(_CANDIDATE, 2),
+            queries=pl.col("query_id").n_unique().cast(pl.Int64),
+            mean=pl.col("score").mean(),
+            outcome=pl.when(pl.col("state").first() == "stopped").then(pl.lit("stopped")).otherwise(pl.lit("finished")),
+        )
+        .join(changes, on="trial", maintain_order="left")
+        .with_columns(candidate=pl.coalesce("candidate", "change"))
+    )
+    scores, best = scores_by_trial(results), list[int]()
+    for _, of_round in trials.filter(pl.col("outcome") == "finished").group_by("round"):
+        best += best_first({trial: scores.get(trial, {}) for trial in of_round.get_column("trial").sort()})[:1]
+    return trials.with_columns(
+        of=pl.col("queries").max().over("round"),
+        outcome=pl.when(pl.col("trial").is_in(best)).then(pl.lit("best")).otherwise(pl.col("outcome")),
+    ).select(pl.col(name).cast(kind) for name, kind in RACE_SCHEMA.items())

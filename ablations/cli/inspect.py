@@ -28,7 +28,7 @@ from ablations.core.errors import PartFailedError, StorageError, UsageError, rea
 from ablations.core.records import Query
 from ablations.datasets.pools import load_pool
 from ablations.datasets.selection import Chooser
-from ablations.judges.registry import DEFAULT_JUDGE, make_judge
+from ablations.judges.registry import free_judge
 from ablations.models.base import Backend
 from ablations.models.placement import server_backend
 from ablations.prompts.components import build_parts, read_prompt_file
@@ -170,7 +170,7 @@ async def _reproduce(asked: ReproduceArguments, study: str, number: int, places:
         trial = StoredTrial.read(store, study, number)
         backend = await _backend_of(trial, asked, places, reporter.say)
         opened.push_async_callback(backend.close)
-        judge = make_judge(DEFAULT_JUDGE) if trial.identity["judge"].get("judge") == DEFAULT_JUDGE else None
+        judge = free_judge(trial.identity["judge"])
         if judge is not None:
             opened.push_async_callback(judge.close)
             await judge.start()

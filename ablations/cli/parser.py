@@ -194,7 +194,7 @@ def _add_audit(commands: _Argparse) -> None:
     audit.set_defaults(asked=AuditArguments)
     group = audit.add_argument_group(JUDGE)
     for table, field in flagged():
-        if field.key.group == JUDGE:
+        if field.key.group == JUDGE and field.name != "also_judge":  # each judge has an audit of its own
             _add_flag(group, table, field)
     audit.add_argument("--queries", metavar="NAME|PATH", help="queries whose reference answers are the good ones")
     audit.add_argument("--reference-answers", type=Path, metavar="FILE", help="FastChat's reference_answer JSONL")

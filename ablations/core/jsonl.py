@@ -1,12 +1,14 @@
-"""Rows of JSON files: lists and JSON lines, each row with a text that says where it stands.
+"""JSON: values with a round trip, and rows of files, each with a text that says where it stands.
 
 Knows neither queries nor judges; what a row must hold is its caller's.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ablations.core.errors import UserError, reason
 
@@ -14,6 +16,29 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 """Folder of the texts and tables that ship with the project."""
 JsonObject = dict[str, Any]
 """An object as JSON holds it, before it has become a record."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frozen value with a JSON round trip: `type(r).from_json(r.to_json()) == r`."""
+
+    def to_dict(self) -> JsonObject:
+        """Return the fields as plain JSON types."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, fields: JsonObject) -> Self:
+        """Build the record from what `to_dict` returned."""
+        return cls(**fields)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Build the record from what `to_json` returned."""
+        return cls.from_dict(json.loads(line))
 
 
 def read_rows(path: Path, name: str, error: type[UserError]) -> Iterator[tuple[str, JsonObject]]:

@@ -1,42 +1,17 @@
-"""The records of a study: Query, Prompt, Completion, Score, Judgment, TrialRecord, and their JSON round trip.
+"""The records of a study: Query, Prompt, Completion, Score, Judgment, TrialRecord.
 
 Knows neither where they come from nor where they are stored.
 """
 
-import dataclasses
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
 from ablations.core.errors import QueryError
-from ablations.core.jsonl import JsonObject
+from ablations.core.jsonl import JsonObject, Record
 from ablations.core.prompt import Value
-
-
-@dataclass(frozen=True)
-class Record:
-    """A frozen value with a JSON round trip: `type(r).from_json(r.to_json()) == r`."""
-
-    def to_dict(self) -> JsonObject:
-        """Return the fields as plain JSON types."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Return one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
-
-    @classmethod
-    def from_dict(cls, fields: JsonObject) -> Self:
-        """Build the record from what `to_dict` returned."""
-        return cls(**fields)
-
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """Build the record from what `to_json` returned."""
-        return cls.from_dict(json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -101,7 +76,7 @@ class Query(Record):
     def first_turns(self, most: int) -> "Query":
         """Return the query with its first turns alone, `most` of them."""
         kept = {name: getattr(self, name)[:most] for name in ("turns", "references", "checks")}
-        return dataclasses.replace(self, **kept)
+        return replace(self, **kept)
 
     def to_dict(self) -> JsonObject:
         """Return the fields as plain JSON types; a query without checks is written as if there were none."""
@@ -260,14 +235,40 @@ class Price:
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1_000_000
 
 
+CONTENT, FINISHED = "content", "finished"
+OUTCOMES = (CONTENT, FINISHED)
+"""Details of a judgment that are outcomes of their own beside its score, each from 0 to 1."""
+
+
 @dataclass(frozen=True)
 class JudgedTurn:
-    """One turn of one query under one trial: what the model said and what the judge made of it."""
+    """One turn of one query under one trial: what the model said and what the judges made of it.
+
+    Attributes:
+        query, turn: what was asked; turns count from 1.
+        completion: what the model said.
+        judgment: of the judge that decides.
+        also: of the study's further judges.
+    """
 
     query: Query
     turn: int
     completion: Completion
     judgment: Judgment
+    also: tuple[Judgment, ...] = ()
+
+    @property
+    def judgments(self) -> tuple[Judgment, ...]:
+        """Every judgment, that of the judge that decides first."""
+        return (self.judgment, *self.also)
+
+    @property
+    def outcomes(self) -> dict[str, float | None]:
+        """Outcomes beside the score that decides, by name: `OUTCOMES` as far as they are known, and further scores."""
+        found: dict[str, float | None] = {}
+        for judgment in self.judgments:
+            found |= {name: judgment.details[name] for name in OUTCOMES if name in judgment.details}
+        return found | {judgment.judge: judgment.score.value for judgment in self.also}
 
 
 class TrialState(StrEnum):

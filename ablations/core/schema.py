@@ -38,6 +38,10 @@ def _schema() -> dict[str, type[pl.DataType] | pl.DataType]:
         "seed": pl.Int64,
         **dict.fromkeys(("judge_calls", "judge_prompt_tokens", "judge_completion_tokens"), pl.Int64),
         "judge_details": pl.String,
+        "decides": pl.Boolean,
+        **dict.fromkeys(("scale_low", "scale_high", "floor", "empty"), pl.Float64),
+        "constant": pl.String,
+        "chooses": pl.Boolean,
     }
 
 

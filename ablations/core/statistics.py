@@ -8,12 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.core.records import JudgedTurn, Usage
+from ablations.core.jsonl import Record
+from ablations.core.records import OUTCOMES, JudgedTurn, Usage
 
 REPEATED_NGRAM = 4
 LEAST_PAIRS = 4
@@ -25,12 +27,90 @@ _Key = TypeVar("_Key", str, int)
 
 
 @dataclass(frozen=True)
+class Scale(Record):
+    """What a judge's scores are read against.
+
+    Attributes:
+        low, high: the lowest and the highest possible score.
+        floor: what the best constant answer scores on average on the study's queries, or None where that is not known.
+        constant: this answer.
+        empty: what an answer without text scores on average, likewise.
+        chooses: whether a best condition may be chosen by these scores; not where they pay a wrong answer for its end.
+    """
+
+    low: float
+    high: float
+    floor: float | None = None
+    constant: str | None = None
+    empty: float | None = None
+    chooses: bool = True
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Ends of what a mean is taken of, such as scores or their differences; an interval does not leave them.
+
+    Attributes:
+        low, high: the least and the greatest possible value.
+        pseudo: values of queries that an interval counts beside the real ones: none, or for scores from 0 to 1 one at
+            each end. Such scores pile up at the ends: where all queries agree they show no spread, and a t interval
+            would have no width (the idea is Agresti and Caffo's, 2000, The American Statistician 54:4, for shares).
+    """
+
+    low: float
+    high: float
+    pseudo: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, scale: Scale | None) -> "Ends | None":
+        """Return the ends of scores on a scale, or None where that is not known."""
+        return (
+            None
+            if scale is None
+            else cls(scale.low, scale.high, (0.0, 1.0) if (scale.low, scale.high) == (0.0, 1.0) else ())
+        )
+
+    def differences(self, number: int = 1) -> "Ends":
+        """Return the ends of a difference of two such values, or of a sum or difference of a `number` of those.
+
+        Each difference brings its pseudo queries with it.
+        """
+        width = self.high - self.low
+        return Ends(-number * width, number * width, (-width, width) * number if self.pseudo else ())
+
+    def contrast(self, weights: NDArray[np.float64]) -> "Ends":
+        """Return the ends of a weighted sum of such values, whose weights add up to 0; a pseudo query is at each."""
+        most = float(np.abs(weights).sum() / 2 * (self.high - self.low))
+        return Ends(-most, most, (-most, most) if self.pseudo else ())
+
+    def clip(self, low: float, high: float) -> tuple[float, float]:
+        """Return an interval without what lies beyond the ends."""
+        return tuple(min(max(end, self.low), self.high) for end in (low, high))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class OutcomeSummary:
+    """An outcome of one trial, summarised.
+
+    Attributes:
+        mean: over queries of the mean over their turns that have a value, or None without any.
+        low, high: 95 % interval of that mean over queries (`mean_interval`), None below two queries.
+        coverage: turns with a value as a share of all, 0 to 1.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    coverage: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """Scores of one trial, summarised.
 
     Attributes:
         mean: mean over queries of the mean over their scored turns, or None if nothing was scored.
-        low, high: 95 % interval of that mean over queries (Student's t), None below two queries.
+        low, high: 95 % interval of that mean over queries (`mean_interval`), None below two queries.
         n_scored, n_judged: scored and judged completions.
         by_turn: mean score of each turn over its scored completions.
         by_category: mean over the judgments of each category, as in MT-Bench.
@@ -40,7 +120,8 @@ class Summary:
         empty_rate: share of completions without any text.
         unscored: how often each reason for a missing score occurred.
         details: mean of each named detail over the judgments that have it, such as `win` of a comparing judge.
-        judging: what the judge was asked for these judgments, whenever that was.
+        outcomes: outcomes beside the score that decides, by name (see `JudgedTurn.outcomes`).
+        judging: what the judges were asked for these judgments, whenever that was.
 
     Means and rates are None where there is no turn.
     """
@@ -61,6 +142,7 @@ class Summary:
     empty_rate: float | None
     unscored: dict[str, int]
     details: dict[str, float]
+    outcomes: dict[str, OutcomeSummary]
     judging: Usage
 
     @property
@@ -76,12 +158,18 @@ class Summary:
         return f"coverage {self.coverage:.0%} is below {min_coverage:.0%}: {reasons}"
 
 
-def summarise(turns: Sequence[JudgedTurn]) -> Summary:
-    """Return the numbers of one trial; `turns` may come in any order."""
+def summarise(turns: Sequence[JudgedTurn], scales: Mapping[str, Scale] = MappingProxyType({})) -> Summary:
+    """Return the numbers of one trial.
+
+    Args:
+        turns: in any order.
+        scales: of the judges by their names; intervals stay on them.
+    """
     scored = [turn for turn in turns if turn.judgment.score.value is not None]
     filed = [turn for turn in scored if turn.query.category]
     by_query = query_means(scored)
-    mean, low, high = mean_interval(list(by_query.values()))
+    judge = next((turn.judgment.judge for turn in turns), "")
+    mean, low, high = mean_interval(list(by_query.values()), ends=Ends.of(scales.get(judge)))
     completions = [turn.completion for turn in turns]
     unscored: dict[str, int] = defaultdict(int)
     details: dict[str, list[float]] = defaultdict(list)
@@ -107,8 +195,27 @@ def summarise(turns: Sequence[JudgedTurn]) -> Summary:
         empty_rate=_mean([not completion.answer for completion in completions]),
         unscored=dict(unscored),
         details={name: fmean(values) for name, values in sorted(details.items())},
-        judging=sum((turn.judgment.usage for turn in turns), Usage()),
+        outcomes=_outcomes(turns, scales),
+        judging=sum((judgment.usage for turn in turns for judgment in turn.judgments), Usage()),
     )
+
+
+def _ends(outcome: str, scales: Mapping[str, Scale]) -> Ends | None:
+    return Ends.of(Scale(0.0, 1.0) if outcome in OUTCOMES else scales.get(outcome))
+
+
+def _outcomes(turns: Sequence[JudgedTurn], scales: Mapping[str, Scale]) -> dict[str, OutcomeSummary]:
+    """Return the outcomes beside the score that decides."""
+    found = [(turn.query.id, turn.outcomes) for turn in turns]
+    summaries = {}
+    for name in dict.fromkeys(name for _, own in found for name in own):
+        by_query: dict[str, list[float]] = defaultdict(list)
+        for query, own in found:
+            if (value := own.get(name)) is not None:
+                by_query[query].append(value)
+        interval = mean_interval([fmean(values) for values in by_query.values()], ends=_ends(name, scales))
+        summaries[name] = OutcomeSummary(*interval, sum(map(len, by_query.values())) / len(found))
+    return summaries
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -120,8 +227,15 @@ def query_means(turns: Iterable[JudgedTurn]) -> dict[str, float]:
     return _grouped_means(turns, lambda turn: turn.query.id)
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+def mean_interval(
+    values: Sequence[float], level: float = 0.95, ends: Ends | None = None
+) -> tuple[float | None, float | None, float | None]:
     """Return the mean of independent values and its Student-t interval; Nones where there are too few.
+
+    Args:
+        values: scores or their differences, one a query.
+        level: of the interval, 0 to 1.
+        ends: of the values, where they are known.
 
     >>> [round(value, 4) for value in mean_interval([1.0, 2.0, 3.0])]
     [2.0, -0.4841, 4.4841]
@@ -133,8 +247,10 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float |
         return mean, None, None
     from scipy.special import stdtrit  # here, because scipy takes long to import
 
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * stdev(values) / math.sqrt(len(values))
-    return mean, mean - half, mean + half
+    seen = [*values, *(() if ends is None else ends.pseudo)]
+    half = float(stdtrit(len(seen) - 1, 0.5 + level / 2)) * stdev(seen) / math.sqrt(len(seen))
+    low, high = fmean(seen) - half, fmean(seen) + half
+    return (mean, low, high) if ends is None else (mean, *ends.clip(low, high))
 
 
 def repeated_share(text: str, n: int = REPEATED_NGRAM) -> float:

@@ -4,6 +4,7 @@ Knows neither conditions nor studies. A judge never sees how an answer was made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ablations.core.condition import content_hash
@@ -22,6 +23,8 @@ CHECKS_SCORES = (GRADED, STRICT, SHARE)
 """How the checks judge makes one score of what holds; see its module."""
 COMPARED = "compared with"
 """Key of a judge's identity: a hash of all answers that it compares with."""
+ALSO = "also"
+"""Key of a study's judge: the identities of the judges that score the same answers beside it."""
 
 
 def worth_asking_again(reason: str | None) -> bool:
@@ -31,7 +34,7 @@ def worth_asking_again(reason: str | None) -> bool:
 
 def audit_key(identity: Mapping[str, Any]) -> str:
     """Return the key of a judge's audit: its model and prompts, not what it compares with and in which order."""
-    return content_hash({name: identity[name] for name in identity if name not in (COMPARED, "seed")}, length=32)
+    return content_hash({name: identity[name] for name in identity if name not in (COMPARED, ALSO, "seed")}, length=32)
 
 
 def judgment_identity(identity: Mapping[str, Any]) -> str:
@@ -120,6 +123,32 @@ class FreeJudge:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What answers score that know nothing of a query, on average over queries.
+
+    Attributes:
+        empty: of an answer without text.
+        best: of the best constant.
+        answer: the best constant.
+        chooses: whether a best condition may be chosen by these scores.
+    """
+
+    empty: float
+    best: float
+    answer: str
+    chooses: bool = True
+
+
+@runtime_checkable
+class FlooredJudge(Protocol):
+    """A judge of which can be said what a constant answer scores."""
+
+    def floor(self, queries: Sequence[Query]) -> Floor | None:
+        """Return the floor of its scores on these queries, or None where nothing of them is judged."""
+        ...
 
 
 EVEN = 0.5

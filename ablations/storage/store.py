@@ -220,8 +220,8 @@ class Store:
         rows = self.database.rows(query.where(of_trial))
         return {(query_id, turn): json.loads(request)["prompt"]["text"] for query_id, turn, request in rows}
 
-    def requests(self, study: str, trial: int) -> list[StoredRequest]:
-        """Return every request of a trial, ordered by query and turn.
+    def requests(self, study: str, trial: int, judge: str) -> list[StoredRequest]:
+        """Return every request of a trial with the judgment of this judge, ordered by query and turn.
 
         Raises:
             StorageError: one of them is damaged or lost.
@@ -234,7 +234,7 @@ class Store:
         query = (
             sa.select(*columns, COMPLETIONS.c.record, JUDGMENTS.c.record)
             .select_from(joined)
-            .where(RESULTS.c.study == study, RESULTS.c.trial == trial)
+            .where(RESULTS.c.study == study, RESULTS.c.trial == trial, RESULTS.c.judge == judge)
             .order_by(RESULTS.c.query_id, RESULTS.c.turn)
         )
         rows = self.database.rows(query)

@@ -51,12 +51,13 @@ class Results:
 
     Attributes:
         name: of the study.
-        frame: its results of record.
+        frame: its results of record, with the score that decides.
         records: its finished trials by number; empty where there is no store.
         notes: what the store keeps of it beside its trials, by kind; empty where there is no store.
         tables: further tables that it wrote, such as "losses", by name.
         parent: results of the study that this one confirms, or None.
         confirmation: results of the study that confirms this one, for its page, or None.
+        outcomes: the same results once more for each outcome beside the score that decides, by its name.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Results:
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     parent: pl.DataFrame | None = None
     confirmation: pl.DataFrame | None = None
+    outcomes: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame | None:
         """Return a further table of the study, or None where it wrote none."""
@@ -168,6 +170,16 @@ class StudyKind(ABC, Generic[P]):
     @abstractmethod
     def summarise(self, results: Results) -> Findings:
         """Return what a study of this kind found."""
+
+    def contrasts(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what a study of this kind compares, by the score of this frame; each outcome is asked for its own.
+
+        Columns: change (in words, each once), difference, low, high, n and, where they are known, the other numbers of
+        `analysis.effects.paired.EFFECT_SCHEMA`. Here: each single change, or each condition against the baseline.
+        """
+        from analysis.outcomes import contrasts  # statistics take a second to import
+
+        return contrasts(frame)
 
     def follow_up(self, plan: P, results: Results, reporter: Reporter) -> P | None:
         """Return the plan of a study that confirms this one's findings, run with the same engines, or None; say so."""

@@ -6,12 +6,14 @@ Knows what a study is made from; neither Optuna nor MLflow nor what the study fo
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ablations.core.errors import StorageError
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import Price, Query
+from ablations.core.statistics import Scale
+from ablations.judges.base import ALSO
 from ablations.storage.provenance import environment
 from ablations.studies.config.space import SearchSpace
 from ablations.studies.kind import Plan
@@ -37,6 +39,7 @@ class StudyManifest:
         queries: the evaluation set.
         inputs: the data sets that it reads.
         price: of the judge's model, or None.
+        scales: what the scores of each judge are read against, by its name; the judge that decides first.
         space: the varied parameters; None where that is not known.
         trials: how many the study has when it is done; None where that is not known.
     """
@@ -49,6 +52,7 @@ class StudyManifest:
     queries: tuple[Query, ...]
     inputs: tuple[DataInput, ...] = ()
     price: Price | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     space: SearchSpace | None = None
     trials: int | None = None
 
@@ -58,6 +62,7 @@ class StudyManifest:
         plan: Plan,
         identity: JsonObject,
         price: Price | None,
+        scales: Mapping[str, Scale],
     ) -> "StudyManifest":
         """Return the manifest of a study.
 
@@ -65,6 +70,7 @@ class StudyManifest:
             plan: of the study.
             identity: the plan's.
             price: of the judge's model, or None.
+            scales: what the scores of each judge are read against, by its name; the judge that decides first.
         """
         spec = plan.spec
         options = spec.config.effective()
@@ -75,7 +81,7 @@ class StudyManifest:
             "asked_model": options.get("model"),
             "engine": identity["engine"],
             "queries_hash": identity["queries"],
-            **{f"judge.{name}": value for name, value in identity["judge"].items() if name != "judge"},
+            **{f"judge.{name}": value for name, value in identity["judge"].items() if name not in ("judge", ALSO)},
         }
         files = {SPACE_FILE: spec.config.text, ENVIRONMENT_FILE: json.dumps(environment(), indent=2)}
         inputs = [query_input(options, identity, spec.queries)]
@@ -97,6 +103,7 @@ class StudyManifest:
             queries=spec.queries,
             inputs=tuple(inputs),
             price=price,
+            scales=dict(scales),
             space=plan.space,
             trials=plan.trials,
         )
@@ -112,6 +119,7 @@ class StudyManifest:
             "queries": [query.to_dict() for query in self.queries],
             "inputs": [one.to_dict() for one in self.inputs],
             "price": None if self.price is None else asdict(self.price),
+            "scales": {name: scale.to_dict() for name, scale in self.scales.items()},
             "space": None if self.space is None else self.space.to_dict(),
             "trials": self.trials,
         }
@@ -139,6 +147,7 @@ class StudyManifest:
             queries=tuple(Query.from_dict(query) for query in fields["queries"]),
             inputs=tuple(DataInput.from_dict(one) for one in fields["inputs"]),
             price=None if price is None else Price(**price),
+            scales={name: Scale.from_dict(scale) for name, scale in fields["scales"].items()},
             space=None if space is None else SearchSpace.from_dict(space),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ablations.core.records import Record
+from ablations.core.jsonl import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -47,6 +47,9 @@ def trial_metrics(
     }
     metrics |= {f"judge/{metric_name(name)}": value for name, value in summary.details.items()}
     if not stopped:
+        for name, own in summary.outcomes.items():
+            metrics |= {name: own.mean, f"{name}_low": own.low, f"{name}_high": own.high}
+            metrics[f"{name}_coverage"] = own.coverage
         metrics |= {f"score_turn_{turn}": value for turn, value in summary.by_turn.items()}
         metrics |= {f"score_category/{metric_name(name)}": value for name, value in summary.by_category.items()}
     return metrics | {f"unscored/{metric_name(reason)}": count for reason, count in summary.unscored.items()}
@@ -70,6 +73,7 @@ def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
             "query_id": turn.query.id,
             "turn": turn.turn,
             "score": turn.judgment.score.value,
+            **turn.outcomes,
             "query": turn.query.turns[turn.turn - 1],
             "answer": turn.completion.answer,
             "unscored": turn.judgment.score.reason,
@@ -83,4 +87,4 @@ def completions_table(turns: Sequence[JudgedTurn]) -> dict[str, list[Any]]:
         }
         for turn in turns
     ]
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}

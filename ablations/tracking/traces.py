@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.condition import content_hash
-from ablations.core.records import JudgedTurn
+from ablations.core.records import JudgedTurn, Judgment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,16 +129,15 @@ def _info(
             "ablations.trial": str(trial.number),
             "ablations.category": turn.query.category,
         },
-        assessments=[_feedback(trace_id, turn, int(when * 1000))],
+        assessments=[_feedback(trace_id, judgment, int(when * 1000)) for judgment in turn.judgments],
     )
 
 
-def _feedback(trace_id: str, turn: JudgedTurn, when: int) -> "Feedback":
-    """Return the judge's score with its reply; a judgment without a score is an error with the reason, no number."""
+def _feedback(trace_id: str, judgment: Judgment, when: int) -> "Feedback":
+    """Return a judge's score with its reply; a judgment without a score is an error with the reason, no number."""
     from mlflow.entities import AssessmentSource, Feedback
     from mlflow.entities.assessment_error import AssessmentError
 
-    judgment = turn.judgment
     score = judgment.score
     return Feedback(
         name=judgment.judge,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.core.errors import AblationError, TrackingError
-from ablations.core.records import JudgedTurn, Price, Record, TrialRecord, TrialState
+from ablations.core.jsonl import Record
+from ablations.core.records import JudgedTurn, Price, TrialRecord, TrialState
 from ablations.core.statistics import Summary
 from ablations.tracking.client import failures, open_client, said
 from ablations.tracking.inputs import DataInput, log_inputs

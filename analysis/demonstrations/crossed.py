@@ -7,18 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from analysis.effects.intervals import DRAWS, Floats, Interval, mean_intervals, resampled_counts
+from ablations.core.statistics import Ends
+from analysis.effects.intervals import DRAWS, Floats, Interval, clipped, mean_intervals, resampled_counts, with_pseudo
 
 UPPER = 0.975
 
 
-def crossed_interval(values: Floats, seed: int = 0, resamples: int = DRAWS) -> Interval | None:
+def crossed_interval(
+    values: Floats, seed: int = 0, resamples: int = DRAWS, ends: Ends | None = None
+) -> Interval | None:
     """Return the mean of scores, or of differences, of several draws of examples with its 95 % interval.
 
     Args:
         values: points, shape (queries, draws); NaN where there is none.
         seed: of the generator.
         resamples: how many.
+        ends: of the values, where they are known; pseudo queries have their value in every draw.
 
     Of one draw the interval is over queries alone (`intervals.mean_intervals`), of several it is over queries and
     draws (`crossed_resamples`). None without a value; no ends below two queries.
@@ -26,13 +30,13 @@ def crossed_interval(values: Floats, seed: int = 0, resamples: int = DRAWS) -> I
     known = ~np.isnan(values)
     drawn = np.flatnonzero(known.any(axis=0))
     if len(drawn) < 2:
-        return mean_intervals(values[:, drawn], seed, resamples)[0] if len(drawn) else None
+        return mean_intervals(values[:, drawn], seed, resamples, ends=ends)[0] if len(drawn) else None
     own, mean = values[np.ix_(known.any(axis=1), drawn)], float(values[known].mean())
     if len(own) < 2:
         return Interval(mean, None, None, len(own))
-    means = crossed_resamples(own[:, :, None], seed, resamples)[:, 0]
+    means = crossed_resamples(with_pseudo(own, ends)[:, :, None], seed, resamples)[:, 0]
     low, high = np.quantile(means, [1 - UPPER, UPPER])
-    return Interval(mean, float(low), float(high), len(own))
+    return Interval(mean, *clipped(float(low), float(high), ends), len(own))
 
 
 def crossed_resamples(values: Floats, seed: int = 0, resamples: int = DRAWS) -> Floats:

@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.effects.intervals import mean_intervals, paired_interval
 from analysis.effects.paired import baseline_trial
-from analysis.frames import nested_scores, trial_table, varied_parameters
+from analysis.frames import ends_of, nested_scores, trial_table, varied_parameters
 
 _NUMBERS = dict.fromkeys(("mean", "difference", "low", "high", "lowest_draw", "highest_draw"), pl.Float64)
 CURVE_SCHEMA = {
@@ -52,7 +52,7 @@ def demonstration_curve(results: pl.DataFrame) -> pl.DataFrame:
         if by_query.is_empty():
             continue
         draws = own.group_by("trial").agg(pl.col("score").mean()).get_column("score")
-        interval = paired_interval(_array(by_query, "score"), _array(by_query, "base"))
+        interval = paired_interval(_array(by_query, "score"), _array(by_query, "base"), ends=ends_of(results))
         tokens = own.get_column("prompt_tokens").mean()
         numbers = (float(own.get_column("score").mean()), interval.value, interval.low, interval.high)  # type: ignore[arg-type]
         rows.append((source, number, len(draws), *numbers, draws.min(), draws.max(), interval.n, tokens))
@@ -77,15 +77,19 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
         doublings = np.log2(numbers)
         centred = doublings - doublings.mean()
         values = table.drop("query_id").to_numpy().astype(np.float64)
-        contrasts = [values @ centred / (centred @ centred)]
+        weights = [centred / (centred @ centred)]
         if len(numbers) > 2:
             middle = len(numbers) // 2
-            rises = [
-                (values[:, end] - values[:, start]) / (doublings[end] - doublings[start])
-                for start, end in ((0, middle), (middle, -1))
-            ]
-            contrasts.append(rises[1] - rises[0])
-        found = mean_intervals(np.column_stack(contrasts))
+            bend = np.zeros(len(numbers))
+            for sign, start, end in ((-1, 0, middle), (1, middle, len(numbers) - 1)):
+                rise = sign / (doublings[end] - doublings[start])
+                bend[end], bend[start] = bend[end] + rise, bend[start] - rise
+            weights.append(bend)
+        of_scores = ends_of(results)
+        found = [
+            mean_intervals((values @ own)[:, None], ends=None if of_scores is None else of_scores.contrast(own))[0]
+            for own in weights
+        ]
         bounds = [number for one in found if one is not None for number in (one.value, one.low, one.high)]
         rows.append((source, *bounds, *[None] * (6 - len(bounds)), len(numbers), len(values)))
     return pl.DataFrame(rows, schema=SCALING_SCHEMA, orient="row")
@@ -106,7 +110,7 @@ def source_contrasts(results: pl.DataFrame) -> pl.DataFrame:
             for source in names[index + 1 :]:
                 known = table.drop_nulls([source, against])
                 if len(known):
-                    found = paired_interval(_array(known, source), _array(known, against))
+                    found = paired_interval(_array(known, source), _array(known, against), ends=ends_of(results))
                     rows.append((source, against, number, found.value, found.low, found.high, found.n))
     return pl.DataFrame(rows, schema=CONTRAST_SCHEMA, orient="row").sort("shots", "source", "against")
 

@@ -12,9 +12,11 @@ import polars as pl
 from ablations.core.condition import DECODING_PARAMETERS
 from ablations.core.errors import StorageError
 from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX
+from ablations.core.statistics import Ends
 from analysis.demonstrations.crossed import crossed_interval
 from analysis.demonstrations.ways import ALIGNED, ARM_SCHEMA, ICL, IFT, URIAL, ZERO_SHOT
 from analysis.effects.intervals import SAME, Floats
+from analysis.frames import ends_of
 from analysis.scores import AVERAGE
 
 REFERENCES = (ZERO_SHOT, URIAL, ALIGNED)
@@ -114,7 +116,7 @@ def size_curve(results: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (pool, way, group), own in _by_group(counted, "pool", "way", "examples"):
         for size, values in by_size(own):
-            mean, low, high, draws, n, over = _described(values)
+            mean, low, high, draws, n, over = _described(values, ends_of(results))
             some = own.filter(pl.col("examples") == size)
             coverage = int(some.get_column("scored").sum()) / int(some.get_column("judged").sum())
             rows.append((pool, way, size, group, mean, low, high, draws, n, over, coverage))
@@ -131,7 +133,7 @@ def reference_lines(results: pl.DataFrame) -> pl.DataFrame:
         own_way = counted.filter(pl.col("way") == way).with_columns(draw=0)
         for (_, model, group), own in _by_group(own_way, "way", "model", "examples"):
             for _, values in by_size(own):
-                mean, low, high, _, n, _ = _described(values)
+                mean, low, high, _, n, _ = _described(values, ends_of(results))
                 rows.append((way, model, group, mean, low, high, n))
     return pl.DataFrame(rows, schema=REFERENCE_SCHEMA, orient="row")
 
@@ -142,10 +144,11 @@ def size_differences(results: pl.DataFrame) -> pl.DataFrame:
     Columns: pool, examples, group, difference, low, high (points, 95 %), draws, n (queries), over, as in `size_curve`.
     A size that one of the two lacks has no row.
     """
-    rows = []
+    rows, of_scores = [], ends_of(results)
+    ends = None if of_scores is None else of_scores.differences()
     for pool, group, own in paired_groups(results):
         for size, values in by_size(own):
-            rows.append((pool, size, group, *_described(values)))
+            rows.append((pool, size, group, *_described(values, ends)))
     return pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA, orient="row")
 
 
@@ -240,10 +243,10 @@ def _by_group(turns: pl.DataFrame, *keys: str) -> Iterator[tuple[tuple[str, ...]
         yield tuple(str(name) for name in names), own
 
 
-def _described(values: Floats) -> tuple[float | None, float | None, float | None, int, int, str]:
-    """Return mean, low, high, draws, queries and what the interval is over, of scores (queries, draws)."""
+def _described(values: Floats, ends: Ends | None) -> tuple[float | None, float | None, float | None, int, int, str]:
+    """Return mean, low, high, draws, queries, what the interval is over, of values (queries, draws) with these ends."""
     draws = int((~np.isnan(values)).any(axis=0).sum())
-    found, over = crossed_interval(values), OVER_BOTH if draws > 1 else OVER_QUERIES
+    found, over = crossed_interval(values, ends=ends), OVER_BOTH if draws > 1 else OVER_QUERIES
     if found is None:
         return None, None, None, 0, 0, over
     return found.value, found.low, found.high, draws, found.n, over

@@ -71,7 +71,7 @@ def read_design(results: pl.DataFrame) -> Design | str:
     settings = {name: own for name, own in settings.items() if name not in NUISANCES and len(set(own) - {None}) > 1}
     baseline = baseline_trial(results)
     return Design(
-        scores=Scores(scores.queries, trials, scores.of(trials)),
+        scores=Scores(scores.queries, trials, scores.of(trials), scores.ends),
         labels=table.get_column("label").to_list(),
         settings=settings,
         baseline=trials.index(baseline) if baseline in trials else None,

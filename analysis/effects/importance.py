@@ -104,6 +104,9 @@ def importances(results: pl.DataFrame, draws: int | None = None, seed: int = 0) 
     rows = []
     for method in methods:
         found = [draw.found[method] for draw in drawn]
+        if np.isnan(found).all() or np.isnan(estimates.get(method, np.zeros(1))).all():
+            withheld[method] = f"so many conditions score the same that {method} cannot tell them apart"
+            continue
         own = estimates[method] if method in estimates else np.nanmean(found, axis=0)
         low, high = np.nanquantile(found, [0.025, 0.975], axis=0)
         mark = _mark(drawn) if method == PERMUTATION else None
@@ -246,10 +249,11 @@ def _evaluated(study: optuna.Study, evaluator: Any, free: list[str], names: list
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # said of `normalize`
+            warnings.filterwarnings("error", "Target and region quantiles")  # of ties: the best half is all of them
             found = optuna.importance.get_param_importances(
                 study, evaluator=evaluator, params=free, normalize=normalize
             )
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError, UserWarning):
         return np.full(len(names), np.nan)
     return np.array([float(found.get(name, 0.0)) for name in names])
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ablations.core.schema import Schema
+from ablations.core.statistics import Ends
 from analysis.effects.designs import read_design
 from analysis.effects.intervals import Floats, mean_intervals
 from analysis.effects.paired import holm, t_tests
@@ -56,16 +57,20 @@ def interaction_effects(results: pl.DataFrame) -> pl.DataFrame:
     known = [at for at, reason in enumerate(reasons) if reason is None]
     if known:
         weights = 4 * products[:, known] / (products[:, known] ** 2).sum(axis=0)
-        _fill(rows, known, design.filled @ weights)
+        _fill(rows, known, design.filled @ weights, design.scores.ends)
     return pl.DataFrame(rows, schema=INTERACTION_SCHEMA, orient="row")
 
 
-def _fill(rows: list[dict[str, object]], known: Sequence[int], contrasts: Floats) -> None:
-    """Put figures into the rows that have one; contrasts are those of the queries, shape (queries, len(known))."""
-    p_values = t_tests(contrasts)
+def _fill(rows: list[dict[str, object]], known: Sequence[int], contrasts: Floats, ends: Ends | None) -> None:
+    """Put figures into the rows that have one.
+
+    Contrasts are those of the queries, shape (queries, len(known)), of scores with these ends.
+    """
+    ends = None if ends is None else ends.differences(2)
+    p_values = t_tests(contrasts, ends)
     corrected = holm(p_values)
     for place, at in enumerate(known):
-        found = mean_intervals(contrasts[:, [place]])[0]
+        found = mean_intervals(contrasts[:, [place]], ends=ends)[0]
         if found is not None:
             numbers = {"difference": found.value, "low": found.low, "high": found.high, "n": found.n}
             rows[at] |= {**numbers, "p_value": p_values[place], "p_holm": corrected[place]}

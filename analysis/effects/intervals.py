@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
+from ablations.core.statistics import Ends
+
 Floats = NDArray[np.float64]
 DRAWS = 2_000
 FEW_QUERIES = 12
+_PSEUDO = object()
+"""Marks the cluster of a pseudo query."""
 SAME = 1e-5
 """Points below which two scores are equal: embeddings of one text in two batches differ by about 1e-7."""
 
@@ -38,8 +42,15 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95) -> Interval:
-    """Return mean(first − second) with a bootstrap interval over queries, as `mean_intervals` gives it.
+def paired_interval(
+    first: Floats,
+    second: Floats,
+    seed: int = 0,
+    draws: int = DRAWS,
+    level: float = 0.95,
+    ends: Ends | None = None,
+) -> Interval:
+    """Return mean(first − second) with its interval over queries, as `mean_intervals` gives it.
 
     Args:
         first: scores of the queries, shape (queries,); NaN where a query has no score.
@@ -47,11 +58,13 @@ def paired_interval(first: Floats, second: Floats, seed: int = 0, draws: int = D
         seed: of the generator.
         draws: bootstrap draws.
         level: of the interval, 0 to 1.
+        ends: of the scores, where they are known.
 
     Raises:
         ValueError: no query has both scores.
     """
-    (found,) = mean_intervals(difference(first, second)[:, None], seed, draws, level)
+    of_differences = None if ends is None else ends.differences()
+    (found,) = mean_intervals(difference(first, second)[:, None], seed, draws, level, of_differences)
     if found is None:
         raise ValueError("no query was scored under both conditions")
     return found
@@ -64,17 +77,21 @@ def difference(first: Floats, second: Floats) -> Floats:
     return differences
 
 
-def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95) -> list[Interval | None]:
-    """Return the mean of each column with a bootstrap interval over rows; None for a column without a value.
+def mean_intervals(
+    values: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95, ends: Ends | None = None
+) -> list[Interval | None]:
+    """Return the mean of each column with an interval over rows; None for a column without a value.
 
     Args:
         values: such as differences of scores, shape (queries, columns); NaN where a query has none.
         seed: of the generator; columns with values of the same queries share their draws.
         draws: bootstrap draws.
         level: of the interval, 0 to 1.
+        ends: of the values, where they are known.
 
-    The percentiles are those of `expanded_tail`; a studentised bootstrap is wild where most differences are 0. Below
-    twelve queries, where resampling cannot cover, Student's t takes its place. No interval knows of changes that no
+    The interval is a bootstrap's, whose percentiles are those of `expanded_tail`; a studentised bootstrap is wild where
+    most differences are 0. Below twelve queries, where resampling cannot cover, and with pseudo queries it is Student's
+    t. Without pseudo queries no interval knows of changes that no
     query showed: with eight queries of which three in ten change, all upwards, it covers the truth in three studies of
     four.
     """
@@ -84,17 +101,33 @@ def mean_intervals(values: Floats, seed: int = 0, draws: int = DRAWS, level: flo
         n, own = len(rows), values[np.ix_(rows, columns)]
         means = own.mean(axis=0)
         low = high = np.full(len(columns), np.nan)
-        if 2 <= n < FEW_QUERIES:
-            half = stdtrit(n - 1, upper) * own.std(axis=0, ddof=1) / np.sqrt(n)
-            low, high = means - half, means + half
+        if (ends is not None and ends.pseudo and n >= 2) or 2 <= n < FEW_QUERIES:
+            seen = with_pseudo(own, ends)
+            half = stdtrit(len(seen) - 1, upper) * seen.std(axis=0, ddof=1) / np.sqrt(len(seen))
+            low, high = seen.mean(axis=0) - half, seen.mean(axis=0) + half
         elif n >= FEW_QUERIES:
             samples = resampled_counts(n, draws, seed) @ own / n
             tail = expanded_tail(n, level)
             low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
         for column, mean, below, above in zip(columns, means, low, high, strict=True):
-            ends = (float(below), float(above)) if n > 1 else (None, None)
-            found[column] = Interval(float(mean), ends[0], ends[1], n)
+            if n < 2:
+                found[column] = Interval(float(mean), None, None, n)
+            else:
+                found[column] = Interval(float(mean), *clipped(float(below), float(above), ends), n)
     return found
+
+
+def clipped(low: float, high: float, ends: Ends | None) -> tuple[float, float]:
+    """Return an interval without what lies beyond the ends, where these are known."""
+    return (low, high) if ends is None else ends.clip(low, high)
+
+
+def with_pseudo(values: Floats, ends: Ends | None) -> Floats:
+    """Return values, shape (queries, columns), with a further row for each pseudo query."""
+    if ends is None or not ends.pseudo:
+        return values
+    added: Floats = np.vstack([values, np.repeat(np.array(ends.pseudo)[:, None], values.shape[1], axis=1)])
+    return added
 
 
 def expanded_tail(n: int, level: float = 0.95) -> float:
@@ -135,13 +168,14 @@ def resampled_counts(n: int, draws: int, seed: int, taken: int | None = None) ->
     return counts
 
 
-def welch_interval(first: Floats, second: Floats, level: float = 0.95) -> Interval:
+def welch_interval(first: Floats, second: Floats, level: float = 0.95, ends: Ends | None = None) -> Interval:
     """Return mean(first) − mean(second) of independent values with its interval; n counts the values of both.
 
     Args:
         first: shape (n,), without NaN, at least one.
         second: of other queries, shape (m,), likewise.
         level: of the interval, 0 to 1.
+        ends: of the values, where they are known; each side has its pseudo queries.
 
     The quantile is Student's t with Welch's degrees of freedom (1947, Biometrika 34:1-2), which lets the two spreads
     differ. There is no interval where one side has fewer than two values.
@@ -149,23 +183,27 @@ def welch_interval(first: Floats, second: Floats, level: float = 0.95) -> Interv
     value, n = float(first.mean() - second.mean()), len(first) + len(second)
     if min(len(first), len(second)) < 2:
         return Interval(value, None, None, n)
+    first, second = (with_pseudo(side[:, None], ends)[:, 0] for side in (first, second))
     parts = np.array([side.var(ddof=1) / len(side) for side in (first, second)])
     if not parts.any():
         return Interval(value, value, value, n)
     freedom = parts.sum() ** 2 / sum(
         part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
     )
-    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum()))
-    return Interval(value, value - half, value + half, n)
+    half, middle = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum())), float(first.mean() - second.mean())
+    return Interval(value, *clipped(middle - half, middle + half, None if ends is None else ends.differences()), n)
 
 
-def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.95) -> Interval:
+def clustered_mean(
+    values: Floats, clusters: Sequence[object], level: float = 0.95, ends: Ends | None = None
+) -> Interval:
     """Return the mean of all values with an interval that allows for values of a cluster being alike.
 
     Args:
         values: shape (values,), without NaN, at least one.
         clusters: what each value belongs to, such as its query, same length.
         level: of the interval, 0 to 1.
+        ends: of the values, where they are known; a pseudo query is a cluster of the usual size.
 
     The standard error is the cluster-robust one of a mean (Cameron and Miller 2015, The Journal of Human Resources
     50:2, eq. 11 for a constant, with the correction c / (c - 1) for c clusters), and the quantile Student's t with
@@ -174,12 +212,16 @@ def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.
     mean, n = float(values.mean()), len(set(clusters))
     if n < 2:
         return Interval(mean, None, None, n)
+    pseudo = () if ends is None else ends.pseudo
+    more = [end for end in enumerate(pseudo) for _ in range(max(round(len(values) / n), 1))]
+    seen = np.concatenate([values, [value for _, value in more]])
+    middle, counted = float(seen.mean()), n + len(pseudo)
     sums: dict[object, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + float(value) - mean
-    error = np.sqrt(n / (n - 1) * sum(total**2 for total in sums.values())) / len(values)
-    half = float(stdtrit(n - 1, 0.5 + level / 2) * error)
-    return Interval(mean, mean - half, mean + half, n)
+    for value, cluster in zip(seen, [*clusters, *((_PSEUDO, at) for at, _ in more)], strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value) - middle
+    error = np.sqrt(counted / (counted - 1) * sum(total**2 for total in sums.values())) / len(seen)
+    half = float(stdtrit(counted - 1, 0.5 + level / 2) * error)
+    return Interval(mean, *clipped(middle - half, middle + half, ends), n)
 
 
 def wilson_interval(share: float, n: float, level: float = 0.95) -> tuple[float, float]:

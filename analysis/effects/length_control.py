@@ -11,17 +11,19 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
+from ablations.core.statistics import Ends
 from analysis.effects.intervals import (
     FEW_QUERIES,
     Floats,
     Interval,
+    clipped,
     difference,
     expanded_tail,
     mean_intervals,
     resampled_counts,
 )
 from analysis.effects.paired import baseline_trial
-from analysis.frames import by_condition
+from analysis.frames import by_condition, ends_of
 
 DRAWS = 1_000
 _UNEXPLAINED = 1e-9
@@ -76,12 +78,14 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     base = trials.index(reference)
     by_query = [tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters)]
     gains, longer, extra = (of - of[:, [base]] for of in by_query)
-    raws = mean_intervals(difference(gains, np.zeros_like(gains)))
+    of_scores = ends_of(results)
+    ends = None if of_scores is None else of_scores.differences()
+    raws = mean_intervals(difference(gains, np.zeros_like(gains)), ends=ends)
     rows = []
     for own, row in enumerate(described):
         if own == base:
             continue
-        effect = _effect(raws[own], gains[:, own], longer[:, own], slope, slopes, counts)
+        effect = _effect(raws[own], gains[:, own], longer[:, own], slope, slopes, counts, ends)
         mean_extra = float(np.nanmean(extra[:, own])) if effect["n"] else None
         compared = {"reference_trial": reference, "slope": None if np.isnan(slope) else slope}
         rows.append({**row, **compared, **effect, "extra_characters": mean_extra})
@@ -89,7 +93,13 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
 
 
 def _effect(
-    raw: Interval | None, gain: Floats, longer: Floats, slope: float, slopes: Floats, counts: Floats
+    raw: Interval | None,
+    gain: Floats,
+    longer: Floats,
+    slope: float,
+    slopes: Floats,
+    counts: Floats,
+    ends: Ends | None,
 ) -> dict[str, object]:
     """Return a trial's effects; `gain` and `longer` are its score and length term less the baseline's, by query."""
     if raw is None:
@@ -106,7 +116,7 @@ def _effect(
         drawn = (weights @ gain[both] - slopes * (weights @ longer[both])) / weights.sum(axis=1)
     tail = expanded_tail(n)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return {**effect, "controlled_low": float(low), "controlled_high": float(high)}
+    return {**effect, **dict(zip(("controlled_low", "controlled_high"), clipped(low, high, ends), strict=True))}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import polars as pl
 
 from ablations.core.condition import format_value
 from ablations.core.schema import Schema
+from ablations.core.statistics import Ends
 from analysis.effects.designs import read_design
-from analysis.effects.intervals import DRAWS, Floats, resampled_counts
+from analysis.effects.intervals import DRAWS, Floats, clipped, resampled_counts
 
 MOST_LEVELS = 8
 PAIR_SCHEMA: Schema = {
@@ -46,7 +47,7 @@ def marginal_curves(results: pl.DataFrame, seed: int = 0, draws: int = DRAWS) ->
     if isinstance(design, str):
         return pl.DataFrame(schema=MARGINAL_SCHEMA)
     values = design.filled
-    bands = _Bands(values, seed, draws)
+    bands = _Bands(values, seed, draws, design.scores.ends)
     rows = [
         (name, text, _is_numeric(settings), position, *bands.of(members), len(members), len(values))
         for name, settings in design.settings.items()
@@ -65,7 +66,7 @@ def pair_means(results: pl.DataFrame, first: str, second: str, seed: int = 0, dr
     design = read_design(results)
     if isinstance(design, str) or not {first, second} <= set(design.settings):
         return pl.DataFrame(schema=PAIR_SCHEMA)
-    bands = _Bands(design.filled, seed, draws)
+    bands = _Bands(design.filled, seed, draws, design.scores.ends)
     rows = []
     for one, one_place, those in _levels(design.settings[first]):
         for other, other_place, these in _levels(design.settings[second]):
@@ -78,7 +79,8 @@ def pair_means(results: pl.DataFrame, first: str, second: str, seed: int = 0, dr
 class _Bands:
     """Means of conditions with bands; `values` are scores without gaps, shape (queries, conditions)."""
 
-    def __init__(self, values: Floats, seed: int, draws: int) -> None:
+    def __init__(self, values: Floats, seed: int, draws: int, ends: Ends | None) -> None:
+        self._ends = ends
         self._level = float(values.mean())
         self._centred = values - values.mean(axis=1, keepdims=True)
         self._drawn = resampled_counts(len(values), draws, seed) @ self._centred / len(values)
@@ -91,7 +93,7 @@ class _Bands:
             return mean, None, None
         means = self._level + _over_conditions(self._drawn[:, members], self._generator)
         low, high = np.quantile(means, [0.025, 0.975])
-        return mean, float(low), float(high)
+        return mean, *clipped(float(low), float(high), self._ends)
 
 
 def _over_conditions(drawn: Floats, generator: np.random.Generator) -> Floats:

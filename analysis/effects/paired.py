@@ -8,17 +8,27 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from scipy.special import gammaln
-from scipy.stats import ttest_1samp
+from scipy.stats import binomtest, ttest_1samp
 
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX, Schema
-from ablations.core.statistics import best_first
-from analysis.effects.intervals import DRAWS, SAME, Floats, Interval, alike, difference, mean_intervals
+from ablations.core.statistics import Ends, best_first
+from analysis.effects.intervals import (
+    DRAWS,
+    SAME,
+    Floats,
+    Interval,
+    alike,
+    difference,
+    mean_intervals,
+    with_pseudo,
+)
 from analysis.frames import (
     Row,
     Scores,
     condition_scores,
     nested_scores,
+    scale_of,
     trial_scores,
     trial_table,
     varied_parameters,
@@ -27,11 +37,12 @@ from analysis.frames import (
 EFFECT_SCHEMA: Schema = {
     "trial": pl.Int64,
     "reference_trial": pl.Int64,
-    **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm", "standardised"), pl.Float64),
+    **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm", "p_exact", "standardised"), pl.Float64),
     **dict.fromkeys(("wins", "draws", "losses", "n"), pl.Int64),
 }
 """Columns of every frame of effects: the trial and what it is compared with; difference, low, high (points of the
-judge's scale, 95 % over queries); p_value and, corrected for the number of rows, p_holm; standardised (in standard
+judge's scale, 95 % over queries); p_value and, corrected for the number of rows, p_holm; p_exact (McNemar's test of
+wins and losses, of scores from 0 to 1, else null); standardised (in standard
 deviations of the queries' differences); wins, draws, losses (queries); n (queries that both scored)."""
 
 
@@ -40,22 +51,36 @@ def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int =
 
     The rows are one family: `p_holm` controls the chance that any of them is a false discovery (Holm 1979,
     Scandinavian Journal of Statistics 6:2). `p_value` is that of the paired t test over queries; where all
-    differences are equal and not 0 it is that of the sign test, 2^(1 - n), since no spread was seen. `standardised`
+    differences are equal and not 0 it is that of the sign test, 2^(1 - n), since no spread was seen. Of scores from 0
+    to 1 interval and p-value count a pseudo query at each end (`core.statistics.Ends`), and `p_exact` is that of the
+    exact binomial test of wins against losses: McNemar's (1947, Psychometrika 12:2) where each score is 0 or 1.
+    `standardised`
     is the mean difference over its standard deviation (Cohen's d_z) with Hedges' correction for few queries (1981,
     Journal of Educational Statistics 6:2). A pair without a common query is left out.
     """
     differences = difference(scores.of([one for one, _ in pairs]), scores.of([other for _, other in pairs]))
-    intervals = mean_intervals(differences, seed, draws)
-    p_values, standardised = _tests(differences)
+    ends = None if scores.ends is None else scores.ends.differences()
+    intervals = mean_intervals(differences, seed, draws, ends=ends)
+    p_values, standardised = _tests(differences, ends)
     rows = []
     for at, ((trial, reference), found) in enumerate(zip(pairs, intervals, strict=True)):
         if found is not None:
             own = differences[:, at]
             outcomes = [int((own > SAME).sum()), int((np.abs(own) <= SAME).sum()), int((own < -SAME).sum())]
-            tests = (_known(p_values[at]), None, _known(standardised[at]))
+            exact = mcnemar(outcomes[0], outcomes[2]) if ends is not None and ends.pseudo else None
+            tests = (_known(p_values[at]), None, exact, _known(standardised[at]))
             rows.append((trial, reference, found.value, found.low, found.high, *tests, *outcomes, found.n))
     effects = pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
     return effects.with_columns(p_holm=pl.Series(holm(effects.get_column("p_value").to_list()), dtype=pl.Float64))
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Return the p-value of so many wins and losses being as likely as each other, by the exact two-sided test.
+
+    >>> mcnemar(1, 9)
+    0.021484375
+    """
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -76,15 +101,15 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def t_tests(differences: Floats) -> list[float | None]:
+def t_tests(differences: Floats, ends: Ends | None = None) -> list[float | None]:
     """Return the p-value of each column's mean being 0, as `paired_effects` has it; None below two queries.
 
-    `differences` has the shape (queries, columns); NaN where a query has none.
+    `differences` has the shape (queries, columns), NaN where a query has none, and these `ends`.
     """
-    return [_known(value) for value in _tests(differences)[0]]
+    return [_known(value) for value in _tests(differences, ends)[0]]
 
 
-def _tests(differences: Floats) -> tuple[Floats, Floats]:
+def _tests(differences: Floats, ends: Ends | None) -> tuple[Floats, Floats]:
     """Return p-values and standardised means of each column, NaN below two queries."""
     p_values, sizes = (np.full(differences.shape[1], np.nan) for _ in range(2))
     for rows, columns in alike(differences):
@@ -95,7 +120,9 @@ def _tests(differences: Floats) -> tuple[Floats, Floats]:
         varies = spread > SAME
         constant = np.where(np.abs(means) > SAME, 2.0 ** (1 - n), 1.0)
         p_values[columns] = constant
-        if varies.any():
+        if ends is not None and ends.pseudo:
+            p_values[columns] = ttest_1samp(with_pseudo(own, ends), 0).pvalue
+        elif varies.any():
             p_values[columns[varies]] = ttest_1samp(own[:, varies], 0).pvalue
         sizes[columns[varies]] = means[varies] / spread[varies] * _hedges(n - 1)
         sizes[columns[~varies & (np.abs(means) <= SAME)]] = 0.0
@@ -131,8 +158,10 @@ def paired_difference(results: pl.DataFrame, trial: int, reference: int, level: 
     In points of the judge's scale; see `intervals.mean_intervals` for the interval, of `level`. Conditions go by
     their first unreplicated trial. None where no query was scored under both.
     """
-    first, second = condition_scores(results).of([trial, reference]).T
-    return mean_intervals((first - second)[:, None], level=level)[0]
+    scores = condition_scores(results)
+    first, second = scores.of([trial, reference]).T
+    ends = None if scores.ends is None else scores.ends.differences()
+    return mean_intervals((first - second)[:, None], level=level, ends=ends)[0]
 
 
 def baseline_trial(results: pl.DataFrame) -> int | None:
@@ -153,7 +182,13 @@ def ranked_trials(results: pl.DataFrame, worst: bool = False) -> list[int]:
 
 
 def best_trial(results: pl.DataFrame) -> int | None:
-    """Return the trial of the best condition, or None where no condition is complete."""
+    """Return the trial of the best condition; None where none is complete, or such scores may not choose one.
+
+    Scores that pay a wrong answer for its end would choose what ends, whatever it says (`core.statistics.Scale`).
+    """
+    scale = scale_of(results)
+    if scale is not None and not scale.chooses:
+        return None
     return next(iter(ranked_trials(results)), None)
 
 

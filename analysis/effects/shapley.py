@@ -65,11 +65,12 @@ def shapley_values(results: pl.DataFrame) -> pl.DataFrame:
         if sizes <= {0, len(components) - 1, len(components)}
         else "least squares"
     )
-    p_values = t_tests(contributions)
+    ends = None if design.scores.ends is None else design.scores.ends.differences()
+    p_values = t_tests(contributions, ends)
     corrected = holm(p_values)
     rows = []
     for at, (name, (on, off)) in enumerate(components.items()):
-        found = mean_intervals(contributions[:, [at]])[0]
+        found = mean_intervals(contributions[:, [at]], ends=ends)[0]
         if found is not None:
             numbers = (found.value, found.low, found.high, p_values[at], corrected[at], bare, found.n)
             rows.append((name, on, off, *numbers, len(members), 2 ** len(components), method))

@@ -3,7 +3,7 @@
 from analysis.plots.components import draw_shapley, draw_waterfall
 from analysis.plots.demonstrations import draw_curve, draw_races, draw_rounds
 from analysis.plots.icl_vs_ift import draw_costs, draw_losses, draw_size_curve, draw_size_differences, resampled
-from analysis.plots.models import draw_alignment, draw_audit, draw_confirmation
+from analysis.plots.models import draw_alignment, draw_audit, draw_confirmation, draw_contrasts
 from analysis.plots.parameters import draw_heat_map, draw_importances, draw_marginal, draw_parameter
 from analysis.plots.scores import TEXT_MEASURES, draw_categories, draw_cost, draw_length, draw_text_measure, draw_turns
 from analysis.plots.style import legend_below, new_figure, new_grid, short
@@ -14,6 +14,7 @@ __all__ = [
     "draw_audit",
     "draw_categories",
     "draw_confirmation",
+    "draw_contrasts",
     "draw_cost",
     "draw_costs",
     "draw_curve",

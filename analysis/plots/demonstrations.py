@@ -71,7 +71,7 @@ def draw_rounds(rounds: pl.DataFrame, held_back: Row | None, axes: Axes) -> Axes
 def draw_races(races: pl.DataFrame, shown: Sequence[str], axes: Axes) -> Axes:
     """Draw how many queries each candidate of one round answered before it was stopped, and what it had scored.
 
-    Takes the rows of one round from `races.races`, and the candidates to show.
+    Takes the rows of one round from `scores.races`, and the candidates to show.
     """
     rows = races.filter(pl.col("candidate").is_in(shown)).sort("queries", "mean", nulls_last=True).to_dicts()
     places = range(len(rows))

@@ -1,5 +1,6 @@
-"""Plots of what stands on its own: models side by side, a confirmation, a judge's audit."""
+"""Plots of what stands on its own: models and outcomes side by side, a confirmation, a judge's audit."""
 
+from collections.abc import Sequence
 from textwrap import fill
 
 import polars as pl
@@ -22,6 +23,30 @@ def draw_alignment(table: pl.DataFrame, axes: Axes) -> Axes:
     queries = max(table.filter(pl.col("group") == "turn 1").get_column("n_judged"), default=0)
     axes.set_title(f"Models and ways of asking them ({queries} queries)")
     axes.legend(loc="best")
+    return axes
+
+
+def draw_contrasts(contrasts: pl.DataFrame, changes: Sequence[str], axes: Axes, outcome: str) -> Axes:
+    """Draw the effect of each change by one outcome, what excludes 0 in another colour.
+
+    Args:
+        contrasts: rows of `outcomes.outcome_contrasts` of one outcome.
+        changes: in words, from top to bottom; one that the outcome lacks has an empty line.
+        axes: where to draw.
+        outcome: its name.
+    """
+    rows = {row["change"]: row for row in contrasts.iter_rows(named=True)}
+    shown = [(place, rows[change]) for place, change in enumerate(changes) if change in rows]
+    for decided, colour in ((True, BLUE), (False, GREY)):
+        own = [
+            (at, row) for at, row in shown if (row["low"] is not None and not row["low"] <= 0 <= row["high"]) is decided
+        ]
+        draw_intervals(axes, [at for at, _ in own], [row for _, row in own], "difference", color=colour)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(changes)), [short(change, 34) for change in changes])
+    axes.set_ylim(len(changes) - 0.5, -0.5)
+    axes.set_xlabel("difference in points")
+    axes.set_title(f"{outcome} (n = {max(contrasts.get_column('n'), default=0)})")
     return axes
 
 

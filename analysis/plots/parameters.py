@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
+from ablations.core.statistics import Ends
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
 METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best half"}
@@ -38,7 +39,9 @@ def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, axes: Axes, judge: str) -> Axes:
+def draw_parameter(
+    parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, axes: Axes, judge: str, ends: Ends | None = None
+) -> Axes:
     """Draw one parameter: paired effects with all else still, and every trial's mean behind them.
 
     Args:
@@ -47,6 +50,7 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
         trials: the frame of `frames.trial_table`.
         axes: where to draw.
         judge: named on the vertical axis.
+        ends: of the scores, where they are known; no interval is drawn beyond them.
     """
     own = effects.filter(pl.col("parameter") == parameter)
     known = trials.filter(pl.col("mean").is_not_null() & (pl.col("replicate") == 0))
@@ -65,6 +69,8 @@ def draw_parameter(parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, 
     for row in rows:  # the interval is that of the difference, drawn around the trial's own mean
         shift = means[row["reference_trial"]]
         row |= {name: None if row[name] is None else shift + row[name] for name in ("difference", "low", "high")}
+        if ends is not None and row["low"] is not None:
+            row["low"], row["high"] = ends.clip(row["low"], row["high"])
     label = "this parameter alone, 95 % interval of the difference"
     at = [places[row["value"]] for row in rows]
     draw_intervals(axes, at, rows, "difference", along="y", capsize=4, label=label)

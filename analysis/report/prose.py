@@ -4,7 +4,9 @@ EFFECTS = (
     "Each line is a difference of mean scores, paired over queries: both turns of a query are one unit, and runs "
     "of one condition with several seeds are averaged for each query. Intervals are bootstrap intervals over "
     "queries (Student's t below twelve queries). p is the paired t test's; p (Holm) is corrected for all lines of "
-    "its table together. The standardised size is the mean difference over its standard deviation.",
+    "its table together. The standardised size is the mean difference over its standard deviation. Of scores from 0 to "
+    "1 interval and p are Student's t with a pseudo query at each end of the scale, and p (McNemar) is the exact test "
+    "of the queries won against those lost.",
 )
 IMPORTANCE = (
     "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
@@ -34,6 +36,15 @@ ANSWERS = (
     "Judges like long answers. The effect at equal length takes out what length alone explains, also where an "
     "answer is longer because it says more: read both. The front holds the conditions that no other one beats in "
     "tokens and score at once, by their means; intervals that overlap say that another front is possible.",
+)
+OUTCOMES = (
+    "One score decides; the other outcomes of the same answers stand beside it, each on its own scale, and are never "
+    "averaged with it. content and finished are the two halves of the checks judge's score: whether every check of "
+    "content holds, and whether the answer ended by itself.",
+)
+AGREEMENT = (
+    "Both support: the 95 % intervals of both exclude 0 on the same side. The rank correlation is Spearman's, of the "
+    "conditions' differences to the baseline; its interval is a bootstrap's over queries."
 )
 EXAMPLES = (
     "Queries from the second condition's largest gain over the first to its largest loss, evenly spaced and not "

@@ -105,7 +105,7 @@ def coverage_section(trials: pl.DataFrame, unscored: pl.DataFrame) -> Section:
 
 
 def races_section(raced: pl.DataFrame, text: Sequence[str] = ()) -> Section:
-    """Return the section on how far trials came before they were stopped. Takes the frame of `races.races`."""
+    """Return the section on how far trials came before they were stopped. Takes the frame of `scores.races`."""
     columns: Columns = {"round": "round", "candidate": "candidate", "queries": "queries", "of": "of"}
     columns |= {"mean": number("mean"), "outcome": "outcome"}
     table = make_table("How far each candidate came", raced, columns, short=())

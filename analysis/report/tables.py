@@ -86,7 +86,14 @@ def make_table(
 
 
 def side_by_side(
-    caption: str, frame: pl.DataFrame, keys: Columns, across: str, shown: Column, last: Columns, note: str = ""
+    caption: str,
+    frame: pl.DataFrame,
+    keys: Columns,
+    across: str,
+    shown: Column,
+    last: Columns,
+    note: str = "",
+    short: Sequence[int] | None = None,
 ) -> Table:
     """Return a table with a line for each key and a column for each value of `across`.
 
@@ -98,6 +105,7 @@ def side_by_side(
         shown: how a row is read in the column of its value.
         last: the columns to the right, read from the last row of each line.
         note: what to mind.
+        short: as in `make_table`.
     """
     values = frame.get_column(across).unique(maintain_order=True).to_list()
     left, right = _readers(keys), _readers(last)
@@ -113,7 +121,8 @@ def side_by_side(
         for key, own in lines.items()
     )
     columns = (*keys, *values, *last)
-    return Table(caption, columns, rows, _numeric(rows, len(columns)), note)
+    places = None if short is None else tuple(short)
+    return Table(caption, columns, rows, _numeric(rows, len(columns)), note, short=places)
 
 
 def _readers(columns: Columns) -> list[Column]:
@@ -171,7 +180,7 @@ def p_value(name: str) -> Column:
 
 def outcomes(row: Row) -> str:
     """Return on how many queries the condition won, drew and lost."""
-    return f"{row['wins']} / {row['draws']} / {row['losses']}"
+    return "–" if row["wins"] is None else f"{row['wins']} / {row['draws']} / {row['losses']}"
 
 
 def cell(text: str) -> str:
@@ -199,10 +208,11 @@ EFFECT: Columns = {
     "p (Holm)": p_value("p_holm"),
     "standardised": signed("standardised"),
     "win / draw / lose": outcomes,
+    "p (McNemar)": p_value("p_exact"),
     "queries": "n",
 }
 """Columns that all tables of effects share."""
-EFFECT_DETAILS = ("p", "standardised", "queries")
+EFFECT_DETAILS = ("p", "standardised", "p (McNemar)", "queries")
 """Those of them that a terminal leaves out."""
 
 

@@ -9,8 +9,7 @@ from analysis.effects.intervals import wilson_interval
 from analysis.figures import race_figures
 from analysis.outputs import COST_SCHEMA, TURN_SCHEMA, cost_table, text_table, turn_table
 from analysis.planning import Spread, detectable_effect, needed_queries, observed_spread
-from analysis.races import races
-from analysis.scores import score_groups, unscored_reasons
+from analysis.scores import races, score_groups, unscored_reasons
 from tests.support.simulated import judge_scores, study
 
 

@@ -30,7 +30,7 @@ from analysis.plots import (
     new_figure,
 )
 from analysis.plots.style import BLUE, GREY, ORANGE, draw_intervals, new_grid, short
-from analysis.races import RACE_SCHEMA
+from analysis.scores import RACE_SCHEMA
 from tests.support.axes import Row, bars, heights, legend, names, points, table, title, widths, written
 
 LONG = "a name that is far longer than its place in the figure, by any measure, and $a_$ stop"

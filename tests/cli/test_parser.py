@@ -84,6 +84,7 @@ def test_a_flag_overrides_its_key(arguments: tuple[str, ...], expected: list[tup
             "'more' is no argument of this command; see python -m ablations report",
         ),
         (("run", "--rules", "a.txt"), "'--rules' is no argument of this command"),
+        (("audit-judge", "--also-judge", "reference"), "--also-judge"),
         (("audit-judge", "--judge-rpm", "0"), "--judge-rpm 0 is out of range; give a number above 0"),
     ],
 )

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from ablations.core.errors import QueryError
+from ablations.core.jsonl import Record
 from ablations.core.records import (
     Check,
     Completion,
     Judgment,
     Prompt,
     Query,
-    Record,
     Role,
     Score,
     Stop,
@@ -21,6 +21,7 @@ from ablations.core.records import (
     TrialState,
     Usage,
 )
+from ablations.core.statistics import Scale
 from ablations.models.training.jobs import Failure, Outcome, StepSeen
 from ablations.models.training.recipe import Recipe
 from ablations.tracking.inputs import DataInput
@@ -46,6 +47,7 @@ RECORDS: list[Record] = [
     Failure("loss", "the loss of step 3 of 20 is nan"),
     ChildPage("round", 1, "round 1", 1.5, 2.5, {"added": True}, {"gain": None}, {"candidates.json": {"mean": [1.0]}}),
     STOP,
+    Scale(0.0, 1.0, 0.06, "no", 0.0),
     TrialRecord(0, "0a1b", "t=0", "baseline", Role.BASELINE, TrialState.COMPLETE, {"stop": ("a", "b")}, {}, 5.0),
     TrialRecord(7, "0a1b", "t=1", "t=1", Role.SAMPLED, TrialState.FAILED, {}, {}, None, "no score"),
     TrialRecord(

@@ -8,6 +8,7 @@ import pytest
 
 from ablations.core.errors import StorageError
 from ablations.core.records import Price
+from ablations.core.statistics import Scale
 from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.config.space import Choices, Parameter, Range, Requirement, SearchSpace
 from ablations.studies.manifest import StudyManifest
@@ -20,7 +21,7 @@ def manifest_of(folder: Path) -> StudyManifest:
     asked = replace(spec.config.study, queries="/somewhere/else/mine.jsonl")
     plan = ConditionsPlan(replace(spec, config=replace(spec.config, study=asked)))
     identity = plan.identity(FakeBackend().identity.to_dict(), FakeJudge().identity)
-    return StudyManifest.of(plan, identity, Price(1.0, 2.0))
+    return StudyManifest.of(plan, identity, Price(1.0, 2.0), {"fake": Scale(1.0, 10.0)})
 
 
 def test_a_manifest_survives_the_way_through_json(tmp_path: Path) -> None:

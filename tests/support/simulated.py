@@ -10,7 +10,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ablations.core.schema import RESULT_SCHEMA
+
 Floats = NDArray[np.float64]
+SCALE_SCHEMA = {
+    name: RESULT_SCHEMA[name]
+    for name in ("decides", "scale_low", "scale_high", "floor", "empty", "constant", "chooses")
+}
+SHARES: Mapping[str, Any] = dict.fromkeys(SCALE_SCHEMA) | {
+    "decides": True,
+    "chooses": True,
+    "scale_low": 0.0,
+    "scale_high": 1.0,
+}
+"""What scores from 0 to 1 are read against."""
 LEVEL, BETWEEN, WITHIN = 5.5, 2.0, 1.2
 """Of simulated judge scores: their mean, and the standard deviations between queries and within one."""
 
@@ -25,6 +38,7 @@ def study(
     varied: Sequence[str | None] | None = None,
     references: Sequence[str | None] | None = None,
     states: Sequence[str] | None = None,
+    scale: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> pl.DataFrame:
     """Return a frame of results with one trial a condition, the first one the baseline.
@@ -38,6 +52,7 @@ def study(
         varied: what a one-factor trial varies.
         references: ids of the conditions that trials are compared with.
         states: of each trial, by default all complete.
+        scale: the columns of what scores are read against, by default none.
         columns: further ones, such as completion_tokens, a value a trial.
     """
     table = np.asarray(scores, dtype=np.float64)
@@ -87,7 +102,13 @@ def study(
     constant = {"study": "s", "judge": "fake", "category": "math", "answer": "some words of an answer"}
     constant |= {"query": "a query", "judge_details": "{}"}
     fixed = [pl.lit(value).alias(name) for name, value in constant.items() if name not in by_trial.columns]
-    return turns.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
+    whole = turns.join(by_trial, on="trial", maintain_order="left").with_columns(fixed)
+    return read_against(whole, scale or {})
+
+
+def read_against(results: pl.DataFrame, scale: Mapping[str, Any]) -> pl.DataFrame:
+    """Return results with these columns of what their scores are read against."""
+    return results.with_columns(pl.lit(value, SCALE_SCHEMA[name]).alias(name) for name, value in scale.items())
 
 
 def judge_scores(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ablations.cli.progress import ConsoleReporter
 from ablations.judges.base import Judge
+from ablations.judges.panel import scales
 from ablations.models.base import Backend
 from ablations.storage.store import Store
 from ablations.studies.conditions.kind import ConditionsKind
@@ -63,7 +64,8 @@ async def walk(
             records = store.trials(spec.name)
             optuna.check(records)
             optuna.complete(records)
-            run = Run(spec, backend, judge, store, tracker, reporter, optuna, Started(), lambda: None)
+            known = scales(judge, spec.queries)
+            run = Run(spec, backend, judge, store, tracker, reporter, optuna, Started(), lambda: None, known)
             await ConditionsKind().run(plan, run)
         made = Walked(time.perf_counter() - begun, tracker.seconds - tracked, run.progress)
     await tracker.finish("FINISHED")

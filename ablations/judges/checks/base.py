@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from ablations.core.records import CONTENT
 from ablations.judges.checks.kwargs import arguments as _arguments
 
-CONTENT, ENDING = "content", "ending"
-"""What a check looks at: what the answer says and in which form, or how it ended."""
+ENDING = "ending"
+"""Beside `CONTENT`, what a check looks at: how the answer ended, not what it says and in which form."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def _from_results(path: Path, trial: str, queries: Sequence[Query]) -> dict[str,
     for query_id, turn, text in chosen.select("query_id", "turn", "query").iter_rows():
         if asked.get((query_id, turn), text) != text:
             raise ValueError(f"its query {query_id!r} asks something else in turn {turn} than this study's")
-    answers = chosen.sort("turn").group_by("query_id", maintain_order=True).agg("answer")
+    once = chosen.unique(("query_id", "turn"), maintain_order=True)  # each answer is there once a judge
+    answers = once.sort("turn").group_by("query_id", maintain_order=True).agg("answer")
     return {query_id: tuple(texts) for query_id, texts in answers.iter_rows()}
 
 

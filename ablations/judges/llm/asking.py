@@ -5,6 +5,7 @@ Knows the client, not what is asked and what a score means.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -55,8 +56,13 @@ class JudgeSettings:
         """Return a client that has asked nothing yet; raise `UsageError` without a model."""
         if self.model is None:
             raise UsageError(f"--judge {judge} needs a model; give --judge-model NAME (and --judge-base-url URL)")
-        price = read_prices(self.prices or PRICES_FILE).get(self.model)
-        return JudgeClient(self.model, self.base_url, self.limits, Budget(price, self.max_cost))
+        return JudgeClient(self.model, self.base_url, self.limits, self._budget)
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """The budget of all judges with these settings together."""
+        price = read_prices(self.prices or PRICES_FILE).get(str(self.model))
+        return Budget(price, self.max_cost)
 
 
 @dataclass(frozen=True)

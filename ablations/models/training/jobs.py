@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ablations.core.condition import content_hash
-from ablations.core.records import Record
+from ablations.core.jsonl import Record
 from ablations.models.resolve import ResolvedModel
 from ablations.models.training.recipe import Recipe
 from ablations.models.training.samples import Sample

@@ -8,7 +8,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from ablations.core.errors import UsageError, check_choice
-from ablations.core.records import Record
+from ablations.core.jsonl import Record
 
 METHODS = ("lora", "full")
 """Low-rank adapters beside frozen weights (Hu et al. 2021), or all weights (the paper's)."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import polars as pl
+
 from ablations.core.concurrency import together
 from ablations.core.condition import format_value
 from ablations.core.jsonl import JsonObject
@@ -161,6 +163,13 @@ class AlignmentKind(StudyKind[AlignmentPlan]):
         from ablations.studies.alignment.findings import summarise  # figures and forests take seconds to import
 
         return summarise(results)
+
+    def contrasts(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the gaps between models and their ways."""
+        from analysis.alignment import alignment_gaps
+
+        words = pl.format("{} minus {}, {}", "better", "worse", "group")
+        return alignment_gaps(frame).select("difference", "low", "high", "n", change=words)
 
 
 def _models(kind: AlignmentConfig, inputs: Inputs) -> Sequence[str | None]:

@@ -104,6 +104,11 @@ class ConditionsConfig(KindConfig):
         """How many conditions are confirmed."""
         return self.confirm or 0
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the best conditions are confirmed."""
+        return self.confirmed > 0
+
     def effective(self) -> dict[str, Scalar]:
         """Return what is shown of a study."""
         names = ("sampler", "design", "trials", "levels", "held_back")
@@ -155,6 +160,11 @@ class SearchConfig(ConditionsConfig):
             flag_help="of a search, greedy or not: evaluate all trials and candidates to the end",
         ),
     ] = True
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a best condition is sought: always."""
+        return True
 
     @property
     def confirmed(self) -> int:

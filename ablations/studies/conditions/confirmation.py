@@ -16,7 +16,11 @@ from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.pools import BUILT_IN
 from ablations.datasets.prepare import PoolSettings
 from ablations.datasets.queries import choose_subset
-from ablations.judges.base import COMPARED, Judge
+from ablations.judges.base import (
+    ALSO,
+    COMPARED,
+    Judge,
+)
 from ablations.models.embedding import Encoder, VectorMemory
 from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.config import ABLATION, ConditionsConfig
@@ -165,12 +169,20 @@ _CHOICE = ("conditions", "queries", "number of queries")
 
 def _choice(identity: JsonObject) -> list[object]:
     """Return what follows from the study's results and `--held-back`, and may change with them."""
-    return [*(identity.get(name) for name in _CHOICE), identity.get("judge", {}).get(COMPARED)]
+    judge = identity.get("judge", {})
+    compared = [one.get(COMPARED) for one in (judge, *judge.get(ALSO, ()))]
+    return [*(identity.get(name) for name in _CHOICE), *compared]
 
 
 def _without_choice(identity: JsonObject) -> JsonObject:
     rest = {name: value for name, value in identity.items() if name not in _CHOICE}
-    return rest | {"judge": {name: value for name, value in rest.get("judge", {}).items() if name != COMPARED}}
+    return rest | {"judge": _without_compared(rest.get("judge", {}))}
+
+
+def _without_compared(judge: JsonObject) -> JsonObject:
+    """Return a judge's identity, and those beside it, without the answers that they compare with."""
+    rest = {name: value for name, value in judge.items() if name not in (COMPARED, ALSO)}
+    return rest | ({ALSO: [_without_compared(one) for one in judge[ALSO]]} if ALSO in judge else {})
 
 
 def best_conditions(results: Results, count: int) -> list[Values]:

@@ -11,11 +11,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from analysis.effects.intervals import Floats, Interval, paired_interval, welch_interval
+from ablations.core.statistics import Ends
+from analysis.effects.intervals import (
+    Floats,
+    Interval,
+    difference,
+    mean_intervals,
+    welch_interval,
+)
 from analysis.effects.paired import baseline_trial
 from analysis.examples import worth_reading
 from analysis.figures import confirmation_figures
-from analysis.frames import Row, judge_name, nested_scores
+from analysis.frames import (
+    Row,
+    ends_of,
+    judge_name,
+    nested_scores,
+)
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section
 from analysis.report.tables import Columns, filled, interval, make_table, signed
@@ -57,7 +69,7 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
 
         - condition_id, label;
         - selected, fresh, held_back: mean of the condition's score minus the baseline's, paired over queries, each
-          with _low and _high (95 %, `intervals.paired_interval`; not corrected for any choice) and its number of
+          with _low and _high (95 %, `intervals.mean_intervals`; not corrected for any choice) and its number of
           queries as n_selected, n_fresh, n_held_back;
         - shrinkage_fresh: selected minus fresh, with _low and _high; paired over the queries of both;
         - shrinkage: selected minus held_back, with _low and _high. The two means are of different queries, so that
@@ -78,7 +90,8 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
     before, again = _scores(selected), _scores(confirmed)
     said, repeated = _answers(selected), _answers(confirmed)
     own = set(selected.get_column("query_id"))
-    level = 1 - 0.05 / max(len(trials), 1)
+    level, of_scores = 1 - 0.05 / max(len(trials), 1), ends_of(confirmed)
+    ends, of_shrinkage = (None if of_scores is None else of_scores.differences(number) for number in (1, 2))
     rows = []
     for trial, condition_id, label in ((one["trial"], one["condition_id"], one["label"]) for one in trials):
         twin = _twin(known, condition_id, label)
@@ -87,11 +100,11 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
         held_back = {query: lead for query, lead in new.items() if query not in own}
         both = [query for query in old if query in fresh]
         leads = {
-            "selected": _interval(old),
-            "fresh": _interval(fresh),
-            "held_back": _interval(held_back),
-            "shrinkage_fresh": _interval({query: old[query] - fresh[query] for query in both}),
-            "shrinkage": welch_interval(_array(old), _array(held_back)) if old and held_back else None,
+            "selected": _interval(old, ends),
+            "fresh": _interval(fresh, ends),
+            "held_back": _interval(held_back, ends),
+            "shrinkage_fresh": _interval({query: old[query] - fresh[query] for query in both}, of_shrinkage),
+            "shrinkage": welch_interval(_array(old), _array(held_back), ends=ends) if old and held_back else None,
         }
         row: dict[str, object] = {"condition_id": condition_id, "label": label}
         for name, lead in leads.items():
@@ -103,7 +116,7 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
         row["same_answers"] = twin is not None and all(
             said[one].items() <= repeated[other].items() for one, other in ((twin, trial), (chosen_against, baseline))
         )
-        strict = _interval(held_back, level)
+        strict = _interval(held_back, ends, level)
         row["confirmed"] = None if strict is None or strict.low is None else strict.low > 0
         rows.append(row)
     return pl.DataFrame(rows, schema=_SCHEMA)
@@ -141,8 +154,10 @@ def _array(leads: _Leads) -> Floats:
     return np.array(list(leads.values()), dtype=np.float64)
 
 
-def _interval(leads: _Leads, level: float = 0.95) -> Interval | None:
-    return paired_interval(_array(leads), np.zeros(len(leads)), level=level) if leads else None
+def _interval(leads: _Leads, ends: Ends | None, level: float = 0.95) -> Interval | None:
+    """Return the mean of leads, which have these ends."""
+    leads_of_one = difference(_array(leads), np.zeros(len(leads)))[:, None]
+    return mean_intervals(leads_of_one, level=level, ends=ends)[0] if leads else None
 
 
 def _answers(results: pl.DataFrame) -> dict[int, dict[tuple[str, int], str]]:

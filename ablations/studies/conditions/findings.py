@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ablations.core.statistics import Ends
 from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
@@ -33,10 +34,9 @@ from analysis.effects.paired import (
 from analysis.effects.shapley import shapley_values
 from analysis.examples import Example, read_examples, reasons, telling_conditions
 from analysis.figures import HEAT_MAP, Drawing, study_figures
-from analysis.frames import judge_name, trial_table, varied_parameters
+from analysis.frames import ends_of, judge_name, trial_table, varied_parameters
 from analysis.outputs import cost_table, text_table, turn_table
 from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
-from analysis.races import races
 from analysis.report.effects import (
     components_section,
     demonstrations_section,
@@ -54,7 +54,7 @@ from analysis.report.scores import (
     races_section,
     scores_sections,
 )
-from analysis.scores import comparison_table, score_groups, unscored_reasons
+from analysis.scores import comparison_table, races, score_groups, unscored_reasons
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class ConditionFindings:
             `unscored`, `races`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
         examples: answers of the baseline, the best and the worst condition to the same queries.
         confirmation: what evaluating the best conditions again found, or None.
+        ends: of the scores, where they are known.
     """
 
     headline: str
@@ -89,6 +90,7 @@ class ConditionFindings:
     frames: Mapping[str, pl.DataFrame] = field(compare=False)
     examples: tuple[Example, ...] = ()
     confirmation: ConfirmationFindings | None = None
+    ends: Ends | None = None
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run, by documented name."""
@@ -120,7 +122,7 @@ class ConditionFindings:
     def report(self, about: About) -> Report:
         """Return the study's page: effects, importances, components, scores, costs, answers."""
         frames = self.frames
-        figures = study_figures(Drawing(frames, self.judge, self.parameters, self.baseline, self.best))
+        figures = study_figures(Drawing(frames, self.judge, self.parameters, self.baseline, self.best, self.ends))
         sections = [
             effects_section(frames, figures),
             *([] if self.confirmation is None else [self.confirmation.section()]),
@@ -193,6 +195,7 @@ class ConditionFindings:
             frames=frames,
             examples=tuple(read_examples(results, telling)) if len(telling) > 1 else (),
             confirmation=None if confirmed is None else ConfirmationFindings.of(results, confirmed),
+            ends=ends_of(results),
         )
 
 

@@ -171,7 +171,8 @@ class _Walk:
 
     def _see(self, record: TrialRecord, turns: Sequence[JudgedTurn]) -> None:
         """Compare a complete trial with the best one so far; replicates are left out."""
-        if record.state is TrialState.COMPLETE and not record.replicate:
+        chooses = self._run.deciding_scale.chooses
+        if record.state is TrialState.COMPLETE and not record.replicate and chooses:
             both = {record.number: query_means(turns)}
             if self._best is not None:
                 both[self._best[0].number] = self._best[1]
@@ -186,7 +187,7 @@ class _Walk:
 
     def status(self) -> str:
         """Say where the study is: trials, rate, time left, best so far."""
-        shown = "no trial finished"
+        shown = "no trial finished" if self._run.deciding_scale.chooses else "scores that choose no best"
         if self._best is not None:
             record, scores = self._best
             shown = f"best {fmean(scores.values()):.2f} ({self._moved(record)})"

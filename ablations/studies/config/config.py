@@ -12,6 +12,7 @@ from ablations.core.errors import AblationError, SearchSpaceError, UsageError, U
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
 from ablations.core.records import Query
+from ablations.judges.base import SHARE
 from ablations.storage.workspace import STUDY_NAME
 from ablations.studies.config.file import Document, TomlTable, check_keys, read_baseline, read_document, read_space
 from ablations.studies.config.keys import Field, Misfit, Table, shown, table_fields
@@ -56,6 +57,11 @@ class KindConfig(Table):
             for name in table_fields(type(self))
             if isinstance(value := getattr(self, name), str | int | float | None)
         }
+
+    @property
+    def chooses(self) -> bool:
+        """Whether what the study does next depends on which condition scores best."""
+        return False
 
     def identity(self) -> JsonObject:
         """Return what may not change under a study's name, as plain JSON types, beside what all kinds have."""
@@ -143,6 +149,8 @@ class StudyConfig(Generic[C]):
         """Return what is in force by name, for the record and for MLflow."""
         names = ("seed", "concurrency", "model", "backend", "judge", "min_coverage", "queries", "limit")
         common = {name: getattr(self.study, name) for name in names}
+        beside = [name for name in self.study.also_judge if name != self.study.judge]
+        common |= {"also_judge": ", ".join(beside)} if beside else {}
         return {"name": self.name, "mode": self.mode, **self.kind.effective(), **common}
 
     def refusal(self, key: str, why: str) -> UserError:
@@ -203,6 +211,8 @@ class _Loader:
         space = self._space()
         own = self._table(kind)
         self._refuse_tables_of_others()
+        if "study.judge" in self._given and "study.also_judge" not in self._given:
+            study = replace(study, also_judge=())  # those of the file were chosen to stand beside the file's own judge
         server = self._given.get("server")
         engine = {name.removeprefix("engine."): one for name, one in self._given.items() if name.startswith("engine.")}
         config = StudyConfig(
@@ -220,6 +230,12 @@ class _Loader:
             flags={key: one.flag for key, one in self._given.items()},
         )
         own.check(config)
+        if own.chooses and study.judge == "checks" and judge.checks_score == SHARE:
+            raise config.refusal(
+                "judge.checks_score",
+                f"may not choose a best condition, as {own.noun} does here: it pays a wrong answer for having ended; "
+                "give graded or strict",
+            )
         return _served(config)
 
     def _find_mode(self, overrides: Sequence[Override]) -> str:

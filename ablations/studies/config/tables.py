@@ -51,6 +51,19 @@ class StudyTable(Table):
         str,
         Key(f"{', '.join(_JUDGES[:-1])} or {_JUDGES[-1]}", "--judge", "NAME", JUDGE, choices=tuple(JUDGES)),
     ] = DEFAULT_JUDGE
+    also_judge: Annotated[
+        tuple[str, ...],
+        Key(
+            "a judge that scores the same answers beside it; decides nothing",
+            "--also-judge",
+            "NAME",
+            JUDGE,
+            more="Scores are never averaged over judges: effects stand side by side, with their rank correlation. A "
+            "`--judge` leaves the file's further judges out, unless `--also-judge` names them",
+            choices=tuple(JUDGES),
+            repeated=True,
+        ),
+    ] = ()
     queries: Annotated[
         str,
         Key(

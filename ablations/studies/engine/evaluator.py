@@ -15,6 +15,7 @@ from ablations.core.concurrency import TaskGroup, together
 from ablations.core.condition import Condition, content_hash
 from ablations.core.records import Completion, JudgedTurn, Judgment, Prompt, Query
 from ablations.judges.base import Judge, judgment_identity, worth_asking_again
+from ablations.judges.panel import members
 from ablations.models.base import Backend
 from ablations.prompts.render import render_prompt
 from ablations.storage.store import ResultKeys, Store, completion_key, judgment_key
@@ -61,15 +62,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class TurnKeys:
-    """Where a judged turn is stored, and whether its completion was there before."""
+    """Where a judged turn is stored, with each of its judgments, and whether its completion was there before."""
 
     completion: str
-    judgment: str
+    judgments: tuple[str, ...]
     reused: bool
 
-    def of(self, turn: JudgedTurn) -> ResultKeys:
-        """Return them as a trial's record of the turn."""
-        return ResultKeys(turn.query.id, turn.turn, turn.judgment.judge, self.completion, self.judgment)
+    def of(self, turn: JudgedTurn) -> list[ResultKeys]:
+        """Return them as a trial's record of the turn, one a judge."""
+        return [
+            ResultKeys(turn.query.id, turn.turn, judgment.judge, self.completion, key)
+            for judgment, key in zip(turn.judgments, self.judgments, strict=True)
+        ]
 
 
 OnTurn = Callable[[JudgedTurn, TurnKeys], None]
@@ -86,7 +90,7 @@ class _Completed:
 
 
 class Evaluator:
-    """Evaluates conditions on queries with one backend, one judge and one store.
+    """Evaluates conditions on queries with one backend, the judges of one study and one store.
 
     Args:
         backend, judge: started ones.
@@ -97,11 +101,11 @@ class Evaluator:
 
     def __init__(self, backend: Backend, judge: Judge, store: Store, seed: int) -> None:
         self._backend = backend
-        self._judge = judge
+        self._judges = members(judge)
         self._store = store
         self._seed = seed
         self._model = content_hash(backend.identity.to_dict())
-        self._judge_hash = judgment_identity(judge.identity)
+        self._judge_hashes = {one.name: judgment_identity(one.identity) for one in self._judges}
         self._in_flight: dict[str, asyncio.Task[object]] = {}
         self.progress = Progress()
         self.asks_again = True
@@ -193,21 +197,34 @@ class Evaluator:
             if completion is None:
                 return False
             completions.append(completion)
-            key = judgment_key(self._judge_hash, query, completions, self._judge.against(query))
-            judgment = self._store.find_judgment(key)
-            if judgment is None or (self.asks_again and worth_asking_again(judgment.score.reason)):
+            found = (self._store.find_judgment(self._judgment_key(one, query, completions)) for one in self._judges)
+            if any(one is None or (self.asks_again and worth_asking_again(one.score.reason)) for one in found):
                 return False
         return True
 
+    def _judgment_key(self, judge: Judge, query: Query, completions: Sequence[Completion]) -> str:
+        return judgment_key(self._judge_hashes[judge.name], query, completions, judge.against(query))
+
     async def _judge_turn(self, query: Query, turns: tuple[_Completed, ...], on_turn: OnTurn) -> JudgedTurn:
-        """Judge the last of these turns."""
+        """Let every judge judge the last of these turns."""
         completions, last = tuple(turn.completion for turn in turns), turns[-1]
-        key = judgment_key(self._judge_hash, query, completions, self._judge.against(query))
+        keys = tuple(self._judgment_key(one, query, completions) for one in self._judges)
+        made = await together(
+            self._judgment(one, key, query, completions) for one, key in zip(self._judges, keys, strict=True)
+        )
+        turn = JudgedTurn(query, len(turns), last.completion, made[0], tuple(made[1:]))
+        self.progress.turns_done += 1
+        on_turn(turn, TurnKeys(last.key, keys, last.reused))
+        self.progress.announce()
+        return turn
+
+    async def _judgment(self, judge: Judge, key: str, query: Query, completions: tuple[Completion, ...]) -> Judgment:
+        """Return a judge's judgment of the last completion, from the store where it is there."""
         judgment = known = self._store.find_judgment(key)
         if judgment is None or (self.asks_again and worth_asking_again(judgment.score.reason)):
 
             async def ask() -> Judgment:
-                made = await self._judge.judge(query, completions)
+                made = await judge.judge(query, completions)
                 if known is not None:  # what was said and paid for before belongs to it
                     made = replace(made, replies=known.replies + made.replies, usage=known.usage + made.usage)
                 self._store.add_judgment(key, made, replace=known is not None)
@@ -215,11 +232,7 @@ class Evaluator:
                 return made
 
             judgment = await self._once(key, ask)
-        turn = JudgedTurn(query=query, turn=len(turns), completion=last.completion, judgment=judgment)
-        self.progress.turns_done += 1
-        on_turn(turn, TurnKeys(last.key, key, last.reused))
-        self.progress.announce()
-        return turn
+        return judgment
 
     async def _once(self, key: str, work: Callable[[], Awaitable[_Result]]) -> _Result:
         """Run `work` unless the same key is being worked on; then wait for that result."""

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +21,7 @@ from ablations.core.errors import StorageError, reason
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import JudgedTurn, Query, TrialRecord
 from ablations.core.schema import ARM_PREFIX, PARAMETER_PREFIX, RESULT_SCHEMA, Schema
-from ablations.core.statistics import repeated_share
+from ablations.core.statistics import Scale, repeated_share
 from ablations.models.training.jobs import Outcome
 from ablations.storage.store import Store, StoredResult
 
@@ -30,24 +31,42 @@ _MODE = "ablations.mode"
 """The entry of a results file's metadata that names the kind of its study."""
 
 
-def results_frame(store: Store, study: str, queries: Sequence[Query]) -> pl.DataFrame:
+def results_frame(store: Store, study: str, queries: Sequence[Query], scales: Mapping[str, Scale]) -> pl.DataFrame:
     """Return a study's results, one row per trial × query × turn × judge.
 
     Columns: study, trial, condition_id, role, replicate, varied, reference (condition_id of the
     trial compared with), label, state, active (names of the varied parameters that had an effect), one `param.NAME` per
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
     (reason), prompt_tokens, completion_tokens, truncated, repetition, seed, judge_calls, judge_prompt_tokens,
-    judge_completion_tokens, judge_details (JSON). Trials that did not finish are left out; `failed_because` says
-    why one failed. A comparison of prompts with fine-tuning also has an `arm.NAME` for each value of its trials' `arm`,
-    and its arms without weights have rows without answers.
+    judge_completion_tokens, judge_details (JSON), decides (whether the study is decided by this judge's score), and
+    what its scores are read against: scale_low, scale_high, floor, constant, empty, chooses (as
+    `core.statistics.Scale` has them).
+
+    Trials that did not finish are left out; `failed_because` says why one failed. A comparison of prompts with
+    fine-tuning also has an `arm.NAME` for each value of its trials' `arm`, and its arms without weights have rows
+    without answers.
     """
     trials = store.trials(study)
     by_id = {query.id: query for query in queries}
     found = [result for result in store.results(study) if result.trial in trials and result.query_id in by_id]
-    rows = [_row(study, trials[result.trial], result, by_id[result.query_id]) for result in found]
+    deciding = next(iter(scales))
+    against = {
+        name: {
+            "judge": name,
+            "decides": name == deciding,
+            "scale_low": one.low,
+            "scale_high": one.high,
+            **{key: getattr(one, key) for key in ("floor", "constant", "empty", "chooses")},
+        }
+        for name, one in scales.items()
+    }
+    rows = [
+        {**_row(study, trials[result.trial], result, by_id[result.query_id]), **against[result.judge]}
+        for result in found
+    ]
     arms = {number: trial for number, trial in trials.items() if trial.arm}
     for number in arms.keys() - {result.trial for result in found}:
-        rows += _unanswered(study, number, arms[number], queries)
+        rows += _unanswered(study, number, arms[number], queries)  # of them it decides that nothing answered
     if arms:
         rows.sort(key=lambda row: row["trial"])  # stable: the order within a trial stays
     return pl.DataFrame(rows, schema={**RESULT_SCHEMA, **_arm_schema(arms.values())})
@@ -88,7 +107,7 @@ def training_outcome(store: Store, record: TrialRecord) -> Outcome | None:
 
 def _unanswered(study: str, number: int, trial: TrialRecord, queries: Sequence[Query]) -> list[JsonObject]:
     """Return the rows of an arm that nothing could answer."""
-    why = {"score": None, "unscored": trial.failed_because, "answer": None, "judge": None}
+    why = {"score": None, "unscored": trial.failed_because, "answer": None, "judge": None, "decides": True}
     return [
         {**_described(study, number, trial), **_asked(query, turn), **why}
         for query in queries
@@ -97,16 +116,20 @@ def _unanswered(study: str, number: int, trial: TrialRecord, queries: Sequence[Q
 
 
 def judged_turns(
-    store: Store, study: str, queries: Sequence[Query], only: Collection[int] | None = None
+    store: Store, study: str, queries: Sequence[Query], scales: Mapping[str, Scale], only: Collection[int] | None = None
 ) -> dict[int, list[JudgedTurn]]:
-    """Return every judged turn of a study by trial, or of these trials `only`, in the order of the queries."""
+    """Return every judged turn of a study by trial, or of these trials `only`, in the order of the queries.
+
+    `scales` names the study's judges, the one that decides first.
+    """
     by_id = {query.id: query for query in queries}
     places = {query_id: place for place, query_id in enumerate(by_id)}
     turns: dict[int, list[JudgedTurn]] = {}
-    for result in store.results(study, only):
-        if result.query_id in by_id:
-            turn = JudgedTurn(by_id[result.query_id], result.turn, result.completion, result.judgment)
-            turns.setdefault(result.trial, []).append(turn)
+    known = (result for result in store.results(study, only) if result.query_id in by_id)
+    for (trial, query_id, number), of_turn in groupby(known, lambda one: (one.trial, one.query_id, one.turn)):
+        made = {result.judge: result for result in of_turn}
+        completion, own = next(iter(made.values())).completion, [made[name].judgment for name in scales if name in made]
+        turns.setdefault(trial, []).append(JudgedTurn(by_id[query_id], number, completion, own[0], tuple(own[1:])))
     for of_trial in turns.values():
         of_trial.sort(key=lambda turn: (places[turn.query.id], turn.turn))
     return turns
@@ -183,7 +206,6 @@ def _row(study: str, trial: TrialRecord, result: StoredResult, query: Query) -> 
         **_described(study, result.trial, trial),
         **_asked(query, result.turn),
         "answer": completion.answer,
-        "judge": result.judge,
         "score": result.judgment.score.value,
         "unscored": result.judgment.score.reason,
         "prompt_tokens": completion.prompt_tokens,

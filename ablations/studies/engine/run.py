@@ -14,8 +14,8 @@ from ablations.core.condition import Condition
 from ablations.core.errors import JudgeError
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Value
-from ablations.core.records import JudgedTurn, Query, Stop, TrialRecord, TrialState
-from ablations.core.statistics import Summary, summarise
+from ablations.core.records import JudgedTurn, Query, Score, Stop, TrialRecord, TrialState
+from ablations.core.statistics import Scale, Summary, summarise
 from ablations.judges.base import NO_REPLY, Judge
 from ablations.models.base import Backend
 from ablations.storage.store import ResultKeys, Store
@@ -52,6 +52,7 @@ class Run:
         optuna: the study's view in Optuna, or None where its trials have no search space.
         engines: starts the judge and what answers, when they are first needed.
         alone: raises `StorageError` where another process runs the study by now.
+        scales: what the scores of each judge are read against, the one that decides first.
         asks_again: whether a stored judgment without a score may be asked for again.
     """
 
@@ -64,6 +65,7 @@ class Run:
     optuna: OptunaView | None
     engines: Engines
     alone: Callable[[], None]
+    scales: Mapping[str, Scale]
     asks_again: bool = True
     progress: Progress = field(default_factory=Progress)
 
@@ -72,7 +74,12 @@ class Run:
         self.damaged = self.store.damaged(self.spec.name)
         self._evaluators: dict[int, Evaluator] = {}
         self._telling = asyncio.Lock()
-        self._answered: dict[int, dict[tuple[str, int], tuple[ResultKeys, bool]]] = {}
+        self._answered: dict[int, dict[tuple[str, int], tuple[list[ResultKeys], bool]]] = {}
+
+    @property
+    def deciding_scale(self) -> Scale:
+        """What the scores of the judge that decides are read against."""
+        return next(iter(self.scales.values()))
 
     def finished(self) -> Mapping[int, TrialRecord]:
         """Return the trials that are finished and whose answers are all there, by number."""
@@ -80,7 +87,7 @@ class Run:
 
     def judged(self, numbers: Collection[int]) -> dict[int, list[JudgedTurn]]:
         """Return the judged turns of finished trials by number, in the order of the queries."""
-        return judged_turns(self.store, self.spec.name, self.spec.queries, numbers)
+        return judged_turns(self.store, self.spec.name, self.spec.queries, self.scales, numbers)
 
     def note(self, kind: str, record: JsonObject) -> None:
         """Keep the newest record of its kind about the study."""
@@ -146,13 +153,14 @@ class Run:
         """Return a finished trial; what the store lost of its answers is asked for again, its record stays."""
         lost = self.damaged.pop(trial.number, set())
         if known.state is TrialState.FAILED and trial.number not in self.store.answered(self.spec.name):
-            return TrialResult(known, [], summarise([]))
+            return TrialResult(known, [], summarise([], self.scales))
         asked = [query for query in queries if query.id in lost] if lost else queries
         turns = await self.answer(trial, asked, backend, on_generated)
         if lost:
             self._add_results(trial.number)
-            turns = judged_turns(self.store, self.spec.name, queries, [trial.number]).get(trial.number, [])
-        result = TrialResult(known, turns, summarise(turns))
+            found = judged_turns(self.store, self.spec.name, queries, self.scales, [trial.number])
+            turns = found.get(trial.number, [])
+        result = TrialResult(known, turns, summarise(turns, self.scales))
         await self._log(result)
         return result
 
@@ -209,10 +217,9 @@ class Run:
         Raises:
             JudgeError: judgments are missing because the judge's server gave no reply; the trial is not finished.
         """
-        summary = summarise(turns)
+        summary = summarise(turns, self.scales)
         why = summary.failure(self.spec.min_coverage)
-        if why is not None:
-            check_replies(f"trial {trial.number} ({trial.label})", summary)
+        check_replies(f"trial {trial.number} ({trial.label})", turns, self.spec.min_coverage)
         reused = any(reused for _, reused in self._answered.get(trial.number, {}).values())
         self._add_results(trial.number)
         record = _record(trial, TrialState.FAILED if why else state, why, summary, watch)
@@ -227,7 +234,7 @@ class Run:
 
     async def fail(self, trial: PlannedTrial, reason: str) -> TrialResult:
         """Record a trial that nothing could answer."""
-        summary = summarise([])
+        summary = summarise([], self.scales)
         return await self._add(
             TrialResult(_record(trial, TrialState.FAILED, reason, summary, Stopwatch()), [], summary)
         )
@@ -244,7 +251,7 @@ class Run:
         return result
 
     def _add_results(self, number: int) -> None:
-        keys = [keys for keys, _ in self._answered.pop(number, {}).values()]
+        keys = [one for keys, _ in self._answered.pop(number, {}).values() for one in keys]
         self.store.add_results(self.spec.name, number, keys)
 
     async def complete_log(self) -> None:
@@ -253,10 +260,10 @@ class Run:
         lacking = [
             number for number, one in sorted(self.records.items()) if one.own_run and not self.tracker.knows(number)
         ]
-        turns = judged_turns(self.store, self.spec.name, self.spec.queries, lacking) if lacking else {}
+        turns = self.judged(lacking) if lacking else {}
         for number in lacking:
             own = turns.get(number, [])
-            await self._log(TrialResult(self.records[number], own, summarise(own)))
+            await self._log(TrialResult(self.records[number], own, summarise(own, self.scales)))
 
     async def _log(self, result: TrialResult) -> None:
         record, turns = result.record, result.turns
@@ -295,10 +302,15 @@ def _record(trial: PlannedTrial, state: TrialState, why: str | None, summary: Su
     )
 
 
-def check_replies(name: str, summary: Summary) -> None:
-    """Raise `JudgeError` if judgments of a trial are missing because the judge's server gave no reply."""
-    if lost := summary.unscored.get(NO_REPLY, 0):
-        raise JudgeError(
-            f"{name} lacks {lost} judgments because the judge's server gave no reply. That says nothing of the "
-            "answers, so the trial is not finished: the same command asks again"
-        )
+def check_replies(name: str, turns: Sequence[JudgedTurn], min_coverage: float) -> None:
+    """Raise `JudgeError` if a trial lacks a judge's judgments because the judge's server gave no reply."""
+    by_judge: dict[str, list[Score]] = {}
+    for judgment in (judgment for turn in turns for judgment in turn.judgments):
+        by_judge.setdefault(judgment.judge, []).append(judgment.score)
+    for judge, scores in by_judge.items():
+        lost = sum(score.reason == NO_REPLY for score in scores)
+        if lost and sum(score.value is not None for score in scores) < min_coverage * len(scores):
+            raise JudgeError(
+                f"{name} lacks {lost} judgments because the {judge} judge's server gave no reply. That says nothing of "
+                "the answers, so the trial is not finished: the same command asks again"
+            )

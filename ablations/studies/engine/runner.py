@@ -16,6 +16,7 @@ from ablations.core.condition import Condition
 from ablations.core.errors import PartFailedError, StorageError, redacted
 from ablations.core.records import PaidReply
 from ablations.judges.base import Judge
+from ablations.judges.panel import scales
 from ablations.models.base import Backend, refuse_unsupported, refuse_varied
 from ablations.storage.locks import study_lock
 from ablations.storage.store import Store
@@ -24,10 +25,11 @@ from ablations.studies.engine import optuna_view
 from ablations.studies.engine.optuna_view import OptunaView
 from ablations.studies.engine.results import write_beside, write_results
 from ablations.studies.engine.run import Run
-from ablations.studies.kind import Findings, Plan, StudyKind
+from ablations.studies.kind import Plan, StudyKind
 from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManifest
 from ablations.studies.planning.lengths import check_prompt_lengths
 from ablations.studies.reporter import Reporter
+from ablations.studies.views.findings import findings
 from ablations.studies.views.pages import StoredStudy, log_study
 from ablations.studies.views.stored import stored_study
 from ablations.tracking.tracker import Tracker
@@ -207,7 +209,8 @@ class _Session(Generic[P]):
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         price = parts.judge.budget.price
         study_id = store.add_study(spec.name, self._identity)
-        manifest = StudyManifest.of(plan, self._identity, price)
+        known = scales(parts.judge, spec.queries)
+        manifest = StudyManifest.of(plan, self._identity, price, known)
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
         await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)
         account = study_id if self._parent is None else follow_up_account(self._parent.study_id)
@@ -216,7 +219,9 @@ class _Session(Generic[P]):
             if self._parent is None:  # a follow-up's budget is its study's, which has counted it
                 parts.judge.budget.spend(store.paid(study_id) + store.paid(follow_up_account(study_id)))
             ledger.open(account)
-            run = Run(spec, parts.backend, parts.judge, store, tracker, parts.reporter, optuna, parts, self._alone)
+            run = Run(
+                spec, parts.backend, parts.judge, store, tracker, parts.reporter, optuna, parts, self._alone, known
+            )
             await self._evaluate(run)
             await run.complete_log()
             found = await self._finish(tracker, study_id)
@@ -291,13 +296,13 @@ class _Session(Generic[P]):
         """Export the results of record, compute what the study found, show and log it."""
         spec, places, store = self._spec, self._parts.places, self._store
         path, found = places.results(spec.name), stored_study(store, spec.name, study_id, places)
-        write_results(found.results.frame, path, spec.config.mode)
+        write_results(found.record, path, spec.config.mode)
         files = [path, *write_beside(path, found.results.notes)]
-        findings: Findings = await asyncio.to_thread(self._runner.kind.summarise, found.results)
+        told = await asyncio.to_thread(findings, self._runner.kind, found.results)
         tracker.check()
-        report = findings.report(found.about)
+        report = told.report(found.about)
         self._parts.reporter.show(report)
-        await log_study(tracker, found, findings, report, files)
+        await log_study(tracker, found, told, report, files)
         store.add_note(spec.name, FINISHED_NOTE, {"at": time.time()})
         self._say_where(path)
         return found

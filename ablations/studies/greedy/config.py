@@ -53,6 +53,11 @@ class GreedyConfig(KindConfig):
         Key("stop hopeless candidates early", "--no-racing", more="`--no-racing` evaluates them to the end"),
     ] = True
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a best condition is sought: in every round."""
+        return True
+
     def identity(self) -> JsonObject:
         """Return how the search goes."""
         return {self.table: {name: value for name, value in self.effective().items() if value is not None}}

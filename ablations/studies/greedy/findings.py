@@ -15,11 +15,10 @@ from analysis.effects.paired import EFFECT_SCHEMA, paired_effects
 from analysis.examples import Example, read_examples
 from analysis.figures import search_figures
 from analysis.frames import Row, judge_name, trial_scores, trial_table
-from analysis.races import races
 from analysis.report.page import About, Figures, Report, Section
 from analysis.report.scores import coverage_section, examples_section, judge_section, method_section, races_section
 from analysis.report.tables import EFFECT, EFFECT_DETAILS, Columns, filled, interval, make_table, number, share, signed
-from analysis.scores import failed_trials, unscored_reasons
+from analysis.scores import failed_trials, races, unscored_reasons
 
 _READING = (
     "In each round every candidate is put in front of the demonstrations so far. Those that are clearly behind "
@@ -55,7 +54,7 @@ class SearchFindings:
             noted.
         stopped: columns round, candidate, after (queries), why; likewise.
         scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores); likewise.
-        races: the frame of `races.races`.
+        races: the frame of `scores.races`.
         trials: the frame of `frames.trial_table`, of the prompts before and after.
         unscored: the frame of `scores.unscored_reasons`.
         numbers: metrics of the study's page, by documented name.

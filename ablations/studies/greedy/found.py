@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import Demonstration, PromptParts, Template
-from ablations.core.statistics import mean_interval
+from ablations.core.statistics import Ends, Scale, mean_interval
 from ablations.prompts.render import render_demonstrations
 from ablations.studies.greedy.racing import RaceResult, Stopped
 
@@ -26,10 +26,13 @@ class Gain:
     n: int
 
     @classmethod
-    def between(cls, first: Sequence[float | None], second: Sequence[float | None]) -> "Gain":
+    def between(
+        cls, first: Sequence[float | None], second: Sequence[float | None], scale: Scale | None = None
+    ) -> "Gain":
         """Return the gain of the first scores over the second ones, on the queries where both have one."""
         known = [one - other for one, other in zip(first, second, strict=True) if one is not None and other is not None]
-        return cls(*mean_interval(known), len(known))
+        ends = Ends.of(scale)
+        return cls(*mean_interval(known, ends=None if ends is None else ends.differences()), len(known))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
+import polars as pl
+
 from ablations.core.condition import Condition, content_hash
 from ablations.core.prompt import Demonstration, PromptParts
 from ablations.core.records import JudgedTurn, Query, Role, TrialState
@@ -44,6 +46,7 @@ from ablations.studies.planning.overview import (
     floor_rows,
     judge_row,
     judging_text,
+    judgments,
     model_row,
     overview,
     pool_text,
@@ -86,7 +89,7 @@ class GreedyPlan(Plan):
             ("pool", pool_text(spec.prepared)),
             ("candidates", f"{len(search.candidates)}" + ("; the hopeless ones stop early" if search.racing else "")),
             ("queries", f"{len(halves.selection)} to choose by, {len(halves.held_back)} held back; turn 1"),
-            ("requests", f"at most {search.evaluations} completions and as many judgments without racing"),
+            ("requests", f"at most {search.evaluations} completions without racing, {judgments(judge)}"),
             ("tokens", f"at most {search.evaluations * answers:,} new tokens (max_tokens {answers})"),
             ("judging", judging_text(spec, judge, trials, answers)),
             ("compute", compute_text(spec, [longest_condition(spec)], trials, search.evaluations * answers)),
@@ -132,6 +135,15 @@ class GreedyKind(StudyKind[GreedyPlan]):
         from ablations.studies.greedy.findings import summarise  # figures and forests take seconds to import
 
         return summarise(results)
+
+    def contrasts(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the chosen prompt against the start prompt, on the queries that chose nothing."""
+        from ablations.studies.greedy.findings import held_back_effect
+
+        found = held_back_effect(frame)
+        if isinstance(found, str):
+            return pl.DataFrame()
+        return found.with_columns(change=pl.lit("the chosen prompt against the start prompt, held-back queries"))
 
 
 class _Search:
@@ -218,7 +230,7 @@ class _Search:
                 await self._run.finish(trial, turns[index], watch, state)
         winner = None if result.winner is None else racers[result.winner]
         scores = [] if result.winner is None else [result.scores[result.winner][at] for at in range(len(current))]
-        gain = Gain.between(scores, current) if scores else Gain(None, None, None, 0)
+        gain = Gain.between(scores, current, self._run.deciding_scale) if scores else Gain(None, None, None, 0)
         clear = gain.low is not None and gain.low > 0
         stays = winner is not None and (clear or not self._plan.stops_without_gain)
         return Round(number, tuple(one.id for one in racers), winner, gain, stays, result), scores

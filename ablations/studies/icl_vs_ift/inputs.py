@@ -156,11 +156,14 @@ def best_decoding(named: str, places: Places) -> dict[str, Value]:
         StorageError: there is no such study, or no complete condition in it.
     """
     from analysis.effects.paired import best_trial  # takes a second to import
+    from analysis.frames import scale_of
 
     results = open_results(named, places)
     best = best_trial(results)
     if best is None:
-        raise StorageError(f"--decoding-from {named!r}: that study has no complete condition; name another one")
+        scale = scale_of(results)
+        why = "has no complete condition" if scale is None or scale.chooses else "has scores that choose no best one"
+        raise StorageError(f"--decoding-from {named!r}: that study {why}; name another one")
     row = results.row(by_predicate=(pl.col("trial") == best) & (pl.int_range(pl.len()).over("trial") == 0), named=True)
     values = {name: row[f"{PARAMETER_PREFIX}{name}"] for name in DECODING_PARAMETERS}
     values["stop"] = tuple(json.loads(values["stop"])) if values["stop"].startswith("[") else values["stop"]

@@ -63,6 +63,16 @@ class IclVsIftKind(StudyKind[ComparisonPlan]):
 
         return summarise(results)
 
+    def contrasts(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what tuning on the same examples scores more than showing them."""
+        from analysis.demonstrations.sizes import size_differences
+
+        found = size_differences(frame)
+        several = found.get_column("pool").n_unique() > 1
+        of_pool = pl.format("{}, ", "pool") if several else pl.lit("")
+        words = pl.format("{}{} examples: IFT minus ICL, {}", of_pool, "examples", "group")
+        return found.select("difference", "low", "high", "n", change=words)
+
 
 def loss_frame(run: Run) -> pl.DataFrame:
     """Return the losses of a study's trainings, with the columns of `LOSS_SCHEMA`."""
@@ -198,7 +208,7 @@ class _Comparison:
             result = await self._run.evaluate(self._trial(arm, tuned), backend=backend)
             if result.record.failed_because is None and (scores := query_means(result.turns)):
                 mean = fmean(scores.values())
-                if mean > self._best[1]:
+                if mean > self._best[1] and self._run.deciding_scale.chooses:
                     self._best = f"{mean:.2f} ({arm.label})", mean
 
     def _trial(self, arm: Arm, tuned: Tuned | None) -> PlannedTrial:

@@ -121,7 +121,8 @@ class Inputs:
 
     def new_judge(self) -> Judge:
         """Return another judge like the study's, for estimates about queries that the study does not see."""
-        judge = make_judge(self.config.study.judge, judge_settings(self.config.judge, self.config.study.seed))
+        study = self.config.study
+        judge = make_judge(study.judge, judge_settings(self.config.judge, study.seed), study.also_judge)
         self.opened.push_async_callback(judge.close)
         return judge
 
@@ -164,7 +165,7 @@ async def open_inputs(
     """
     study = config.study
     async with AsyncExitStack() as opened:
-        judge = make_judge(study.judge, judge_settings(config.judge, study.seed))
+        judge = make_judge(study.judge, judge_settings(config.judge, study.seed), study.also_judge)
         accepted = Accepted(study.skip_unknown_checks)
         whole = load_queries(study.queries, study.reference_answers, accepted)
         if accepted.skipped:

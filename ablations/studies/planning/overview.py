@@ -11,8 +11,9 @@ from ablations.core.prompt import PromptParts
 from ablations.core.records import Query, Usage
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges.base import Judge
-from ablations.judges.checks.floor import floors
 from ablations.judges.checks.judge import ChecksJudge
+from ablations.judges.checks.scores import floors
+from ablations.judges.panel import members
 from ablations.judges.prices import format_money
 from ablations.judges.registry import DEFAULT_JUDGE
 from ablations.studies.spec import StudySpec
@@ -46,7 +47,7 @@ def request_rows(spec: StudySpec, judge: Judge, conditions: Sequence[Condition],
     return [
         ("queries", f"{len(spec.queries)}, {spec.turns} turns"),
         ("trials", f"{trials}, {spec.concurrency} in flight"),
-        ("requests", f"{requests} completions and as many judgments; what is stored is not asked again"),
+        ("requests", f"{requests} completions, {judgments(judge)}; what is stored is not asked again"),
         ("tokens", f"at most {round(requests * average):,} new tokens (max_tokens {average:.0f} on average)"),
         ("judging", judging_text(spec, judge, trials, average)),
         ("compute", compute_text(spec, conditions, trials, requests * average)),
@@ -59,19 +60,30 @@ def model_row(spec: StudySpec) -> Row:
     return ("model", spec.config.study.model or served)
 
 
+def judgments(judge: Judge) -> str:
+    """Return how often each completion is judged, in words."""
+    judges = len(members(judge))
+    return "and as many judgments" if judges == 1 else f"each judged by {judges} judges"
+
+
 def judge_row(judge: Judge) -> Row:
-    """Return what judges."""
+    """Return what judges, the judge that decides first."""
+    own, *others = map(_judge_text, members(judge))
+    return ("judge", f"{own}; beside it, deciding nothing: {', '.join(others)}" if others else own)
+
+
+def _judge_text(judge: Judge) -> str:
     if judge.name == DEFAULT_JUDGE:
-        return ("judge", f"{judge.name}  (a proxy without an LLM, for trying things out)")
+        return f"{judge.name} (a proxy without an LLM, for trying things out)"
     if isinstance(judge, ChecksJudge):
-        return ("judge", f"{judge.name}, score {judge.identity['score']}")
+        return f"{judge.name}, score {judge.identity['score']}"
     model = judge.identity.get("model")
-    return ("judge", judge.name if model is None else f"{judge.name}, model {model}")
+    return judge.name if model is None else f"{judge.name}, model {model}"
 
 
 def floor_rows(judge: Judge, queries: Sequence[Query]) -> list[Row]:
-    """Return what constant answers get, of a judge whose scores have such a floor."""
-    if not isinstance(judge, ChecksJudge):
+    """Return what constant answers get, where a judge's scores have such a floor."""
+    if not any(isinstance(one, ChecksJudge) for one in members(judge)):
         return []
     parts = [
         f"{way} {one.best:.1%} by the constant {one.answer!r}, {one.empty:.1%} by an empty answer"

@@ -121,8 +121,8 @@ def _from(text: str, at: int) -> str:
 
 async def run_audit(
     judge: Judge, planted: Sequence[Planted], pairs: Sequence[Pair], places: Places, reporter: Reporter
-) -> None:
-    """Audit a judge, show and log what was found, and store the verdict for later studies."""
+) -> Audit:
+    """Audit a judge, show and log what was found, store the verdict for later studies, and return it."""
     async with AsyncExitStack() as opened:
         store = Store(places.store)
         opened.callback(store.close)
@@ -147,3 +147,4 @@ async def run_audit(
         store.add_audit(audit_key(judge.identity), stored)
         reporter.show(audit_report(name, found, cost))
         await log_audit(tracker, stored)
+        return found

@@ -13,8 +13,10 @@ import polars as pl
 from ablations.core.condition import format_value
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import JudgedTurn, Price, Query, Role, TrialRecord, Usage
-from ablations.judges.base import audit_key
+from ablations.core.statistics import Scale
+from ablations.judges.base import ALSO, audit_key
 from ablations.judges.prices import format_money
+from ablations.judges.registry import PROGRAMS
 from ablations.storage.store import Store
 from ablations.studies.engine.results import judged_turns
 from ablations.studies.kind import Findings, Results
@@ -31,28 +33,47 @@ TRACED_TURNS = 40
 
 @dataclass(frozen=True)
 class Judging:
-    """Usage of a study's judging, its cost (None where the price is not known), and the judge's newest audit."""
+    """Usage of a study's judging.
+
+    Attributes:
+        usage: of all judges.
+        cost: in US dollars, or None where the price is not known.
+        audits: the newest audit of each judge by its name, that of the judge that decides first; None where there is
+            none.
+    """
 
     usage: Usage
     cost: float | None
-    audit: JsonObject | None
+    audits: Mapping[str, JsonObject | None]
+
+    @property
+    def audit(self) -> JsonObject | None:
+        """The newest audit of the judge that decides."""
+        return next(iter(self.audits.values()), None)
 
     @classmethod
-    def of(cls, store: Store, study_id: str, judge: Mapping[str, object], price: Price | None) -> "Judging":
-        """Return what the store knows of a study's account and of its judge, by the judge's identity."""
-        usage = store.paid(study_id)
-        return cls(usage, None if price is None else price.cost(usage), store.find_audit(audit_key(judge)))
+    def of(cls, store: Store, study_id: str, judge: JsonObject, price: Price | None) -> "Judging":
+        """Return what the store knows of a study's account and of its judges, by its judge's identity."""
+        usage, identities = store.paid(study_id), [judge, *judge.get(ALSO, ())]
+        audits = {one["judge"]: store.find_audit(audit_key(one)) for one in identities}
+        return cls(usage, None if price is None else price.cost(usage), audits)
 
-    def sentences(self, judge: str) -> tuple[str, ...]:
-        """Say what judging took, and whether the judge, by its name, has passed an audit."""
+    def sentences(self) -> tuple[str, ...]:
+        """Say what judging took, and whether each judge has passed an audit."""
         took = (f"Judging: {took_of_judge(self.usage, self.cost)}.",) if self.usage.calls else ()
-        if self.audit is None:
-            return (
-                *took,
-                f"The {judge} judge has no audit on record here: run audit-judge with the same judge options before "
-                "you trust these scores.",
-            )
-        return (*took, f"Audit of the {judge} judge: {self.audit['verdict']}.")
+        return (*took, *(_audited(name, audit) for name, audit in self.audits.items()))
+
+
+def _audited(judge: str, audit: JsonObject | None) -> str:
+    """Say whether a judge has passed an audit."""
+    if judge in PROGRAMS:
+        return f"The {judge} judge needs no audit: it tests what each query asks, by rules with tests of their own."
+    if audit is None:
+        return (
+            f"The {judge} judge has no audit on record here: run audit-judge with the same judge options before you "
+            "trust its scores."
+        )
+    return f"Audit of the {judge} judge: {audit['verdict']}."
 
 
 def took_of_judge(used: Usage, cost: float | None) -> str:
@@ -81,9 +102,9 @@ class Recorded:
         return self.prompts(number).get((turns[0].query.id, 1)) if turns else None
 
 
-def recorded_in(store: Store, study: str, queries: Sequence[Query]) -> Recorded:
-    """Return the trials that the store has of a study."""
-    turns = judged_turns(store, study, queries)
+def recorded_in(store: Store, study: str, queries: Sequence[Query], scales: Mapping[str, Scale]) -> Recorded:
+    """Return the trials that the store has of a study, whose judges `scales` names."""
+    turns = judged_turns(store, study, queries, scales)
     return Recorded(store.trials(study), turns, lambda number: store.prompts(study, number))
 
 
@@ -102,6 +123,7 @@ def about_study(
     audit = None if judging is None else judging.audit
     judge = judge_name(frame, "none")
     asked = identity.get("judge", {}).get("model")
+    beside = [one["judge"] for one in identity.get("judge", {}).get(ALSO, ())]
     turns = frame.unique(["query_id", "turn"])
     source = "" if manifest is None else str(manifest.parameters.get("queries", ""))  # not known of results alone
     labels = frame.filter(pl.col("role") == Role.BASELINE).get_column("label").unique().to_list()
@@ -109,10 +131,8 @@ def about_study(
     coverage = float(frame.get_column("score").is_not_null().to_numpy().mean())
     facts = {
         "model": _named(identity.get("model") or (manifest.parameters.get("model") if manifest is not None else None)),
-        "judge": f"{judge}, {asked}" if asked else judge,
-        "audit of the judge": "none on record: do not rely on these scores before audit-judge was run"
-        if audit is None
-        else str(audit["verdict"]),
+        "judge": ", ".join(filter(None, (judge, asked, f"{', '.join(beside)} beside it" if beside else ""))),
+        "audit of the judge": _verdict(judge, audit),
         "queries": f"{turns['query_id'].n_unique()}{source and f' of {Path(source).name}'}, {len(turns)} turns",
         "baseline": labels[0] if len(labels) == 1 else "",
         "coverage": f"{coverage:.1%} of the completions have a score",
@@ -124,9 +144,16 @@ def about_study(
         name,
         tuple((key, text) for key, text in facts.items() if text),
         None if audit is None else audit["table"],
-        () if judging is None else judging.sentences(judge),
+        () if judging is None else judging.sentences(),
         "" if manifest is None else manifest.about,
     )
+
+
+def _verdict(judge: str, audit: JsonObject | None) -> str:
+    if judge in PROGRAMS:
+        return "needs none: it tests what each query asks"
+    lacking = "none on record: do not rely on these scores before audit-judge was run"
+    return lacking if audit is None else str(audit["verdict"])
 
 
 def _named(model: object) -> str:
@@ -144,7 +171,8 @@ class StoredStudy:
         identity: what may not change under its name.
         manifest: what it is made from, as far as that is known.
         recorded: its trials.
-        results: what it left.
+        record: its results of record, of all judges.
+        results: what it left, as its kind takes it.
         judging: what judging took.
         pages: parts that are no trials, with runs of their own.
         finished: whether it came to its end.
@@ -156,6 +184,7 @@ class StoredStudy:
     identity: JsonObject
     manifest: StudyManifest
     recorded: Recorded
+    record: pl.DataFrame
     results: Results
     judging: Judging
     pages: tuple[ChildPage, ...]

@@ -20,6 +20,7 @@ from ablations.studies.engine.optuna_view import OptunaView, forget, known_studi
 from ablations.studies.engine.results import training_steps, write_beside, write_results
 from ablations.studies.registry import find_kind
 from ablations.studies.views.checks import AUDITS, log_audit
+from ablations.studies.views.findings import findings
 from ablations.studies.views.pages import StoredStudy, log_study
 from ablations.studies.views.stored import exported_study, stored_study
 from ablations.tracking.cleanup import forget_runs, moved_experiments
@@ -173,7 +174,8 @@ class _Rebuild:
                 if record.own_run and not tracker.knows(number):
                     turns = recorded.turns.get(number, [])
                     steps = {} if self._store is None else training_steps(self._store, record)
-                    await tracker.log_trial(record, summarise(turns), turns, recorded.first_prompt(number), steps)
+                    summary, prompt = summarise(turns, manifest.scales), recorded.first_prompt(number)
+                    await tracker.log_trial(record, summary, turns, prompt, steps)
             for page in found.pages:
                 if not tracker.knows(page.number):
                     await tracker.log_page(page)
@@ -187,10 +189,10 @@ class _Rebuild:
     async def _finish(self, found: StoredStudy, tracker: Tracker) -> None:
         path, results = self._places.results(found.name), found.results
         if not path.is_file():
-            write_results(results.frame, path, found.manifest.mode)
+            write_results(found.record, path, found.manifest.mode)
         files = [path, *write_beside(path, results.notes)]
-        findings = find_kind(found.manifest.mode).summarise(results)
-        await log_study(tracker, found, findings, findings.report(found.about), files)
+        told = findings(find_kind(found.manifest.mode), results)
+        await log_study(tracker, found, told, told.report(found.about), files)
 
     def _refill(self, found: StoredStudy) -> list[str]:
         """Make the study's trials in Optuna again, and return what there is to say of that."""

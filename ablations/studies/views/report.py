@@ -11,6 +11,7 @@ from ablations.storage.store import Store
 from ablations.storage.workspace import CONFIRMATION, Places, sqlite_path
 from ablations.studies.manifest import MANIFEST_NOTE
 from ablations.studies.registry import find_kind
+from ablations.studies.views.findings import findings
 from ablations.studies.views.pages import StoredStudy
 from ablations.studies.views.sources import confirmation_beside
 from ablations.studies.views.stored import exported_study, stored_study
@@ -40,7 +41,7 @@ def report_study(name: str, places: Places, folder: Path | None) -> tuple[Path, 
         )
     study, path = find_study(name, places), places.results(name)
     results = replace(study.results, confirmation=confirmation_beside(path))
-    report = find_kind(study.manifest.mode).summarise(results).report(study.about)
+    report = findings(find_kind(study.manifest.mode), results).report(study.about)
     return write_report(report, path.parent if folder is None else folder)
 
 

@@ -81,7 +81,7 @@ class StoredTrial:
             study=study,
             number=number,
             label=record.label,
-            requests=tuple(store.requests(study, number)),
+            requests=tuple(store.requests(study, number, next(iter(manifest.scales)))),
             queries={query.id: query for query in manifest.queries},
             manifest=manifest,
             identity=identity,

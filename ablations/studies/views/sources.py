@@ -4,6 +4,7 @@ Knows where results lie, not what is in them.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,13 +12,13 @@ import polars as pl
 from ablations.core.errors import MissingStudyError, StorageError, nearest, reason
 from ablations.storage.workspace import Places, follow_up_name
 from ablations.studies.kind import Results
-from analysis.frames import load_results
+from analysis.frames import deciding, load_results, outcome_frames
 
 RUN = "runs:/"
 
 
 def open_results(named: str, mlruns: str | Path | Places | None = None) -> pl.DataFrame:
-    """Return the results of a study.
+    """Return the results of a study, with the score of the judge that decides; `open_study` has the other outcomes too.
 
     Args:
         named: a study's name, a path that ends in `.parquet`, or `runs:/ID` with the id of a study's MLflow run.
@@ -26,7 +27,11 @@ def open_results(named: str, mlruns: str | Path | Places | None = None) -> pl.Da
     Raises:
         StorageError: there are none, with what to run; or they cannot be read.
     """
-    places = _places(mlruns)
+    return deciding(_record(named, _places(mlruns)))
+
+
+def _record(named: str, places: Places) -> pl.DataFrame:
+    """Return the results of record of a study."""
     if named.startswith(RUN):
         return _of_run(named.removeprefix(RUN), places)
     if named.endswith(".parquet"):
@@ -53,17 +58,18 @@ def open_study(named: str, mlruns: str | Path | Places | None = None) -> Results
         StorageError: there are no results, with what to run; or they cannot be read.
     """
     places = _places(mlruns)
-    frame = open_results(named, places)
+    record = _record(named, places)
+    results = Results(named, deciding(record), outcomes=outcome_frames(record))
     if named.startswith(RUN):
-        return Results(named, frame)
+        return results
     path = Path(named).expanduser() if named.endswith(".parquet") else places.results(named)
-    return Results(named, frame, tables=tables_beside(path), confirmation=confirmation_beside(path))
+    return replace(results, tables=tables_beside(path), confirmation=confirmation_beside(path))
 
 
 def confirmation_beside(results: Path) -> pl.DataFrame | None:
     """Return the results of a study's confirmation, looked for in the folder beside the study's, or None."""
     path = results.parent.with_name(follow_up_name(results.parent.name)) / results.name
-    return load_results(path) if path.is_file() else None
+    return deciding(load_results(path)) if path.is_file() else None
 
 
 def tables_beside(results: Path) -> dict[str, pl.DataFrame]:

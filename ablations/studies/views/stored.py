@@ -3,7 +3,8 @@
 Knows the store and `results.parquet`; neither Optuna nor MLflow nor what kinds of studies there are.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -21,7 +22,7 @@ from ablations.studies.manifest import FINISHED_NOTE, MANIFEST_NOTE, StudyManife
 from ablations.studies.views.pages import Judging, Recorded, StoredStudy, recorded_in
 from ablations.studies.views.sources import tables_beside
 from ablations.tracking.tracker import ChildPage
-from analysis.frames import judge_name, load_results
+from analysis.frames import deciding, judge_name, load_results, outcome_frames, scales_of
 
 
 def stored_study(store: Store, name: str, study_id: str, places: Places) -> StoredStudy:
@@ -34,18 +35,22 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Stor
     if MANIFEST_NOTE not in notes:
         raise StorageError(f"the store holds no manifest of the study {name!r}, so that its queries are not known")
     manifest = StudyManifest.from_dict(notes[MANIFEST_NOTE])
-    recorded, confirms = recorded_in(store, name, manifest.queries), identity.get("confirms")
+    recorded = recorded_in(store, name, manifest.queries, manifest.scales)
+    confirms = identity.get("confirms")
     confirmed = store.studies().get(str(confirms))
     account = study_id if confirmed is None else follow_up_account(confirmed)
     pages = (ChildPage.from_dict(note) for kind, note in notes.items() if kind.startswith(f"{PAGE_NOTE} "))
-    frame = results_frame(store, name, manifest.queries)
-    parent = None if confirms is None else load_results(places.results(confirms))
+    frame = results_frame(store, name, manifest.queries, manifest.scales)
+    parent = None if confirms is None else deciding(load_results(places.results(confirms)))
     return StoredStudy(
         study_id=study_id,
         identity=identity,
         manifest=manifest,
         recorded=recorded,
-        results=Results(name, frame, recorded.trials, notes, noted_tables(notes), parent),
+        record=frame,
+        results=Results(
+            name, deciding(frame), recorded.trials, notes, noted_tables(notes), parent, outcomes=outcome_frames(frame)
+        ),
         judging=Judging.of(store, account, identity["judge"], manifest.price),
         pages=tuple(sorted(pages, key=lambda page: page.number)),
         finished=notes.get(FINISHED_NOTE, {}).get("at") is not None,
@@ -56,15 +61,20 @@ def stored_study(store: Store, name: str, study_id: str, places: Places) -> Stor
 def exported_study(name: str, places: Places) -> StoredStudy:
     """Return a study of which its results folder alone is left; raise `StorageError` where that holds no results."""
     path = places.results(name)
-    frame, mode = load_results(path), mode_of(path)
+    record, mode = load_results(path), mode_of(path)
+    frame = deciding(record)
     queries = _queries(frame)
     by_id = {query.id: query for query in queries}
     records, turns = {}, {}
-    for (number,), rows in frame.group_by("trial", maintain_order=True):
-        answered = rows.sort("query_id", "turn").drop_nulls("answer").iter_rows(named=True)
-        turns[int(str(number))] = [_turn(row, by_id[row["query_id"]]) for row in answered]
-        records[int(str(number))] = _record(rows, turns[int(str(number))])
-    used = sum((turn.judgment.usage for of_trial in turns.values() for turn in of_trial), Usage())
+    for (number,), rows in record.group_by("trial", maintain_order=True):
+        ordered = rows.drop_nulls("answer").sort("decides", descending=True, maintain_order=True)
+        answered = ordered.sort("query_id", "turn", maintain_order=True).group_by(
+            "query_id", "turn", maintain_order=True
+        )
+        turns[int(str(number))] = [_turn(own, by_id[str(query)]) for (query, _), own in answered]
+        records[int(str(number))] = _record(deciding(rows), turns[int(str(number))])
+    judged = (judgment for of_trial in turns.values() for turn in of_trial for judgment in turn.judgments)
+    used = sum((judgment.usage for judgment in judged), Usage())
     identity: JsonObject = {"queries": content_hash([query.to_dict() for query in queries])}
     return StoredStudy(
         study_id=content_hash([name, sorted(record.condition_id for record in records.values())], length=32),
@@ -77,10 +87,12 @@ def exported_study(name: str, places: Places) -> StoredStudy:
             files={},
             queries=queries,
             inputs=(query_input({}, identity, queries),),
+            scales=scales_of(record),
         ),
         recorded=Recorded(records, turns, lambda number: {}),
-        results=Results(name, frame, records, tables=tables_beside(path)),
-        judging=Judging(used, None, None),
+        record=record,
+        results=Results(name, frame, records, tables=tables_beside(path), outcomes=outcome_frames(record)),
+        judging=Judging(used, None, {}),
         pages=(),
         finished=True,
         lacking=("the store does not hold it, so that prompts, replies of the judge and options are missing",),
@@ -125,12 +137,17 @@ def _record(rows: pl.DataFrame, turns: Sequence[JudgedTurn]) -> TrialRecord:
     )
 
 
-def _turn(row: Mapping[str, object], query: Query) -> JudgedTurn:
-    """Return a judged turn as far as the frame has it; the raw completion is not known beyond its answer."""
-    fields: JsonObject = dict(row)
+def _turn(rows: pl.DataFrame, query: Query) -> JudgedTurn:
+    """Return a judged turn as far as its rows, one a judge, have it; the raw completion is its answer alone."""
+    fields: JsonObject = rows.row(0, named=True)
     reason = "length" if fields["truncated"] else "stop"
     counts = (fields["prompt_tokens"], fields["completion_tokens"])
     completion = Completion(fields["answer"], *counts, reason, fields["seed"])
-    used = Usage(*(fields[f"judge_{name}"] for name in ("calls", "prompt_tokens", "completion_tokens")))
-    judgment = Judgment(fields["judge"], Score(fields["score"], fields["unscored"]), usage=used)
-    return JudgedTurn(query, fields["turn"], completion, judgment)
+    judgments = [_judgment(row) for row in rows.iter_rows(named=True)]
+    return JudgedTurn(query, fields["turn"], completion, judgments[0], tuple(judgments[1:]))
+
+
+def _judgment(row: JsonObject) -> Judgment:
+    used = Usage(*(row[f"judge_{name}"] for name in ("calls", "prompt_tokens", "completion_tokens")))
+    details = json.loads(row["judge_details"])
+    return Judgment(row["judge"], Score(row["score"], row["unscored"]), details=details, usage=used)

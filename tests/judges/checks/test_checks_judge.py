@@ -8,8 +8,8 @@ import pytest
 from ablations.core.errors import QueryError, UsageError
 from ablations.core.records import Check, Judgment, Query
 from ablations.judges.base import CHECKS_SCORES
-from ablations.judges.checks.floor import floors
 from ablations.judges.checks.judge import NO_CHECKS, ChecksJudge
+from ablations.judges.checks.scores import floors
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.registry import make_judge
 from tests.support.judge_contract import LOOP, JudgeContract, completion

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ablations.core.errors import BackendError, JudgeError, SearchSpaceError, StudyMismatchError
 from ablations.core.records import Completion, Judgment, Query, Score
-from ablations.core.statistics import summarise
+from ablations.core.statistics import Scale, summarise
 from ablations.judges.base import NO_REPLY
 from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.results import judged_turns
@@ -76,7 +76,7 @@ def test_a_judge_without_replies_stops_the_study_and_the_trial_is_asked_again(
             made = await super().judge(query, completions)
             return replace(made, score=Score(None, NO_REPLY), replies=()) if query.id == "q1" else made
 
-    with pytest.raises(JudgeError, match="lacks 2 judgments because the judge's server gave no reply"):
+    with pytest.raises(JudgeError, match="lacks 2 judgments because the fake judge's server gave no reply"):
         world.run(spec, FakeBackend(), SilentJudge())
     assert not any(trial.state.name == "FAIL" for trial in world.optuna_trials("test"))
     again = FakeBackend()
@@ -185,7 +185,9 @@ def test_an_interrupted_search_goes_on(world: World, spec: ConditionsSpec) -> No
 def test_a_trial_below_the_coverage_fails_instead_of_winning(world: World, spec: ConditionsSpec) -> None:
     world.run(changed(spec, trials=2), FakeBackend(), FakeJudge(unscored=["q0"]))
     assert states(world) == ["failed", "failed"]
-    assert summarise(judged_turns(world.store, "test", spec.queries)[0]).unscored == {"no rating": 2}
+    assert summarise(judged_turns(world.store, "test", spec.queries, {"fake": Scale(1.0, 10.0)})[0]).unscored == {
+        "no rating": 2
+    }
     assert {trial.state.name for trial in world.optuna_trials("test")} == {"FAIL"}
 
 

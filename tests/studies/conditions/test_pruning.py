@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ablations.core.records import TrialState
-from ablations.core.statistics import blocks, clearly_negative, summarise
+from ablations.core.statistics import Scale, blocks, clearly_negative, summarise
 from ablations.studies.conditions.findings import ConditionFindings
 from ablations.studies.conditions.kind import LEVEL, query_blocks, stop
 from ablations.studies.conditions.spec import ConditionsSpec
@@ -179,7 +179,7 @@ def test_a_resumed_search_knows_the_best_and_pays_nothing_again(world: World, tm
 def test_a_stopped_trials_mean_has_a_name_of_its_own(searched: Searched) -> None:
     world, spec = searched
     stopped = next(number for number, state in states(world).items() if state is TrialState.STOPPED)
-    summary = summarise(judged_turns(world.store, "test", spec.queries, [stopped])[stopped])
+    summary = summarise(judged_turns(world.store, "test", spec.queries, {"fake": Scale(1.0, 10.0)}, [stopped])[stopped])
     metrics = trial_metrics(summary, None, None, stopped=True)
     assert metrics["score_before_stop"] == summary.mean
     assert not any(name.startswith(("score_turn", "score_low", "score_category")) for name in metrics)

@@ -129,7 +129,7 @@ def test_a_whole_number_is_a_number_and_a_truth_is_none(tmp_path: Path) -> None:
     [
         "[study.baseline]\ntemperature = 0.0\nNAME = 1\n[parameters.temperature]\nchoices = [0.0, 1.0]\n",
         SPACE + "[parameters.NAME]\nchoices = [1, 2]\n",
-        SPACE + '[parameters.top_p]\nlow = 0.5\nhigh = 1.0\nrequires = "NAME > 0"\n',
+        SPACE + '[parameters.top_p]\nlow = 0.5\nhigh = 1.0\nstep = 0.5\nrequires = "NAME > 0"\n',
         SPACE + "[study.bare]\nNAME = 1\n",
         '[study]\ndesign = "listed"\n' + SPACE + "[[study.conditions]]\nNAME = 1\n",
         '[study]\nmode = "icl-vs-ift"\n[tuning.icl]\nNAME = 1\n',
@@ -260,3 +260,55 @@ def test_every_default_fits_its_own_key(table: type[KindConfig]) -> None:
     assert {name: getattr(made, name) for name in table_fields(table)} == {
         name: field.default for name, field in table_fields(table).items()
     }
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        ({}, False),
+        ({"confirm": 2}, True),
+        ({"mode": "search"}, True),
+        ({"mode": "search", "confirm": 0}, True),
+        ({"mode": "greedy-search"}, True),
+    ],
+)
+def test_a_score_that_pays_for_ending_may_not_choose(tmp_path: Path, keys: dict[str, object], refused: bool) -> None:
+    text = '[study]\njudge = "checks"\n[judge]\nchecks_score = "share"\n'
+    path = tmp_path / "own.toml"
+    path.write_text(text + (SPACE if keys.get("mode") != "greedy-search" else ""))
+    overrides = [Override(f"study.{key}", value, f"--{key}") for key, value in keys.items()]
+    if not refused:
+        assert load_config(path, overrides, configs()).judge.checks_score == "share"
+        return
+    with pytest.raises(
+        SearchSpaceError, match=r"own.toml: judge.checks_score = 'share' may not choose a best condition"
+    ):
+        load_config(path, overrides, configs())
+    flag = Override("judge.checks_score", "strict", "--checks-score")
+    assert load_config(path, [*overrides, flag], configs()).judge.checks_score == "strict"
+
+
+@pytest.mark.parametrize(
+    ("flags", "judges"),
+    [
+        ({}, ("checks", ("reference",))),
+        ({"judge": "rubric"}, ("rubric", ())),
+        ({"judge": "rubric", "also_judge": ("checks", "pairwise")}, ("rubric", ("checks", "pairwise"))),
+        ({"also_judge": ("rubric",)}, ("checks", ("rubric",))),
+    ],
+)
+def test_another_judge_leaves_the_files_further_judges_out(
+    tmp_path: Path, flags: dict[str, object], judges: tuple[str, tuple[str, ...]]
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('[study]\njudge = "checks"\nalso_judge = ["reference"]\n' + SPACE)
+    overrides = [Override(f"study.{key}", value, f"--{key.replace('_', '-')}") for key, value in flags.items()]
+    study = load_config(path, overrides, configs()).study
+    assert (study.judge, study.also_judge) == judges
+
+
+def test_an_unknown_further_judge_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('[study]\nalso_judge = ["refrence"]\n' + SPACE)
+    with pytest.raises(UserError, match=r"also_judge.*did you mean reference"):
+        load_config(path, [], configs())

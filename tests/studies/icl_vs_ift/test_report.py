@@ -36,7 +36,7 @@ def results() -> pl.DataFrame:
     )
     lacking = {name: kind for name, kind in RESULT_SCHEMA.items() if name not in made.columns}
     whole = made.with_columns(pl.lit(None, kind).alias(name) for name, kind in lacking.items())
-    return whole.with_columns(seed=0, judge_calls=0, judge_prompt_tokens=0, judge_completion_tokens=0)
+    return whole.with_columns(decides=True, seed=0, judge_calls=0, judge_prompt_tokens=0, judge_completion_tokens=0)
 
 
 @cache
