@@ -7,6 +7,8 @@ import pytest
 
 from ablations.cli.main import main
 from ablations.core.errors import SearchSpaceError
+from ablations.datasets.queries import load_queries
+from ablations.judges.checks.registry import Accepted
 from ablations.studies.alignment.config import AlignmentConfig
 from ablations.studies.config.file import find_study_file
 from ablations.studies.views.reproduction import StoredTrial
@@ -42,7 +44,7 @@ def test_models_are_loaded_one_after_the_other_and_each_is_asked_in_its_ways(
     shown = " ".join(capfd.readouterr().out.split())
     assert "base has no chat template that is known here: it is not asked as an aligned model" in shown
     assert "Models side by side" in shown
-    assert "minus base, zero-shot" in shown
+    assert "Gaps, paired over queries" in shown
 
 
 def test_a_trial_says_which_model_answered_it(folder: Path) -> None:
@@ -96,7 +98,7 @@ def test_a_setting_that_a_model_would_ignore_is_refused_beforehand(
     monkeypatch.setattr(Named, "honours", Named.honours - {"max_tokens"})
     code, made = compare(folder)
     assert (code, sum(one.starts for one in made)) == (2, 0)
-    assert "max_tokens = 40 would have no effect" in capfd.readouterr().err
+    assert "max_tokens = 32 would have no effect" in capfd.readouterr().err
 
 
 @pytest.mark.pages
@@ -173,6 +175,9 @@ def test_a_real_model_is_asked_in_all_three_ways(tmp_path: Path, monkeypatch: py
     arguments = ["--study", "alignment", "--models", "smollm2-135m-instruct", "--limit", "2", "--mlruns", "results"]
     assert main(["run", *arguments]) == 0
     frame = results(tmp_path / "results")
-    chat = frame.filter(pl.col("param.template") == "chat")
-    assert len(chat) == 4
+    chat = frame.filter((pl.col("param.template") == "chat") & pl.col("decides"))
+    turns = load_queries("short", accept=Accepted())
+    asked = {query.id: len(query.turns) for query in turns}
+    assert len(chat) == sum(asked[query] for query in chat.get_column("query_id").unique())
+    assert chat.get_column("query_id").n_unique() == 2
     assert not any("<|im" in answer for answer in chat.get_column("answer"))
