@@ -11,12 +11,7 @@ import polars as pl
 
 from ablations.core.statistics import best_first
 from analysis.effects.paired import baseline_trial, best_trial, worst_trial
-from analysis.frames import (
-    query_scores,
-    scale_of,
-    scores_by_trial,
-    trial_table,
-)
+from analysis.frames import query_scores, scale_of, scores_by_trial, trial_table
 
 FEWEST, MOST = 1, 12
 

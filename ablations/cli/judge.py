@@ -50,7 +50,7 @@ def audit_judge(asked: AuditArguments) -> int:
         why = "; ".join(f"{count} x {reason}" for reason, count in sorted(found.unscored.items()))
         raise JudgeError(
             f"the {judge.name} judge gave none of {found.n_judged} answers a score, so that its audit says nothing: "
-            f"{why}; mend that, and audit it again"
+            f"{why}; correct that, and audit it again"
         )
     return 0
 

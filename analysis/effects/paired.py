@@ -13,16 +13,7 @@ from scipy.stats import binomtest, ttest_1samp
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX, Schema
 from ablations.core.statistics import Ends, best_first
-from analysis.effects.intervals import (
-    DRAWS,
-    SAME,
-    Floats,
-    Interval,
-    alike,
-    difference,
-    mean_intervals,
-    with_pseudo,
-)
+from analysis.effects.intervals import DRAWS, SAME, Floats, Interval, alike, difference, mean_intervals, with_pseudo
 from analysis.frames import (
     Row,
     Scores,

@@ -16,11 +16,7 @@ from ablations.datasets.overlap import find_overlaps
 from ablations.datasets.pools import BUILT_IN
 from ablations.datasets.prepare import PoolSettings
 from ablations.datasets.queries import choose_subset
-from ablations.judges.base import (
-    ALSO,
-    COMPARED,
-    Judge,
-)
+from ablations.judges.base import ALSO, COMPARED, Judge
 from ablations.models.embedding import Encoder, VectorMemory
 from ablations.storage.workspace import follow_up_name
 from ablations.studies.conditions.config import ABLATION, ConditionsConfig

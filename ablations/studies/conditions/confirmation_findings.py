@@ -12,22 +12,11 @@ import numpy as np
 import polars as pl
 
 from ablations.core.statistics import Ends
-from analysis.effects.intervals import (
-    Floats,
-    Interval,
-    difference,
-    mean_intervals,
-    welch_interval,
-)
+from analysis.effects.intervals import Floats, Interval, difference, mean_intervals, welch_interval
 from analysis.effects.paired import baseline_trial
 from analysis.examples import worth_reading
 from analysis.figures import confirmation_figures
-from analysis.frames import (
-    Row,
-    ends_of,
-    judge_name,
-    nested_scores,
-)
+from analysis.frames import Row, ends_of, judge_name, nested_scores
 from analysis.report.page import About, Report, Section
 from analysis.report.scores import judge_section, method_section
 from analysis.report.tables import Columns, filled, interval, make_table, signed

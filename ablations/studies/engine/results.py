@@ -13,10 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ablations.core.condition import (
-    TEXT_PARAMETERS,
-    format_value,
-)
+from ablations.core.condition import TEXT_PARAMETERS, format_value
 from ablations.core.errors import StorageError, reason
 from ablations.core.jsonl import JsonObject
 from ablations.core.records import JudgedTurn, Query, TrialRecord

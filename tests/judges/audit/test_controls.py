@@ -5,22 +5,9 @@ import random
 import pytest
 
 from ablations.core.records import Query
-from ablations.datasets.queries import (
-    foreign_answers,
-    load_queries,
-    reworded_answers,
-    second_answers,
-    short_answers,
-)
+from ablations.datasets.queries import foreign_answers, load_queries, reworded_answers, second_answers, short_answers
 from ablations.judges.audit.calibration import halves, short_halves
-from ablations.judges.audit.controls import (
-    CONTROLS,
-    HARD_CONTROLS,
-    NEGATED,
-    NUMBERS,
-    OPTIONAL_CONTROLS,
-    Place,
-)
+from ablations.judges.audit.controls import CONTROLS, HARD_CONTROLS, NEGATED, NUMBERS, OPTIONAL_CONTROLS, Place
 from ablations.judges.audit.rewording import changed_numbers, negated
 from ablations.judges.checks.texts import numbers
 
