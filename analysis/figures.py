@@ -11,7 +11,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablations.core.statistics import Ends
+from ablations.core.statistics import ENDLESS, Ends
 from analysis.demonstrations.sizes import pool_marks
 from analysis.frames import Row
 from analysis.plots import (
@@ -73,7 +73,7 @@ class Drawing:
     parameters: Sequence[str]
     baseline: int | None
     best: int | None
-    ends: Ends | None = None
+    ends: Ends = ENDLESS
 
 
 def study_figures(drawing: Drawing) -> Figures:

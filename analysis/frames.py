@@ -15,7 +15,7 @@ from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_valu
 from ablations.core.errors import StorageError, reason
 from ablations.core.records import OUTCOMES
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
-from ablations.core.statistics import Ends, Scale
+from ablations.core.statistics import ENDLESS, Ends, Scale
 from analysis.effects.intervals import Floats
 
 Row = Mapping[str, Any]
@@ -84,7 +84,7 @@ def scale_of(results: pl.DataFrame) -> Scale | None:
     return next(iter(scales_of(results).values()), None)
 
 
-def ends_of(results: pl.DataFrame) -> Ends | None:
+def ends_of(results: pl.DataFrame) -> Ends:
     """Return the ends of the scores of a frame with one judge, or None where they are not known."""
     return Ends.of(scale_of(results))
 
@@ -125,7 +125,7 @@ class Scores:
     queries: Sequence[str]
     trials: Sequence[int]
     values: Floats
-    ends: Ends | None = None
+    ends: Ends = ENDLESS
 
     def of(self, trials: Sequence[int]) -> Floats:
         """Return the columns of these trials, shape (queries, len(trials))."""
@@ -170,7 +170,7 @@ def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
     return trials.join(first, on="condition_id").select("trial", "first")
 
 
-def score_table(scores: pl.DataFrame, ends: Ends | None = None) -> Scores:
+def score_table(scores: pl.DataFrame, ends: Ends = ENDLESS) -> Scores:
     """Return scores with these ends as a table; takes columns trial, query_id, score, a row for each pair."""
     queries, trials = (scores.get_column(name).unique().sort().to_list() for name in ("query_id", "trial"))
     values = np.full((len(queries), len(trials)), np.nan)

@@ -62,13 +62,11 @@ class Ends:
     pseudo: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, scale: Scale | None) -> "Ends | None":
-        """Return the ends of scores on a scale, or None where that is not known."""
-        return (
-            None
-            if scale is None
-            else cls(scale.low, scale.high, (0.0, 1.0) if (scale.low, scale.high) == (0.0, 1.0) else ())
-        )
+    def of(cls, scale: Scale | None) -> "Ends":
+        """Return the ends of scores on a scale, or none at all where that is not known."""
+        if scale is None:
+            return ENDLESS
+        return cls(scale.low, scale.high, (0.0, 1.0) if (scale.low, scale.high) == (0.0, 1.0) else ())
 
     def differences(self, number: int = 1) -> "Ends":
         """Return the ends of a difference of two such values, or of a sum or difference of a `number` of those.
@@ -86,6 +84,10 @@ class Ends:
     def clip(self, low: float, high: float) -> tuple[float, float]:
         """Return an interval without what lies beyond the ends."""
         return tuple(min(max(end, self.low), self.high) for end in (low, high))  # type: ignore[return-value]
+
+
+ENDLESS = Ends(-math.inf, math.inf)
+"""Of values whose ends are not known: nothing is cut, and nothing is counted beside them."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def summarise(turns: Sequence[JudgedTurn], scales: Mapping[str, Scale] = Mapping
     )
 
 
-def _ends(outcome: str, scales: Mapping[str, Scale]) -> Ends | None:
+def _ends(outcome: str, scales: Mapping[str, Scale]) -> Ends:
     return Ends.of(Scale(0.0, 1.0) if outcome in OUTCOMES else scales.get(outcome))
 
 
@@ -228,7 +230,7 @@ def query_means(turns: Iterable[JudgedTurn]) -> dict[str, float]:
 
 
 def mean_interval(
-    values: Sequence[float], level: float = 0.95, ends: Ends | None = None
+    values: Sequence[float], level: float = 0.95, ends: Ends = ENDLESS
 ) -> tuple[float | None, float | None, float | None]:
     """Return the mean of independent values and its Student-t interval; Nones where there are too few.
 
@@ -247,10 +249,10 @@ def mean_interval(
         return mean, None, None
     from scipy.special import stdtrit  # here, because scipy takes long to import
 
-    seen = [*values, *(() if ends is None else ends.pseudo)]
+    seen = [*values, *ends.pseudo]
     half = float(stdtrit(len(seen) - 1, 0.5 + level / 2)) * stdev(seen) / math.sqrt(len(seen))
     low, high = fmean(seen) - half, fmean(seen) + half
-    return (mean, low, high) if ends is None else (mean, *ends.clip(low, high))
+    return mean, *ends.clip(low, high)
 
 
 def repeated_share(text: str, n: int = REPEATED_NGRAM) -> float:

@@ -7,15 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from ablations.core.statistics import Ends
-from analysis.effects.intervals import DRAWS, Floats, Interval, clipped, mean_intervals, resampled_counts, with_pseudo
+from ablations.core.statistics import ENDLESS, Ends
+from analysis.effects.intervals import DRAWS, Floats, Interval, mean_intervals, resampled_counts, with_pseudo
 
 UPPER = 0.975
 
 
-def crossed_interval(
-    values: Floats, seed: int = 0, resamples: int = DRAWS, ends: Ends | None = None
-) -> Interval | None:
+def crossed_interval(values: Floats, seed: int = 0, resamples: int = DRAWS, ends: Ends = ENDLESS) -> Interval | None:
     """Return the mean of scores, or of differences, of several draws of examples with its 95 % interval.
 
     Args:
@@ -36,7 +34,7 @@ def crossed_interval(
         return Interval(mean, None, None, len(own))
     means = crossed_resamples(with_pseudo(own, ends)[:, :, None], seed, resamples)[:, 0]
     low, high = np.quantile(means, [1 - UPPER, UPPER])
-    return Interval(mean, *clipped(float(low), float(high), ends), len(own))
+    return Interval(mean, *ends.clip(float(low), float(high)), len(own))
 
 
 def crossed_resamples(values: Floats, seed: int = 0, resamples: int = DRAWS) -> Floats:

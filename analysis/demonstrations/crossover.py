@@ -38,7 +38,7 @@ def crossover(results: pl.DataFrame) -> pl.DataFrame:
     for one set of differences is in `crossings`; the resamples are those of `crossed.crossed_resamples`.
     """
     rows, ends = [], ends_of(results)
-    pseudo = () if ends is None else ends.differences().pseudo
+    pseudo = ends.differences().pseudo
     for pool, group, own in paired_groups(results):
         sizes, values = _telling(*size_table(own))
         queries, draws = values.shape[:2]

@@ -86,10 +86,7 @@ def scaling_slopes(results: pl.DataFrame) -> pl.DataFrame:
                 bend[end], bend[start] = bend[end] + rise, bend[start] - rise
             weights.append(bend)
         of_scores = ends_of(results)
-        found = [
-            mean_intervals((values @ own)[:, None], ends=None if of_scores is None else of_scores.contrast(own))[0]
-            for own in weights
-        ]
+        found = [mean_intervals((values @ own)[:, None], ends=of_scores.contrast(own))[0] for own in weights]
         bounds = [number for one in found if one is not None for number in (one.value, one.low, one.high)]
         rows.append((source, *bounds, *[None] * (6 - len(bounds)), len(numbers), len(values)))
     return pl.DataFrame(rows, schema=SCALING_SCHEMA, orient="row")

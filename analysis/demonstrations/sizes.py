@@ -145,7 +145,7 @@ def size_differences(results: pl.DataFrame) -> pl.DataFrame:
     A size that one of the two lacks has no row.
     """
     rows, of_scores = [], ends_of(results)
-    ends = None if of_scores is None else of_scores.differences()
+    ends = of_scores.differences()
     for pool, group, own in paired_groups(results):
         for size, values in by_size(own):
             rows.append((pool, size, group, *_described(values, ends)))
@@ -243,7 +243,7 @@ def _by_group(turns: pl.DataFrame, *keys: str) -> Iterator[tuple[tuple[str, ...]
         yield tuple(str(name) for name in names), own
 
 
-def _described(values: Floats, ends: Ends | None) -> tuple[float | None, float | None, float | None, int, int, str]:
+def _described(values: Floats, ends: Ends) -> tuple[float | None, float | None, float | None, int, int, str]:
     """Return mean, low, high, draws, queries, what the interval is over, of values (queries, draws) with these ends."""
     draws = int((~np.isnan(values)).any(axis=0).sum())
     found, over = crossed_interval(values, ends=ends), OVER_BOTH if draws > 1 else OVER_QUERIES

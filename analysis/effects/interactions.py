@@ -61,12 +61,12 @@ def interaction_effects(results: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=INTERACTION_SCHEMA, orient="row")
 
 
-def _fill(rows: list[dict[str, object]], known: Sequence[int], contrasts: Floats, ends: Ends | None) -> None:
+def _fill(rows: list[dict[str, object]], known: Sequence[int], contrasts: Floats, ends: Ends) -> None:
     """Put figures into the rows that have one.
 
     Contrasts are those of the queries, shape (queries, len(known)), of scores with these ends.
     """
-    ends = None if ends is None else ends.differences(2)
+    ends = ends.differences(2)
     p_values = t_tests(contrasts, ends)
     corrected = holm(p_values)
     for place, at in enumerate(known):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from ablations.core.statistics import Ends
+from ablations.core.statistics import ENDLESS, Ends
 
 Floats = NDArray[np.float64]
 DRAWS = 2_000
@@ -48,7 +48,7 @@ def paired_interval(
     seed: int = 0,
     draws: int = DRAWS,
     level: float = 0.95,
-    ends: Ends | None = None,
+    ends: Ends = ENDLESS,
 ) -> Interval:
     """Return mean(first − second) with its interval over queries, as `mean_intervals` gives it.
 
@@ -63,7 +63,7 @@ def paired_interval(
     Raises:
         ValueError: no query has both scores.
     """
-    of_differences = None if ends is None else ends.differences()
+    of_differences = ends.differences()
     (found,) = mean_intervals(difference(first, second)[:, None], seed, draws, level, of_differences)
     if found is None:
         raise ValueError("no query was scored under both conditions")
@@ -78,7 +78,7 @@ def difference(first: Floats, second: Floats) -> Floats:
 
 
 def mean_intervals(
-    values: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95, ends: Ends | None = None
+    values: Floats, seed: int = 0, draws: int = DRAWS, level: float = 0.95, ends: Ends = ENDLESS
 ) -> list[Interval | None]:
     """Return the mean of each column with an interval over rows; None for a column without a value.
 
@@ -101,7 +101,7 @@ def mean_intervals(
         n, own = len(rows), values[np.ix_(rows, columns)]
         means = own.mean(axis=0)
         low = high = np.full(len(columns), np.nan)
-        if (ends is not None and ends.pseudo and n >= 2) or 2 <= n < FEW_QUERIES:
+        if (ends.pseudo and n >= 2) or 2 <= n < FEW_QUERIES:
             seen = with_pseudo(own, ends)
             half = stdtrit(len(seen) - 1, upper) * seen.std(axis=0, ddof=1) / np.sqrt(len(seen))
             low, high = seen.mean(axis=0) - half, seen.mean(axis=0) + half
@@ -113,18 +113,13 @@ def mean_intervals(
             if n < 2:
                 found[column] = Interval(float(mean), None, None, n)
             else:
-                found[column] = Interval(float(mean), *clipped(float(below), float(above), ends), n)
+                found[column] = Interval(float(mean), *ends.clip(float(below), float(above)), n)
     return found
 
 
-def clipped(low: float, high: float, ends: Ends | None) -> tuple[float, float]:
-    """Return an interval without what lies beyond the ends, where these are known."""
-    return (low, high) if ends is None else ends.clip(low, high)
-
-
-def with_pseudo(values: Floats, ends: Ends | None) -> Floats:
+def with_pseudo(values: Floats, ends: Ends) -> Floats:
     """Return values, shape (queries, columns), with a further row for each pseudo query."""
-    if ends is None or not ends.pseudo:
+    if not ends.pseudo:
         return values
     added: Floats = np.vstack([values, np.repeat(np.array(ends.pseudo)[:, None], values.shape[1], axis=1)])
     return added
@@ -168,7 +163,7 @@ def resampled_counts(n: int, draws: int, seed: int, taken: int | None = None) ->
     return counts
 
 
-def welch_interval(first: Floats, second: Floats, level: float = 0.95, ends: Ends | None = None) -> Interval:
+def welch_interval(first: Floats, second: Floats, level: float = 0.95, ends: Ends = ENDLESS) -> Interval:
     """Return mean(first) − mean(second) of independent values with its interval; n counts the values of both.
 
     Args:
@@ -191,12 +186,10 @@ def welch_interval(first: Floats, second: Floats, level: float = 0.95, ends: End
         part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
     )
     half, middle = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum())), float(first.mean() - second.mean())
-    return Interval(value, *clipped(middle - half, middle + half, None if ends is None else ends.differences()), n)
+    return Interval(value, *ends.differences().clip(middle - half, middle + half), n)
 
 
-def clustered_mean(
-    values: Floats, clusters: Sequence[object], level: float = 0.95, ends: Ends | None = None
-) -> Interval:
+def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.95, ends: Ends = ENDLESS) -> Interval:
     """Return the mean of all values with an interval that allows for values of a cluster being alike.
 
     Args:
@@ -212,7 +205,7 @@ def clustered_mean(
     mean, n = float(values.mean()), len(set(clusters))
     if n < 2:
         return Interval(mean, None, None, n)
-    pseudo = () if ends is None else ends.pseudo
+    pseudo = ends.pseudo
     more = [end for end in enumerate(pseudo) for _ in range(max(round(len(values) / n), 1))]
     seen = np.concatenate([values, [value for _, value in more]])
     middle, counted = float(seen.mean()), n + len(pseudo)
@@ -221,7 +214,7 @@ def clustered_mean(
         sums[cluster] = sums.get(cluster, 0.0) + float(value) - middle
     error = np.sqrt(counted / (counted - 1) * sum(total**2 for total in sums.values())) / len(seen)
     half = float(stdtrit(counted - 1, 0.5 + level / 2) * error)
-    return Interval(mean, *clipped(middle - half, middle + half, ends), n)
+    return Interval(mean, *ends.clip(middle - half, middle + half), n)
 
 
 def wilson_interval(share: float, n: float, level: float = 0.95) -> tuple[float, float]:

@@ -16,7 +16,6 @@ from analysis.effects.intervals import (
     FEW_QUERIES,
     Floats,
     Interval,
-    clipped,
     difference,
     expanded_tail,
     mean_intervals,
@@ -79,7 +78,7 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     by_query = [tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters)]
     gains, longer, extra = (of - of[:, [base]] for of in by_query)
     of_scores = ends_of(results)
-    ends = None if of_scores is None else of_scores.differences()
+    ends = of_scores.differences()
     raws = mean_intervals(difference(gains, np.zeros_like(gains)), ends=ends)
     rows = []
     for own, row in enumerate(described):
@@ -99,7 +98,7 @@ def _effect(
     slope: float,
     slopes: Floats,
     counts: Floats,
-    ends: Ends | None,
+    ends: Ends,
 ) -> dict[str, object]:
     """Return a trial's effects; `gain` and `longer` are its score and length term less the baseline's, by query."""
     if raw is None:
@@ -116,7 +115,7 @@ def _effect(
         drawn = (weights @ gain[both] - slopes * (weights @ longer[both])) / weights.sum(axis=1)
     tail = expanded_tail(n)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return {**effect, **dict(zip(("controlled_low", "controlled_high"), clipped(low, high, ends), strict=True))}
+    return {**effect, **dict(zip(("controlled_low", "controlled_high"), ends.clip(low, high), strict=True))}
 
 
 @dataclass(frozen=True)

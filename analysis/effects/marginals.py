@@ -13,7 +13,7 @@ from ablations.core.condition import format_value
 from ablations.core.schema import Schema
 from ablations.core.statistics import Ends
 from analysis.effects.designs import read_design
-from analysis.effects.intervals import DRAWS, Floats, clipped, resampled_counts
+from analysis.effects.intervals import DRAWS, Floats, resampled_counts
 
 MOST_LEVELS = 8
 PAIR_SCHEMA: Schema = {
@@ -79,7 +79,7 @@ def pair_means(results: pl.DataFrame, first: str, second: str, seed: int = 0, dr
 class _Bands:
     """Means of conditions with bands; `values` are scores without gaps, shape (queries, conditions)."""
 
-    def __init__(self, values: Floats, seed: int, draws: int, ends: Ends | None) -> None:
+    def __init__(self, values: Floats, seed: int, draws: int, ends: Ends) -> None:
         self._ends = ends
         self._level = float(values.mean())
         self._centred = values - values.mean(axis=1, keepdims=True)
@@ -93,7 +93,7 @@ class _Bands:
             return mean, None, None
         means = self._level + _over_conditions(self._drawn[:, members], self._generator)
         low, high = np.quantile(means, [0.025, 0.975])
-        return mean, *clipped(float(low), float(high), self._ends)
+        return mean, *self._ends.clip(float(low), float(high))
 
 
 def _over_conditions(drawn: Floats, generator: np.random.Generator) -> Floats:

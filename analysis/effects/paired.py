@@ -12,7 +12,7 @@ from scipy.stats import binomtest, ttest_1samp
 
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX, Schema
-from ablations.core.statistics import Ends, best_first
+from ablations.core.statistics import ENDLESS, Ends, best_first
 from analysis.effects.intervals import DRAWS, SAME, Floats, Interval, alike, difference, mean_intervals, with_pseudo
 from analysis.frames import (
     Row,
@@ -50,7 +50,7 @@ def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int =
     Journal of Educational Statistics 6:2). A pair without a common query is left out.
     """
     differences = difference(scores.of([one for one, _ in pairs]), scores.of([other for _, other in pairs]))
-    ends = None if scores.ends is None else scores.ends.differences()
+    ends = scores.ends.differences()
     intervals = mean_intervals(differences, seed, draws, ends=ends)
     p_values, standardised = _tests(differences, ends)
     rows = []
@@ -58,7 +58,7 @@ def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int =
         if found is not None:
             own = differences[:, at]
             outcomes = [int((own > SAME).sum()), int((np.abs(own) <= SAME).sum()), int((own < -SAME).sum())]
-            exact = mcnemar(outcomes[0], outcomes[2]) if ends is not None and ends.pseudo else None
+            exact = mcnemar(outcomes[0], outcomes[2]) if ends.pseudo else None
             tests = (_known(p_values[at]), None, exact, _known(standardised[at]))
             rows.append((trial, reference, found.value, found.low, found.high, *tests, *outcomes, found.n))
     effects = pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
@@ -92,7 +92,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def t_tests(differences: Floats, ends: Ends | None = None) -> list[float | None]:
+def t_tests(differences: Floats, ends: Ends = ENDLESS) -> list[float | None]:
     """Return the p-value of each column's mean being 0, as `paired_effects` has it; None below two queries.
 
     `differences` has the shape (queries, columns), NaN where a query has none, and these `ends`.
@@ -100,7 +100,7 @@ def t_tests(differences: Floats, ends: Ends | None = None) -> list[float | None]
     return [_known(value) for value in _tests(differences, ends)[0]]
 
 
-def _tests(differences: Floats, ends: Ends | None) -> tuple[Floats, Floats]:
+def _tests(differences: Floats, ends: Ends) -> tuple[Floats, Floats]:
     """Return p-values and standardised means of each column, NaN below two queries."""
     p_values, sizes = (np.full(differences.shape[1], np.nan) for _ in range(2))
     for rows, columns in alike(differences):
@@ -111,7 +111,7 @@ def _tests(differences: Floats, ends: Ends | None) -> tuple[Floats, Floats]:
         varies = spread > SAME
         constant = np.where(np.abs(means) > SAME, 2.0 ** (1 - n), 1.0)
         p_values[columns] = constant
-        if ends is not None and ends.pseudo:
+        if ends.pseudo:
             p_values[columns] = ttest_1samp(with_pseudo(own, ends), 0).pvalue
         elif varies.any():
             p_values[columns[varies]] = ttest_1samp(own[:, varies], 0).pvalue
@@ -151,7 +151,7 @@ def paired_difference(results: pl.DataFrame, trial: int, reference: int, level: 
     """
     scores = condition_scores(results)
     first, second = scores.of([trial, reference]).T
-    ends = None if scores.ends is None else scores.ends.differences()
+    ends = scores.ends.differences()
     return mean_intervals((first - second)[:, None], level=level, ends=ends)[0]
 
 

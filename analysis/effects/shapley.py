@@ -65,7 +65,7 @@ def shapley_values(results: pl.DataFrame) -> pl.DataFrame:
         if sizes <= {0, len(components) - 1, len(components)}
         else "least squares"
     )
-    ends = None if design.scores.ends is None else design.scores.ends.differences()
+    ends = design.scores.ends.differences()
     p_values = t_tests(contributions, ends)
     corrected = holm(p_values)
     rows = []

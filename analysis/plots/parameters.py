@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from ablations.core.statistics import Ends
+from ablations.core.statistics import ENDLESS, Ends
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
 METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best half"}
@@ -40,7 +40,7 @@ def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:
 
 
 def draw_parameter(
-    parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, axes: Axes, judge: str, ends: Ends | None = None
+    parameter: str, effects: pl.DataFrame, trials: pl.DataFrame, axes: Axes, judge: str, ends: Ends = ENDLESS
 ) -> Axes:
     """Draw one parameter: paired effects with all else still, and every trial's mean behind them.
 
@@ -69,7 +69,7 @@ def draw_parameter(
     for row in rows:  # the interval is that of the difference, drawn around the trial's own mean
         shift = means[row["reference_trial"]]
         row |= {name: None if row[name] is None else shift + row[name] for name in ("difference", "low", "high")}
-        if ends is not None and row["low"] is not None:
+        if row["low"] is not None:
             row["low"], row["high"] = ends.clip(row["low"], row["high"])
     label = "this parameter alone, 95 % interval of the difference"
     at = [places[row["value"]] for row in rows]

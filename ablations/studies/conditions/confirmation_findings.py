@@ -80,7 +80,7 @@ def confirm(selected: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
     said, repeated = _answers(selected), _answers(confirmed)
     own = set(selected.get_column("query_id"))
     level, of_scores = 1 - 0.05 / max(len(trials), 1), ends_of(confirmed)
-    ends, of_shrinkage = (None if of_scores is None else of_scores.differences(number) for number in (1, 2))
+    ends, of_shrinkage = (of_scores.differences(number) for number in (1, 2))
     rows = []
     for trial, condition_id, label in ((one["trial"], one["condition_id"], one["label"]) for one in trials):
         twin = _twin(known, condition_id, label)
@@ -143,7 +143,7 @@ def _array(leads: _Leads) -> Floats:
     return np.array(list(leads.values()), dtype=np.float64)
 
 
-def _interval(leads: _Leads, ends: Ends | None, level: float = 0.95) -> Interval | None:
+def _interval(leads: _Leads, ends: Ends, level: float = 0.95) -> Interval | None:
     """Return the mean of leads, which have these ends."""
     leads_of_one = difference(_array(leads), np.zeros(len(leads)))[:, None]
     return mean_intervals(leads_of_one, level=level, ends=ends)[0] if leads else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ablations.core.statistics import Ends
+from ablations.core.statistics import ENDLESS, Ends
 from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
@@ -90,7 +90,7 @@ class ConditionFindings:
     frames: Mapping[str, pl.DataFrame] = field(compare=False)
     examples: tuple[Example, ...] = ()
     confirmation: ConfirmationFindings | None = None
-    ends: Ends | None = None
+    ends: Ends = ENDLESS
 
     def metrics(self) -> dict[str, float | None]:
         """Return the numbers for the parent run, by documented name."""

@@ -32,7 +32,7 @@ class Gain:
         """Return the gain of the first scores over the second ones, on the queries where both have one."""
         known = [one - other for one, other in zip(first, second, strict=True) if one is not None and other is not None]
         ends = Ends.of(scale)
-        return cls(*mean_interval(known, ends=None if ends is None else ends.differences()), len(known))
+        return cls(*mean_interval(known, ends=ends.differences()), len(known))
 
 
 @dataclass(frozen=True)
