@@ -98,8 +98,7 @@ def outcome_agreement(frames: Mapping[str, pl.DataFrame], contrasts: pl.DataFram
     scores = {name: trial_scores(frame.filter(pl.col("replicate") == 0)) for name, frame in frames.items()}
     baseline, rows = baseline_trial(frames[first]), []
     for name in others:
-        signs = [contrasts.filter(pl.col("outcome") == one).select("change", sign=_decided()) for one in (first, name)]
-        pairs = signs[0].join(signs[1], on="change", suffix="_other")
+        pairs = _signs(contrasts, first, name)
         one, other = pl.col("sign"), pl.col("sign_other")
         counts = pairs.select(
             both=((one == other) & (one != 0)).sum(),
@@ -111,6 +110,19 @@ def outcome_agreement(frames: Mapping[str, pl.DataFrame], contrasts: pl.DataFram
         numbers = (None, None, None) if ranked is None else (ranked.value, ranked.low, ranked.high)
         rows.append((first, name, len(pairs), *numbers, *counts.row(0)))
     return pl.DataFrame(rows, schema=AGREEMENT_SCHEMA, orient="row")
+
+
+def both_support(contrasts: pl.DataFrame, first: str, other: str) -> list[str]:
+    """Return the changes whose intervals exclude 0 in the same direction by both outcomes; see `outcome_contrasts`."""
+    one = pl.col("sign")
+    pairs = _signs(contrasts, first, other).filter((one == pl.col("sign_other")) & (one != 0))
+    return pairs.get_column("change").to_list()
+
+
+def _signs(contrasts: pl.DataFrame, first: str, other: str) -> pl.DataFrame:
+    """Return the changes that two outcomes know: change, sign, sign_other."""
+    signs = [contrasts.filter(pl.col("outcome") == one).select("change", sign=_decided()) for one in (first, other)]
+    return signs[0].join(signs[1], on="change", suffix="_other", maintain_order="left")
 
 
 def _decided() -> pl.Expr:

@@ -48,10 +48,9 @@ async def _run(asked: RunArguments, config: Config) -> None:
     async with open_inputs(config, asked.places, reporter, asked.dry_run, asked.fresh) as inputs:
         plan = await kind.plan(inputs)
         reporter.show(plan.overview(inputs.judge), brief=not asked.dry_run)
-        if asked.dry_run:
-            return
         parts = Parts(plan.backend or await inputs.backend(), inputs.judge, asked.places, reporter, inputs.log_file)
-        await Runner(kind, plan, parts, asked.fresh).run()
+        runner = Runner(kind, plan, parts, asked.fresh)
+        await (runner.rehearse() if asked.dry_run else runner.run())
 
 
 def _check_engine(config: Config) -> None:

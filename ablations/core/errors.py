@@ -29,7 +29,7 @@ value, where it stands, and what to do.
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class AblationError(Exception):
@@ -125,9 +125,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close}? {listing}" if close else listing
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that an unknown one is a misspelling of, or None."""
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
+def closest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
+    """Return the known name that an unknown one is a misspelling of, or None where none is at least as alike (0-1)."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=least)), None)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return names in one phrase, at most some of them.
+
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], most=2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def check_choice(key: str, value: str, known: Iterable[str]) -> None:

@@ -5,11 +5,11 @@ Knows neither prompts nor judges. A broken line is named by its number.
 
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ablations.core.errors import QueryError, nearest
+from ablations.core.errors import QueryError, closest, nearest
 from ablations.core.jsonl import DATA, JsonObject, read_rows
 from ablations.core.records import Check, Query
 
@@ -23,7 +23,10 @@ Accept = Callable[[Check, str], bool]
 
 
 def load_queries(
-    source: str, reference_answers: Path | None = None, accept: Accept = lambda check, where: True
+    source: str,
+    reference_answers: Path | None = None,
+    accept: Accept = lambda check, where: True,
+    unread: Counter[str] | None = None,
 ) -> tuple[Query, ...]:
     """Return the queries of a built-in set or a file, in the file's order.
 
@@ -36,11 +39,17 @@ def load_queries(
             `instruction_id_list` and `kwargs`, or in Multi-IF's `turn_1_…` and `turn_2_…`.
         reference_answers: FastChat's `reference_answer/*.jsonl`, joined by `question_id`.
         accept: decides about each check.
+        unread: takes the count of each field of rows that no part of a query is made of.
 
     Raises:
-        QueryError: unknown name, unreadable file, a broken row (named by line), or a repeated id.
+        QueryError: unknown name, unreadable file, a broken row (named by line), a field whose name is nearly one that
+            is read, or a repeated id.
     """
     rows = list(_rows(source))
+    if source not in BUILT_IN:
+        found = Counter(name for where, row in rows for name in _unread(row, where))
+        if unread is not None:
+            unread.update(found)
     references = _reference_answers(reference_answers) if reference_answers else {}
     queries = tuple(_query(row, where, references, accept) for where, row in rows)
     if not queries:
@@ -131,23 +140,51 @@ _MULTI_IF = "turn_1_prompt"
 """The field that tells a row of Multi-IF's; its third turns are left out."""
 
 
+_IDENTITIES = ("question_id", "id", "key")
+_ONE_TURN = ("instruction", "query", "prompt", "question")
+_REFERENCES = ("references", "reference", "output")
+_READ = (*_IDENTITIES, *_ONE_TURN, *_REFERENCES, "category", "turns", "checks", "instruction_id_list", "kwargs")
+
+
+def _unread(row: JsonObject, where: str) -> list[str]:
+    """Return the fields of a row that no part of a query is made of.
+
+    Raises:
+        QueryError: the name of one is nearly one that is read.
+    """
+    if _MULTI_IF in row:
+        return []
+    found = [name for name in row if name not in _READ]
+    for name in found:
+        near = closest(name.lower(), _READ, least=0.85)
+        if near is not None and near not in row:
+            raise QueryError(f"{where}: the field {name!r} is not read; did you mean {near}? Rename or drop it")
+    return found
+
+
 def _query(row: JsonObject, where: str, references: dict[str, list[str]], accept: Accept) -> Query:
     if _MULTI_IF in row:
         row = _of_multi_if(row, where)
-    identity = str(row.get("question_id", row.get("id", row.get("key", where.rsplit(" ", 1)[-1]))))
+    identity = str(next((row[name] for name in _IDENTITIES if name in row), where.rsplit(" ", 1)[-1]))
     turns = row.get("turns")
     if turns is None:
-        single = next((row[key] for key in ("instruction", "query", "prompt", "question") if key in row), None)
+        single = next((row[name] for name in _ONE_TURN if name in row), None)
         if single is None:
             raise QueryError(f"{where} has neither turns nor instruction, query, prompt or question; add one of them")
         turns = [single]
-    own = row.get("references", row.get("reference", row.get("output")))
+    own = next((row[name] for name in _REFERENCES if name in row), None)
     given = references.get(identity, [own] if isinstance(own, str) else own or [])
     if not isinstance(turns, list) or not isinstance(given, list):
         raise QueryError(f"{where}: turns and references must be lists of texts")
     if not all(text is None or isinstance(text, str) for text in given):
         raise QueryError(f"{where}: every reference must be a text or null")
-    checks = [tuple(one for one in turn if accept(one, where)) for turn in _checks(row, where)]
+    asked = _checks(row, where)
+    if asked and len(asked) != len(turns):
+        raise QueryError(
+            f"{where} has {len(turns)} turns and checks of {len(asked)}; give a list of checks for each turn, an empty "
+            "one for a turn without checks"
+        )
+    checks = [tuple(one for one in turn if accept(one, where)) for turn in asked]
     try:
         return Query(identity, str(row.get("category", "")), tuple(turns), tuple(given), tuple(checks))
     except QueryError as error:

@@ -88,6 +88,12 @@ class Places:
         return cls(chosen, store, storage, tracking_uri)
 
     @property
+    def stored(self) -> bool:
+        """Whether there is a store yet; of one on a server nothing is known before it is asked."""
+        path = sqlite_path(self.store)
+        return path is None or path.exists()
+
+    @property
     def artifacts(self) -> Path | None:
         """Where MLflow keeps files, or None where its server decides that."""
         return None if self.tracking_uri.startswith("http") else self.folder / "artifacts"

@@ -57,7 +57,8 @@ class Results:
         tables: further tables that it wrote, such as "losses", by name.
         parent: results of the study that this one confirms, or None.
         confirmation: results of the study that confirms this one, for its page, or None.
-        outcomes: the same results once more for each outcome beside the score that decides, by its name.
+        outcomes: the same results once more for each outcome beside the score that decides, by its name; what a kind
+            finds by another outcome is `kind.summarise(replace(results, frame=results.outcomes[NAME]))`.
     """
 
     name: str

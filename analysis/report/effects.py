@@ -195,8 +195,8 @@ def length_section(frames: Frames, best: int | None, figures: Figures) -> Sectio
     }
     changes = frames["trials"].select("trial", "change")
     controlled, note = rows_of(frames["length_controlled"].join(changes, on="trial"), MOST_ROWS, "raw")
-    if len(controlled) and controlled.get_column("controlled_low").is_null().all():
-        note = " ".join(filter(None, (prose.FEW_FOR_LENGTH, note)))
+    few = prose.FEW_FOR_LENGTH if controlled.get_column("controlled_low").is_null().all() else ""
+    note = " ".join(filter(None, (prose.LENGTH, few, note)))
     known = controlled.select("trial", "controlled").iter_rows()
     own = [at for at, (trial, value) in enumerate(known) if trial == best and value is not None]
     front, cut = rows_of(frames["costs"].sort("tokens"), MOST_ROWS, "mean")

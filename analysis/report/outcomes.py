@@ -8,6 +8,7 @@ import polars as pl
 from ablations.core.statistics import Scale
 from analysis.effects.intervals import Interval
 from analysis.figures import outcome_figures
+from analysis.outcomes import both_support
 from analysis.report import prose
 from analysis.report.effects import MOST_BRIEF, MOST_ROWS
 from analysis.report.page import Section
@@ -49,6 +50,11 @@ def outcomes_section(contrasts: pl.DataFrame, means: pl.DataFrame, agreement: pl
         "opposite": "opposite",
     }
     alone: Columns = {"the deciding one alone": "first_alone", "this one alone": "second_alone"}
+    named = [
+        f"{names[0]} and {other} both support: {'; '.join(both)}."
+        for other in names[1:]
+        if (both := both_support(contrasts, names[0], other))
+    ]
     beside = side_by_side(
         "Changes by each outcome",
         shown,
@@ -61,7 +67,12 @@ def outcomes_section(contrasts: pl.DataFrame, means: pl.DataFrame, agreement: pl
     )
     tables = [
         beside,
-        make_table("Agreement with the outcome that decides", agreement, {**columns, **alone}, prose.AGREEMENT),
+        make_table(
+            "Agreement with the outcome that decides",
+            agreement,
+            {**columns, **alone},
+            " ".join([prose.AGREEMENT, *named]),
+        ),
         side_by_side(
             "Conditions by each outcome",
             some,

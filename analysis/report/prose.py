@@ -32,9 +32,12 @@ BEND = (
     "Bend: points a doubling in the upper half of the numbers less those in the lower half; below 0 the curve flattens."
 )
 CONTRASTS = "Not corrected for their number: of 20 comparisons without a difference one excludes 0 by chance."
-ANSWERS = (
+LENGTH = (
     "Judges like long answers. The effect at equal length takes out what length alone explains, also where an "
-    "answer is longer because it says more: read both. The front holds the conditions that no other one beats in "
+    "answer is longer because it says more: read both."
+)
+ANSWERS = (
+    "The front holds the conditions that no other one beats in "
     "tokens and score at once, by their means; intervals that overlap say that another front is possible.",
 )
 OUTCOMES = (

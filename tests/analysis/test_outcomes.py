@@ -269,6 +269,9 @@ def test_the_section_shows_outcomes_side_by_side(record: pl.DataFrame) -> None:
         "Changes by the outcome 'content' alone",
         "Changes by the outcome 'rated' alone",
     ]
+    agreement = next(table for table in section.tables if table.caption.startswith("Agreement"))
+    assert "checks and rated both support: temperature 0 → 1." in agreement.note
+    assert "checks and content both support: temperature 0 → 1; temperature 0 → 1.5." in agreement.note
 
 
 # The floor

@@ -287,7 +287,11 @@ def test_checks_are_read_in_every_form(tmp_path: Path, form: str) -> None:
         ({"query": "Q?", "checks": [["finished"]]}, "a check is"),
         ({"query": "Q?", "checks": [{"id": "finished", "kwargs": [1]}]}, "a check is"),
         ({"query": "Q?", "checks": [{"id": "finished", "weight": 2}]}, "has weight beside id and kwargs"),
-        ({"query": "Q?", "checks": [[], [{"id": "finished"}]]}, "checks of 2"),
+        ({"query": "Q?", "checks": [[], [{"id": "finished"}]]}, "1 turns and checks of 2"),
+        ({"turns": ["Q?", "R?"], "checks": [[{"id": "finished"}]]}, "2 turns and checks of 1"),
+        ({"turns": ["Q?", "R?"], "checks": [{"id": "finished"}]}, "2 turns and checks of 1"),
+        ({"query": "Q?", "check": [{"id": "finished"}]}, "the field 'check' is not read; did you mean checks?"),
+        ({"Prompt": "Q?"}, "the field 'Prompt' is not read; did you mean prompt?"),
         ({"turn_1_prompt": "{"}, "row of Multi-IF's"),
     ],
 )
@@ -295,3 +299,17 @@ def test_broken_checks_are_named_by_their_line(tmp_path: Path, row: dict[str, An
     with pytest.raises(QueryError, match=r"mine\.jsonl line 1.*") as raised:
         load_queries(write(tmp_path, json.dumps(row)))
     assert message in str(raised.value)
+
+
+def test_fields_that_nothing_reads_are_counted(tmp_path: Path) -> None:
+    rows = [{"id": "a", "query": "Q?", "answer": "A", "source": "web"}, {"id": "b", "query": "R?", "answer": "B"}]
+    unread: Counter[str] = Counter()
+    load_queries(write(tmp_path, "\n".join(map(json.dumps, rows))), unread=unread)
+    assert unread == {"answer": 2, "source": 1}
+
+
+@pytest.mark.parametrize("source", ["short", "instructions"])
+def test_built_in_sets_have_no_field_to_report(source: str) -> None:
+    unread: Counter[str] = Counter()
+    load_queries(source, unread=unread)
+    assert not unread

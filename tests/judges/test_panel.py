@@ -45,7 +45,7 @@ def test_a_flag_is_refused_where_no_judge_takes_it_and_an_unknown_judge_by_its_o
         make_judge("checks", SERVED, also=["reference"])
     with pytest.raises(UsageError, match=r"--also-judge 'rubrik' is not a known judge; did you mean rubric"):
         make_judge("checks", also=["rubrik"])
-    with pytest.raises(UsageError, match="--judge rubric needs a model"):
+    with pytest.raises(UsageError, match="the rubric judge needs a model"):
         make_judge("checks", also=["rubric"])
 
 

@@ -11,7 +11,7 @@ whether the answer ended by itself. Three ways make one score of the two:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ablations.core.errors import QueryError
+from ablations.core.errors import QueryError, listed
 from ablations.core.records import MIN_COVERAGE, Completion, Judgment, Query, Score
 from ablations.judges.base import Floor, FreeJudge
 from ablations.judges.checks.base import Answer
@@ -20,6 +20,16 @@ from ablations.judges.checks.scores import floors, outcomes
 from ablations.judges.llm.asking import JudgeSettings
 
 NO_CHECKS = "no checks"
+
+
+def unchecked(queries: Sequence[Query]) -> list[str]:
+    """Return the turns that have no checks, in words: each query's id, and the turn where a query has two."""
+    return [
+        f"query {query.id!r}" + (f" turn {turn}" if len(query.turns) > 1 else "")
+        for query in queries
+        for turn, checks in enumerate(query.checks, 1)
+        if not checks
+    ]
 
 
 class ChecksJudge(FreeJudge):
@@ -40,12 +50,12 @@ class ChecksJudge(FreeJudge):
 
     def check(self, queries: Sequence[Query]) -> None:
         """Raise `QueryError` if too few turns have checks for a trial to count."""
-        turns = [turn for query in queries for turn in query.checks]
-        checked = sum(bool(turn) for turn in turns)
-        if checked < MIN_COVERAGE * len(turns):
+        turns, lacking = sum(len(query.turns) for query in queries), unchecked(queries)
+        if turns - len(lacking) < MIN_COVERAGE * turns:
             raise QueryError(
-                f"the checks judge needs queries with checks: {checked} of {len(turns)} turns have some, and at least "
-                f"{MIN_COVERAGE:.0%} are needed; give --queries with checks (`short` is built in), or another judge"
+                f"the checks judge needs queries with checks: {len(lacking)} of {turns} turns have none "
+                f"({listed(lacking)}), and at least {MIN_COVERAGE:.0%} must have some; give --queries with checks "
+                "(`short` is built in), or another judge"
             )
 
     def floor(self, queries: Sequence[Query]) -> Floor | None:

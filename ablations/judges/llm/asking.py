@@ -55,7 +55,7 @@ class JudgeSettings:
     def make_client(self, judge: str) -> JudgeClient:
         """Return a client that has asked nothing yet; raise `UsageError` without a model."""
         if self.model is None:
-            raise UsageError(f"--judge {judge} needs a model; give --judge-model NAME (and --judge-base-url URL)")
+            raise UsageError(f"the {judge} judge needs a model; give --judge-model NAME (and --judge-base-url URL)")
         return JudgeClient(self.model, self.base_url, self.limits, self._budget)
 
     @cached_property

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ablations.core.statistics import ENDLESS, Ends
+from ablations.judges.registry import PROGRAMS
 from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
@@ -167,7 +168,8 @@ class ConditionFindings:
             "shapley": shapley_values(results),
             "marginals": marginal_curves(results),
             "pairs": pair_means(results, *HEAT_MAP),
-            "length_controlled": length_controlled_effects(results),
+            # A program does not like long answers, and what it asks for may itself be a matter of length.
+            "length_controlled": length_controlled_effects(results.clear() if judge in PROGRAMS else results),
             "scores": score_groups(results, shown),
             "turns": turn_table(results),
             "comparisons": comparison_table(results),

@@ -116,7 +116,8 @@ class Field:
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._within(value):
             raise Misfit(f"is out of range; give {self.key.range}")
         if self.key.choices and value not in self.key.choices:
-            raise Misfit(f"is not known; {nearest(str(value), self.key.choices)}")
+            which = f"holds {shown(value)}, which is" if self.many else "is"
+            raise Misfit(f"{which} not known; {nearest(str(value), self.key.choices)}")
         if self.many and value == "":
             raise Misfit("has an empty name; drop it")
         return value

@@ -152,6 +152,19 @@ class Runner(Generic[P]):
                 if self.plan.follows_up:
                     await self._follow_up(done, store, alone)
 
+    async def rehearse(self) -> None:
+        """Check all that can be checked without the engine, and read what is stored; nothing is written.
+
+        Raises:
+            UserError: a run would be refused.
+        """
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(self.parts.close)
+            await self._check()
+            if self.parts.places.stored:
+                store = opened.enter_context(closing(Store(self.parts.places.store)))
+                _Session(self, store, lambda: None).check_stored()
+
     async def _follow_up(self, done: StoredStudy, store: Store, alone: Callable[[], None]) -> None:
         """Confirm what the study found, on the same engines."""
         plan = self.kind.follow_up(self.plan, done.results, self.parts.reporter)
@@ -184,7 +197,7 @@ class _Session(Generic[P]):
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         ledger = _Ledger(store)
         parts.judge.keep_replies(ledger.add)
-        self._check_stored()
+        self.check_stored()
         price = parts.judge.budget.price
         tracker = Tracker(parts.places.tracking_uri, parts.places.artifacts, spec.config.file, spec.name, price)
         with closing(tracker), ExitStack() as opened:
@@ -235,7 +248,7 @@ class _Session(Generic[P]):
             await tracker.finish(status)
         return found
 
-    def _check_stored(self) -> None:
+    def check_stored(self) -> None:
         """Raise `StudyMismatchError` where what is stored under the study's name cannot be continued."""
         stored = self._store.find_study(self._spec.name)
         if stored is not None and not self._runner.fresh:

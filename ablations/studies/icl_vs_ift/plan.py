@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ablations.core.condition import Condition, content_hash, plain_values
-from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError
+from ablations.core.errors import PoolError, PromptError, StudyMismatchError, UsageError, listed
 from ablations.core.jsonl import JsonObject
 from ablations.core.prompt import PromptParts
 from ablations.core.records import TrialRecord
@@ -36,7 +36,6 @@ another model. In this order, one after the other."""
 RATES_NOTE, LOSSES = "learning-rates", "losses"
 """Names of the store's note of the learning rates that were tried, by pool and size, each with its held-out loss; and
 of the table of losses, a row for each step of each training."""
-MOST_NAMED = 5
 """Examples that a note names one by one."""
 
 
@@ -250,10 +249,10 @@ class _Maker:
                     Arm(0, ICL, one, self.model.name, pool, size, draw) for draw, one in enumerate(conditions) if fits
                 ]
             if not fits and not notes:  # larger sizes of a draw begin with its smaller ones
-                listed = ", ".join(map(str, self.options.sizes[place:]))
+                left = ", ".join(map(str, self.options.sizes[place:]))
                 notes.append(
                     f"{size} examples of {pool} need {most} tokens and the context holds {backend.context_length}: "
-                    f"only fine-tuning continues with {listed}"
+                    f"only fine-tuning continues with {left}"
                 )
             arms += [self.tuned(examples, size, draw) for draw in draws]
         return arms, notes
@@ -280,7 +279,7 @@ class _Maker:
         long = [name for name, own in samples.items() if max(len(one.tokens) for one in own) > options.max_tokens]
         notes = [
             f"{len(names)} of {len(pool.demonstrations)} examples of {pool.name} {why} and are left out of both ways: "
-            f"{_named(names)}"
+            f"{listed(names)}"
             for names, why in ((silent, "lack an answer"), (long, f"are longer than {options.max_tokens} tokens"))
             if names
         ]
@@ -340,8 +339,3 @@ def _changed(record: TrialRecord, arm: Arm | None, planned: Collection[str]) -> 
         for values, recipe in ((before, Recipe.from_dict(record.recipe)), (now, arm.job.recipe)):
             values |= {f"tuning.{key}": value for key, value in recipe.to_dict().items() if key not in searched}
     return [f"{label}: {'; '.join(differences(before, now)) or 'other examples, prompt or model'}"]
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMED])
-    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

@@ -3,6 +3,7 @@
 Knows every part and starts none.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -167,7 +168,11 @@ async def open_inputs(
     async with AsyncExitStack() as opened:
         judge = make_judge(study.judge, judge_settings(config.judge, study.seed), study.also_judge)
         accepted = Accepted(study.skip_unknown_checks)
-        whole = load_queries(study.queries, study.reference_answers, accepted)
+        unread: Counter[str] = Counter()
+        whole = load_queries(study.queries, study.reference_answers, accepted, unread)
+        if unread:
+            found = ", ".join(f"{name} ({count} rows)" for name, count in sorted(unread.items()))
+            reporter.say(f"fields of {study.queries} that nothing reads: {found}", important=True)
         if accepted.skipped:
             left = ", ".join(f"{count} x {name}" for name, count in sorted(accepted.skipped.items()))
             reporter.say(f"checks left out, because they are not known or not checked: {left}", important=True)

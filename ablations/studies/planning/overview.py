@@ -6,12 +6,12 @@ Knows specifications and judges; the kinds put their own rows beside these.
 from collections.abc import Sequence
 
 from ablations.core.condition import DECODING_PARAMETERS, Condition, format_value, neutral_value
-from ablations.core.errors import redacted
+from ablations.core.errors import listed, redacted
 from ablations.core.prompt import PromptParts
 from ablations.core.records import Query, Usage
 from ablations.datasets.prepare import CHARACTERS_PER_TOKEN, Prepared
 from ablations.judges.base import Judge
-from ablations.judges.checks.judge import ChecksJudge
+from ablations.judges.checks.judge import ChecksJudge, unchecked
 from ablations.judges.checks.scores import floors
 from ablations.judges.panel import members
 from ablations.judges.prices import format_money
@@ -82,14 +82,16 @@ def _judge_text(judge: Judge) -> str:
 
 
 def floor_rows(judge: Judge, queries: Sequence[Query]) -> list[Row]:
-    """Return what constant answers get, where a judge's scores have such a floor."""
+    """Return what constant answers get by checks and which turns have none, where checks judge."""
     if not any(isinstance(one, ChecksJudge) for one in members(judge)):
         return []
     parts = [
         f"{way} {one.best:.1%} by the constant {one.answer!r}, {one.empty:.1%} by an empty answer"
         for way, one in floors(queries).items()
     ]
-    return [("floor", "; ".join(parts))]
+    none = unchecked(queries)
+    lacking = [("no checks", f"{len(none)} turns, which get no score by checks: {listed(none)}")] if none else []
+    return [("floor", "; ".join(parts)), *lacking]
 
 
 def prompt_text(parts: PromptParts) -> str:

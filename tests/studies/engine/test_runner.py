@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ablations.cli.progress import ConsoleReporter
-from ablations.core.errors import BudgetError
+from ablations.core.errors import BudgetError, StudyMismatchError
 from ablations.core.records import Usage
 from ablations.judges.llm.asking import JudgeSettings
 from ablations.judges.llm.client import Limits
@@ -19,8 +19,9 @@ from ablations.studies.conditions.plan import ConditionsPlan
 from ablations.studies.engine.runner import Parts, Runner
 from ablations.studies.registry import find_kind
 from tests.support.bad_server import MODEL, BadServer, bad_server
-from tests.support.fakes import FakeBackend, make_queries
+from tests.support.fakes import FakeBackend, FakeJudge, make_queries
 from tests.support.specs import BASELINE, TEMPERATURE, changed, make_spec
+from tests.support.world import World
 
 TRIALS, QUERIES, TURNS = 3, 4, 2
 
@@ -38,6 +39,26 @@ def run(server: BadServer, folder: Path, max_cost: float | None, fresh: bool = F
     parts = Parts(FakeBackend(), make_judge("rubric", settings), places, reporter, folder / "engine.log")
     asyncio.run(Runner(find_kind("ablation"), ConditionsPlan(spec), parts, fresh).run())
     return text.getvalue()
+
+
+def rehearse(folder: Path, **changes: object) -> None:
+    spec = changed(make_spec(folder, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS, **changes)
+    places = Places.choose(str(folder / "mlruns"), None, None, None)
+    reporter = ConsoleReporter(Console(file=io.StringIO()))
+    parts = Parts(FakeBackend(), FakeJudge(), places, reporter, folder / "engine.log")
+    asyncio.run(Runner(find_kind("ablation"), ConditionsPlan(spec), parts).rehearse())
+
+
+def test_a_rehearsal_writes_nothing_and_is_refused_where_the_run_would_be(tmp_path: Path) -> None:
+    rehearse(tmp_path)
+    assert not (tmp_path / "mlruns").exists()
+    spec = changed(make_spec(tmp_path, BASELINE + TEMPERATURE), queries=make_queries(QUERIES), trials=TRIALS)
+    World(tmp_path / "mlruns").run(spec)
+    before = {path: path.read_bytes() for path in (tmp_path / "mlruns" / "results").rglob("*.parquet")}
+    rehearse(tmp_path)
+    with pytest.raises(StudyMismatchError, match="seed"):
+        rehearse(tmp_path, seed=5)
+    assert before == {path: path.read_bytes() for path in before} != {}
 
 
 def paid(folder: Path) -> dict[str, Usage]:
