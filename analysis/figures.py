@@ -19,6 +19,7 @@ from analysis.plots import (
     draw_alignment,
     draw_audit,
     draw_categories,
+    draw_changes,
     draw_confirmation,
     draw_contrasts,
     draw_cost,
@@ -81,6 +82,14 @@ def study_figures(drawing: Drawing) -> Figures:
     return Figures({name: draw for allowed in _DRAWN for name, draw in allowed(drawing).items()})
 
 
+def _changes(drawing: Drawing) -> dict[str, Draw]:
+    """Return the figure of single changes and pairs, which share their axis."""
+    effects, joint = drawing.frames["effects"], drawing.frames["joint"]
+    height = 1.9 + 0.27 * (len(effects) + len(joint))
+    draw = partial(on_axes, lambda axes: draw_changes(effects, joint, axes, drawing.judge), 8.0, height)
+    return {"changes": draw} if len(effects) else {}
+
+
 def outcome_figures(contrasts: pl.DataFrame) -> Figures:
     """Return the figure of changes by each outcome. Takes rows of `outcomes.outcome_contrasts`; {} without any."""
     return Figures({"outcomes": partial(_outcomes, contrasts)} if len(contrasts) else {})
@@ -95,7 +104,7 @@ def _outcomes(contrasts: pl.DataFrame) -> Figure:
             draw_contrasts(contrasts.filter(pl.col("outcome") == name), changes, place, name)
         for place in axes[1:]:
             place.set_yticklabels([])
-        figure.suptitle("The same changes by each outcome (95 % intervals, paired over queries)", size=11)
+        figure.suptitle("The same changes by each outcome (95 % intervals, simultaneous within an outcome)", size=11)
     return figure
 
 
@@ -326,6 +335,7 @@ def _draw_texts(table: pl.DataFrame) -> Figure:
 
 
 _DRAWN: tuple[Callable[[Drawing], dict[str, Draw]], ...] = (
+    _changes,
     _importance,
     _parameters,
     _marginals,

@@ -15,7 +15,7 @@ from ablations.core.condition import TAIL_PARAMETERS, format_value, neutral_valu
 from ablations.core.errors import StorageError, reason
 from ablations.core.records import OUTCOMES
 from ablations.core.schema import PARAMETER_PREFIX, RESULT_SCHEMA
-from ablations.core.statistics import ENDLESS, Ends, Scale
+from ablations.core.statistics import ENDLESS, Ends, Scale, filled
 from analysis.effects.intervals import Floats
 
 Row = Mapping[str, Any]
@@ -60,6 +60,7 @@ def outcome_frames(results: pl.DataFrame) -> dict[str, pl.DataFrame]:
             if values.is_not_null().any():
                 why = pl.when(values.is_null()).then(pl.coalesce("unscored", pl.lit(f"no {name}")))
                 ends = {"scale_low": pl.lit(0.0), "scale_high": pl.lit(1.0), "chooses": pl.lit(True)}
+                ends["negligible"] = pl.lit(Scale(0.0, 1.0).margin)
                 nothing = {one: pl.lit(None, RESULT_SCHEMA[one]) for one in ("floor", "empty", "constant")}
                 found[name] = rows.with_columns(score=values, unscored=why, judge=pl.lit(name), **ends, **nothing)
     further = results.filter(~pl.col("decides")).group_by("judge", maintain_order=True)
@@ -71,11 +72,12 @@ def scales_of(results: pl.DataFrame) -> dict[str, Scale]:
 
     {} where nobody judged, or the columns were dropped: intervals then do not know where the scale ends.
     """
-    columns = ("judge", "scale_low", "scale_high", "floor", "constant", "empty", "chooses")  # in the order of `Scale`
+    in_order = ("scale_low", "scale_high", "floor", "constant", "empty", "chooses", "negligible")  # as `Scale` has them
+    columns = ("judge", *in_order)
     if not set(columns) <= set(results.columns):
         return {}
-    known = results.select("decides", *columns).drop_nulls(("judge", "scale_low", "scale_high"))
-    rows = known.unique("judge", maintain_order=True).sort("decides", descending=True, maintain_order=True)
+    judged = results.select("decides", *columns).drop_nulls(("judge", "scale_low", "scale_high"))
+    rows = judged.unique("judge", maintain_order=True).sort("decides", descending=True, maintain_order=True)
     return {name: Scale(*rest) for name, *rest in rows.select(columns).iter_rows()}
 
 
@@ -97,10 +99,25 @@ def judge_name(results: pl.DataFrame, nobody: str = "no") -> str:
 def query_scores(results: pl.DataFrame) -> pl.DataFrame:
     """Return one row per complete trial and query: columns trial, query_id, score.
 
-    The score is the mean over the query's scored turns, so that both turns of a query are one unit.
+    The score is the mean over the query's turns, so that both turns of a query are one unit. A turn that lacks a score
+    where the query's other one has one counts what query, turn and trial lead to expect (`core.statistics.filled`):
+    the mean of what is there would reward a trial for lacking the harder turn.
     """
-    scored = results.filter(pl.col("score").is_not_null() & (pl.col("state") == "complete"))
-    return scored.group_by("trial", "query_id", maintain_order=True).agg(pl.col("score").mean())
+    complete = results.filter(pl.col("state") == "complete")
+    known = pl.col("score").is_not_null()
+    some = complete.filter(known.any().over("trial", "query_id") & known.any().over("query_id", "turn"))
+    if some.get_column("score").null_count():
+        some = _with_turns(some)
+    return some.group_by("trial", "query_id", maintain_order=True).agg(pl.col("score").mean())
+
+
+def _with_turns(some: pl.DataFrame) -> pl.DataFrame:
+    """Return results with an estimate in place of each missing score; every trial and every turn has one somewhere."""
+    turns = some.select(pl.struct("query_id", "turn").rank("dense") - 1).to_series().to_numpy()
+    trials = some.get_column("trial").rank("dense").to_numpy() - 1
+    values = np.full((turns.max() + 1, trials.max() + 1), np.nan)
+    values[turns, trials] = some.get_column("score").cast(pl.Float64)
+    return some.with_columns(score=pl.Series(filled(values)[turns, trials]))
 
 
 def scores_by_trial(results: pl.DataFrame) -> dict[int, dict[str, float]]:
@@ -120,12 +137,14 @@ class Scores:
         trials: numbers, in ascending order.
         values: points of the judge's scale, shape (queries, trials); NaN where a query has no score.
         ends: of the scores, where they are known.
+        margin: points below which a difference does not matter, or None where the scale is not known.
     """
 
     queries: Sequence[str]
     trials: Sequence[int]
     values: Floats
     ends: Ends = ENDLESS
+    margin: float | None = None
 
     def of(self, trials: Sequence[int]) -> Floats:
         """Return the columns of these trials, shape (queries, len(trials))."""
@@ -135,12 +154,12 @@ class Scores:
 
 def trial_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete trial, replicates apart."""
-    return score_table(query_scores(results), ends_of(results))
+    return score_table(query_scores(results), scale_of(results))
 
 
 def condition_scores(results: pl.DataFrame) -> Scores:
     """Return the scores of every complete condition, its replicates averaged for each query (see `by_condition`)."""
-    return score_table(nested_scores(results), ends_of(results))
+    return score_table(nested_scores(results), scale_of(results))
 
 
 def nested_scores(results: pl.DataFrame) -> pl.DataFrame:
@@ -170,13 +189,13 @@ def _stands_for(results: pl.DataFrame) -> pl.DataFrame:
     return trials.join(first, on="condition_id").select("trial", "first")
 
 
-def score_table(scores: pl.DataFrame, ends: Ends = ENDLESS) -> Scores:
-    """Return scores with these ends as a table; takes columns trial, query_id, score, a row for each pair."""
+def score_table(scores: pl.DataFrame, scale: Scale | None = None) -> Scores:
+    """Return scores on a scale as a table; takes columns trial, query_id, score, a row for each pair."""
     queries, trials = (scores.get_column(name).unique().sort().to_list() for name in ("query_id", "trial"))
     values = np.full((len(queries), len(trials)), np.nan)
     place = [scores.get_column(name).rank("dense").to_numpy() - 1 for name in ("query_id", "trial")]
     values[place[0], place[1]] = scores.get_column("score").cast(pl.Float64)
-    return Scores(queries, trials, values, ends)
+    return Scores(queries, trials, values, Ends.of(scale), None if scale is None else scale.margin)
 
 
 def trial_table(results: pl.DataFrame) -> pl.DataFrame:

@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 from ablations.core.schema import Schema
 from ablations.core.statistics import filled
 from analysis.effects.intervals import Floats, Interval, expanded_tail, resampled_counts
-from analysis.effects.paired import EFFECT_SCHEMA, baseline_trial, condition_effects, one_factor_effects
-from analysis.frames import Scores, trial_scores, trial_table
+from analysis.effects.joint import joint_effects
+from analysis.effects.paired import EFFECT_SCHEMA, baseline_trial, condition_effects, one_factor_effects, verdict
+from analysis.frames import Scores, scale_of, trial_scores, trial_table
 from analysis.scores import mean_score
 
 DRAWS = 500
@@ -37,7 +38,8 @@ AGREEMENT_SCHEMA: Schema = {
 def contrasts(results: pl.DataFrame) -> pl.DataFrame:
     """Return the effect of each change of a study of conditions: change (in words), then numbers of `EFFECT_SCHEMA`.
 
-    First the changes of one parameter with all else held still, then every other condition against the baseline.
+    First the changes of one parameter with all else held still, then every other condition against the baseline, then
+    what pairs do beyond the sum of their parts.
     """
     moved = one_factor_effects(results).sort("parameter", maintain_order=True)
     words = pl.format("{} {} → {}", "parameter", "against", "value")
@@ -45,7 +47,8 @@ def contrasts(results: pl.DataFrame) -> pl.DataFrame:
     named = _named(trial_table(results)).select("trial", "change")
     others = condition_effects(results).join(moved, on="trial", how="anti").join(named, on="trial", how="left")
     single = moved.select((words + around).alias("change"), *_NUMBERS)
-    return pl.concat([single, others.select("change", *_NUMBERS)])
+    pairs = joint_effects(results).with_columns(change=pl.format("{} × {}", "first", "second"))
+    return pl.concat([single, others.select("change", *_NUMBERS), pairs], how="diagonal").select("change", *_NUMBERS)
 
 
 def _named(trials: pl.DataFrame) -> pl.DataFrame:
@@ -59,15 +62,26 @@ def outcome_contrasts(
 ) -> pl.DataFrame:
     """Return a study's contrasts by each outcome: outcome, change, then numbers as `paired.EFFECT_SCHEMA` has them.
 
-    `p_holm` is corrected within an outcome; what a kind of study does not compute is null.
+    Intervals and `p_family` are corrected within an outcome, where the kind of study does; what it does not compute is
+    null, but for the verdict, which its interval says.
 
     Args:
         frames: results by outcome, each with it as its score.
         contrast: what gives the contrasts of one frame.
     """
     found = [pl.DataFrame(schema=CONTRAST_SCHEMA)]
-    found += [contrast(frame).with_columns(outcome=pl.lit(name)) for name, frame in frames.items()]
+    for name, frame in frames.items():
+        found.append(_with_verdicts(contrast(frame), frame).with_columns(outcome=pl.lit(name)))
     return pl.concat(found, how="diagonal_relaxed").select(*CONTRAST_SCHEMA)
+
+
+def _with_verdicts(contrasts: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    if contrasts.is_empty() or "verdict" in contrasts.columns:
+        return contrasts
+    scale = scale_of(frame)
+    margin = None if scale is None else scale.margin
+    said = [verdict(low, high, margin) for low, high in contrasts.select("low", "high").iter_rows()]
+    return contrasts.with_columns(verdict=pl.Series(said, dtype=pl.String))
 
 
 def outcome_means(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -37,36 +37,36 @@ display(Markdown(f"**{report.headline}**"))
 # %% [markdown]
 # ## How much each parameter matters
 #
-# Two answers to one question. **fanova** says what share of the variance between conditions a parameter explains by
-# itself. **permutation** asks what a forest, fitted to some conditions, no longer predicts in others once the
-# parameter is shuffled; a parameter without effect lies about 0. Both have intervals from resampling queries *and*
-# conditions: where the intervals of two bars overlap, this study does not rank the two. **ped-anova** sets the best
-# half against all and needs 20 conditions. All are withheld for trials of an optimiser, which samples what it likes.
+# The largest effect of each parameter, and what it surely moves: the end of its interval nearest 0. All of these hold
+# together with 95 % chance. Where at least 30 conditions move all parameters at once (`--design sampled` or
+# `factorial`), **fanova** says what share of the variance between conditions a parameter explains by itself, and
+# **permutation** what a forest no longer predicts once it is shuffled; the black line is the parameter's shuffled
+# shadow, which a bar that means something exceeds.
 
 # %%
 importance = report["Importance"]
-display(*(importance.figures[name] for name in ("importance",) if name in importance.figures))
 display(*importance.tables[:1], *map(Markdown, importance.statements))
+display(*(importance.figures[name] for name in ("importance",) if name in importance.figures))
 
 # %% [markdown]
-# ## One parameter at a time
+# ## One parameter at a time, and two together
 #
-# Each blue point changes one parameter and holds all others still; its bar is the 95 % interval of the difference,
-# paired over queries. Orange diamonds are what it is compared with. Grey points are all conditions of the study, in
-# which the other parameters move too.
+# The first figure has every single change, and below the line what each pair does beyond the sum of its parts: the
+# intervals of a family hold the truth together. In the others each blue point changes one parameter and holds all
+# others still; orange diamonds are what it is compared with, grey points all conditions of the study.
 
 # %%
 effects = report["Effects"]
 display(*effects.figures.values())
 
 # %%
-display(*effects.tables[:1])
+display(*effects.tables[:2])
 
 # %% [markdown]
 # ## Along each parameter, and two at once
 #
-# The mean over all conditions at a level, whatever the others do, with each query's own difficulty taken out. The map
-# shows temperature against the repetition penalty, where both are varied; an empty cell was not run.
+# Of a design that moves all parameters at once: the mean over all conditions at a level, whatever the others do, with
+# each query's own difficulty taken out, and temperature against the repetition penalty, where both are varied.
 
 # %%
 display(*(importance.figures[name] for name in importance.figures if name != "importance"))
@@ -90,8 +90,7 @@ display(*report["Length, form and cost"].figures.values())
 # %% [markdown]
 # ## What this cannot show
 #
-# In the copy that comes with the project, a 270M base model answered eight queries and the `reference` judge scored:
-# a proxy that compares with a reference answer and does not know what is true. A longer answer that says more of what
-# the reference says scores higher, so that `max_tokens` partly measures the judge. Importances from fourteen
-# conditions have intervals from nearly nothing to nearly everything: they rank nothing. Take your own model, queries
-# and an audited judge for a decision.
+# In the copy that comes with the project, a 270M base model answered eight queries and the `reference` judge scored, a
+# proxy that compares with a reference answer and does not know what is true; it is a run of an earlier default, and
+# decides next to nothing. `open` is no sign that there is no effect; a line holds at the baseline's other settings, for
+# this model and these queries. Take your own model and queries, and an audited judge, for a decision.

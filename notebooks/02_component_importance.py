@@ -13,7 +13,7 @@
 #
 # System prompt, template, shots, how these are written, ordered and answered, and where an answer stops. The study
 # takes each component away from the full prompt (`--design leave-one-out`); with `--design factorial` and on/off
-# components the same notebook shows exact Shapley values. `STUDY` is a study's name, the path of a
+# components the same notebook shows Shapley values too. `STUDY` is a study's name, the path of a
 # `results.parquet`, or `runs:/ID`.
 
 # %%
@@ -42,27 +42,26 @@ report = ablations.find_kind("ablation").summarise(results).report(About(STUDY))
 display(Markdown(f"**{report.headline}**"))
 
 # %% [markdown]
+# ## Each component taken away
+#
+# The loss against the full prompt, paired over queries; the intervals hold the truth together.
+
+# %%
+effects = report["Effects"]
+display(*effects.tables[:1], *effects.figures.values())
+
+# %% [markdown]
 # ## From the bare prompt to the full one
 #
-# A component's Shapley value is its mean contribution over all orders in which components can be added. The values
-# add up to the difference between the two grey bars. The table says how they were made: `exact` from all
-# combinations, otherwise estimated from those that were run. A bar that points down says that the prompt is better
-# without this component, for this model and judge, if its interval excludes 0.
+# A component's Shapley value is its mean contribution over all orders in which components can be added, from every
+# combination of them. The values add up to the difference between the two grey bars. A bar that points down says that
+# the prompt is better without this component, for this model and judge, if its interval excludes 0.
 
 # %%
 components = report["Components"]
 display(*components.figures.values(), *components.tables)
 if not components.tables:
-    display(Markdown("This design does not tell on/off components apart; use `leave-one-out` or `factorial`."))
-
-# %% [markdown]
-# ## Each component taken away
-#
-# The loss against the full prompt, paired over queries, with p-values corrected for all of them together.
-
-# %%
-effects = report["Effects"]
-display(*effects.tables[:1], *effects.figures.values())
+    display(Markdown("Taking components away one at a time gives no Shapley values; `--design factorial` does."))
 
 # %% [markdown]
 # ## Scores by turn and category

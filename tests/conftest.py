@@ -18,7 +18,7 @@ from mlflow.store.db import utils
 from ablations.models.resolve import ResolvedModel
 from ablations.tracking.client import open_client
 from analysis import figures
-from analysis.effects import importance
+from analysis.parameters import importance
 from tests.support.servers import Postgres, vllm_server
 from tests.support.tiny import make_tiny_model
 
@@ -92,15 +92,14 @@ def shared_data() -> Path:
     return folder
 
 
-DRAWS, FITS, DRAWN = importance.DRAWS, importance.FITS, figures._DRAWN
+FITS, DRAWN = importance.FITS, figures._DRAWN
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_findings() -> Iterator[None]:
     """Studies that end in a test have findings at once: few resamplings and one figure; see `whole_findings`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importance, "DRAWS", 4)
-        patch.setattr(importance, "FITS", 2)
+        patch.setattr(importance, "FITS", 4)
         patch.setattr(figures, "_DRAWN", figures._DRAWN[:1])
         yield
 
@@ -109,7 +108,6 @@ def quick_findings() -> Iterator[None]:
 def whole_findings() -> Iterator[None]:
     """All resamplings and figures, which tests that are not about findings do without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importance, "DRAWS", DRAWS)
         patch.setattr(importance, "FITS", FITS)
         patch.setattr(figures, "_DRAWN", DRAWN)
         yield

@@ -90,6 +90,16 @@ class ReportArguments:
 
 
 @dataclass(frozen=True)
+class PlanArguments:
+    """Of `plan`; the effect is in percent of the judge's scale."""
+
+    study: str
+    effect: float
+    power: float
+    places: Places
+
+
+@dataclass(frozen=True)
 class ReproduceArguments:
     """Of `reproduce`."""
 
@@ -131,6 +141,7 @@ Arguments = (
     | ImportArguments
     | AuditArguments
     | WinRateArguments
+    | PlanArguments
     | ReportArguments
     | ReproduceArguments
     | RebuildArguments

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ablations.cli.arguments import (
     ImportArguments,
+    PlanArguments,
     PromptArguments,
     RebuildArguments,
     ReportArguments,
@@ -40,7 +41,8 @@ from ablations.studies.config.config import load_config
 from ablations.studies.config.schema import fill_tables, study_schema
 from ablations.studies.config.tables import SERVER
 from ablations.studies.registry import configs
-from ablations.studies.views.report import report_study
+from ablations.studies.views.report import find_study, report_study
+from ablations.studies.views.sources import open_results
 from ablations.tracking.client import serve_ui, trial_of_run
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ Inspecting = (
     PromptArguments
     | ImportArguments
     | ReportArguments
+    | PlanArguments
     | RebuildArguments
     | ReproduceArguments
     | SchemaArguments
@@ -66,6 +69,8 @@ def perform(asked: Inspecting) -> int:
             return import_prompt(asked)
         case ReportArguments():
             return report(asked)
+        case PlanArguments():
+            return plan(asked)
         case RebuildArguments():
             return rebuild(asked)
         case ReproduceArguments():
@@ -136,6 +141,17 @@ def report(asked: ReportArguments) -> int:
     """Write the report of a study as HTML and as Markdown."""
     for path in report_study(asked.study, asked.places, asked.out):
         print(path)
+    return 0
+
+
+def plan(asked: PlanArguments) -> int:
+    """Print how many queries an effect takes, from the results of a study."""
+    from ablations.studies.planning.forecast import forecast
+
+    open_results(asked.study, asked.places)  # says what to run where there are none
+    study = find_study(asked.study, asked.places)
+    found = forecast(study.results, study.record, asked.effect, asked.power, study.manifest.price)
+    ConsoleReporter(make_console(quiet=False)).show(found)
     return 0
 
 

@@ -14,6 +14,7 @@ from ablations.cli.arguments import (
     Arguments,
     AuditArguments,
     ImportArguments,
+    PlanArguments,
     PromptArguments,
     RebuildArguments,
     ReportArguments,
@@ -127,10 +128,10 @@ def _build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(prog="python -m ablations", description="Ablations of decoding parameters and prompt components.")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_run, _add_prompt, _add_audit, _add_winrate, _add_import, _add_report, _add_reproduce, _add_ui):
+    for add in (_add_run, _add_plan, _add_prompt, _add_audit, _add_winrate, _add_import, _add_report, _add_reproduce):
         add(commands)
-    _add_rebuild(commands)
-    _add_schema(commands)
+    for add in (_add_ui, _add_rebuild, _add_schema):
+        add(commands)
     parser.set_defaults(asked=None, commands=tuple(commands.choices))
     return parser
 
@@ -235,6 +236,22 @@ def _add_report(commands: _Argparse) -> None:
     report.add_argument("--study", required=True, metavar="NAME", help="the study's name in the records")
     report.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: the study's results folder)")
     _add_places(report)
+
+
+def _add_plan(commands: _Argparse) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="how many queries an effect takes, from the spread of a finished study",
+        description="Say how many queries, completions, minutes and dollars a study takes to see an effect of a given "
+        "size, from the spread, the speed and the cost of one that was run, on few queries if you like.",
+    )
+    plan.set_defaults(asked=PlanArguments)
+    plan.add_argument("--study", default="decoding", metavar="NAME", help="the finished study (default: decoding)")
+    plan.add_argument(
+        "--effect", type=float, default=10.0, metavar="PERCENT", help="of the judge's scale (default: 10)"
+    )
+    plan.add_argument("--power", type=float, default=0.8, metavar="CHANCE", help="of seeing it (default: 0.8)")
+    _add_places(plan)
 
 
 def _add_reproduce(commands: _Argparse) -> None:

@@ -14,7 +14,8 @@ from functools import cached_property
 from ablations.core.errors import ConditionError, nearest
 from ablations.core.prompt import PromptParts, Value
 
-STOP_NAMES = ("headings", "fence", "none")
+NO_STOP = "none"
+STOP_NAMES = ("headings", "fence", NO_STOP)
 
 
 def content_hash(content: object, length: int = 16) -> str:
@@ -138,7 +139,7 @@ class Condition:
         stop = self.decoding.stop
         if isinstance(stop, tuple):
             return self.decoding.canonical(stop)
-        named = {"headings": self.prompt.template.stop, "fence": (self.prompt.template.fence,), "none": ()}
+        named = {"headings": self.prompt.template.stop, "fence": (self.prompt.template.fence,), NO_STOP: ()}
         return self.decoding.canonical(named[stop])
 
     @cached_property

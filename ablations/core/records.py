@@ -69,9 +69,7 @@ class Query(Record):
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise QueryError(
-                    f"query {self.id!r} holds a lone surrogate, which is no character; correct it"
-                ) from error
+                raise QueryError(f"query {self.id!r} holds a lone surrogate, no character; correct it") from error
 
     def first_turns(self, most: int) -> "Query":
         """Return the query with its first turns alone, `most` of them."""
@@ -288,6 +286,7 @@ class Role(StrEnum):
     REPLICATE = "replicate"
     ONE_FACTOR = "one-factor"
     ANCHOR = "anchor"
+    JOINT = "joint"
     FILL = "fill"
     LISTED = "listed"
     SAMPLED = "sampled"

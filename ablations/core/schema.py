@@ -42,6 +42,7 @@ def _schema() -> dict[str, type[pl.DataType] | pl.DataType]:
         **dict.fromkeys(("scale_low", "scale_high", "floor", "empty"), pl.Float64),
         "constant": pl.String,
         "chooses": pl.Boolean,
+        "negligible": pl.Float64,
     }
 
 

@@ -21,6 +21,8 @@ REPEATED_NGRAM = 4
 LEAST_PAIRS = 4
 """Differences that a test needs: with fewer, rounded scores that happen to agree look like certainty."""
 _NO_SPREAD = 1e-9
+_OF_SHARES, _OF_RATINGS = 1.0, 0.05
+"""Weights of a pseudo query at an end of scores from 0 to 1, and of any other scale; see `Ends`."""
 _FIT_ROUNDS = 50
 """Of the fit that fills gaps; each halves its error at least where nine scores of ten are there."""
 _Key = TypeVar("_Key", str, int)
@@ -36,6 +38,7 @@ class Scale(Record):
         constant: this answer.
         empty: what an answer without text scores on average, likewise.
         chooses: whether a best condition may be chosen by these scores; not where they pay a wrong answer for its end.
+        negligible: points below which a difference does not matter, above 0; None is a tenth of the scale.
     """
 
     low: float
@@ -44,6 +47,12 @@ class Scale(Record):
     constant: str | None = None
     empty: float | None = None
     chooses: bool = True
+    negligible: float | None = None
+
+    @property
+    def margin(self) -> float:
+        """Points below which a difference does not matter."""
+        return (self.high - self.low) / 10 if self.negligible is None else self.negligible
 
 
 @dataclass(frozen=True)
@@ -52,34 +61,52 @@ class Ends:
 
     Attributes:
         low, high: the least and the greatest possible value.
-        pseudo: values of queries that an interval counts beside the real ones: none, or for scores from 0 to 1 one at
-            each end. Such scores pile up at the ends: where all queries agree they show no spread, and a t interval
-            would have no width (the idea is Agresti and Caffo's, 2000, The American Statistician 54:4, for shares).
+        pseudo: values of queries that an interval counts beside the real ones: one at each end, or none where the ends
+            are not known. Queries that all agree show no spread, and a t interval of them would have no width; nor does
+            one know of the rare change that no query happened to show (the idea is Agresti and Caffo's, 2000, The
+            American Statistician 54:4, for shares).
+        weight: as how much of a query each of them counts, 0 to 1 for scores. It was chosen by the coverage of
+            intervals on real and simulated scores (`python -m tests.benchmarks error-rates`): scores from 0 to 1 pile
+            up at the ends and need a whole one; rated scores rarely move from end to end, and more than a twentieth
+            would widen their intervals for little.
     """
 
     low: float
     high: float
     pseudo: tuple[float, ...] = ()
+    weight: float = 1.0
 
     @classmethod
     def of(cls, scale: Scale | None) -> "Ends":
         """Return the ends of scores on a scale, or none at all where that is not known."""
         if scale is None:
             return ENDLESS
-        return cls(scale.low, scale.high, (0.0, 1.0) if (scale.low, scale.high) == (0.0, 1.0) else ())
+        ends = (scale.low, scale.high)
+        return cls(*ends, ends, _OF_SHARES if ends == (0.0, 1.0) else _OF_RATINGS)
 
     def differences(self, number: int = 1) -> "Ends":
         """Return the ends of a difference of two such values, or of a sum or difference of a `number` of those.
 
-        Each difference brings its pseudo queries with it.
+        Pseudo queries lie at the ends of one difference. Their squares add up as the variances of independent scores
+        do: a difference of two scores has twice those of one, and a weight of half, since its range is twice as wide.
         """
         width = self.high - self.low
-        return Ends(-number * width, number * width, (-width, width) * number if self.pseudo else ())
+        return Ends(-number * width, number * width, (-width, width) if self.pseudo else (), number * self.weight / 2)
 
     def contrast(self, weights: NDArray[np.float64]) -> "Ends":
-        """Return the ends of a weighted sum of such values, whose weights add up to 0; a pseudo query is at each."""
-        most = float(np.abs(weights).sum() / 2 * (self.high - self.low))
-        return Ends(-most, most, (-most, most) if self.pseudo else ())
+        """Return the ends of a weighted sum of such values, whose weights add up to 0; a pseudo query is at each.
+
+        The weight of these follows the rule of `differences`.
+        """
+        sizes = np.abs(weights)
+        most = float(sizes.sum() / 2 * (self.high - self.low))
+        share = float((sizes**2).sum() / sizes.sum() ** 2) if most else 0.0
+        return Ends(-most, most, (-most, most) if self.pseudo else (), share * self.weight)
+
+    @property
+    def counted(self) -> float:
+        """As how many queries all pseudo queries together count."""
+        return self.weight * len(self.pseudo)
 
     def clip(self, low: float, high: float) -> tuple[float, float]:
         """Return an interval without what lies beyond the ends."""
@@ -249,10 +276,28 @@ def mean_interval(
         return mean, None, None
     from scipy.special import stdtrit  # here, because scipy takes long to import
 
-    seen = [*values, *ends.pseudo]
-    half = float(stdtrit(len(seen) - 1, 0.5 + level / 2)) * stdev(seen) / math.sqrt(len(seen))
-    low, high = fmean(seen) - half, fmean(seen) + half
-    return mean, *ends.clip(low, high)
+    (middle,), (error,), freedom = counted_means(np.array(values, dtype=np.float64)[:, None], ends)
+    half = float(stdtrit(freedom, 0.5 + level / 2) * error)
+    return mean, *ends.clip(float(middle) - half, float(middle) + half)
+
+
+def counted_means(
+    values: NDArray[np.float64], ends: Ends = ENDLESS
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return what a Student-t interval of each column's mean is made of, pseudo queries counted by their weight.
+
+    Args:
+        values: shape (queries, columns), without NaN, two queries or more.
+        ends: of the values.
+
+    Returns:
+        Middles and standard errors, shape (columns,) each, and the degrees of freedom. With pseudo queries a middle is
+        not the mean of the values: it lies nearer to the middle of the ends.
+    """
+    pseudo, size = np.array(ends.pseudo)[:, None], len(values) + ends.counted
+    middles = (values.sum(axis=0) + ends.weight * pseudo.sum()) / size
+    squares = ((values - middles) ** 2).sum(axis=0) + ends.weight * ((pseudo - middles) ** 2).sum(axis=0)
+    return middles, np.sqrt(squares / (size - 1) / size), size - 1
 
 
 def repeated_share(text: str, n: int = REPEATED_NGRAM) -> float:

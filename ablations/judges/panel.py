@@ -4,6 +4,7 @@ Their scales are never averaged. Knows judges by their protocol.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ablations.core.records import Completion, Judgment, PaidReply, Query, Usage
@@ -73,11 +74,16 @@ def members(judge: Judge) -> tuple[Judge, ...]:
     return judge.members if isinstance(judge, Panel) else (judge,)
 
 
-def scales(judge: Judge, queries: Sequence[Query]) -> dict[str, Scale]:
-    """Return what the scores of each judge on these queries are read against, the one that decides first."""
+def scales(judge: Judge, queries: Sequence[Query], negligible: float | None = None) -> dict[str, Scale]:
+    """Return what the scores of each judge on these queries are read against, the one that decides first.
+
+    `negligible` is in points of that one.
+    """
     found = {}
-    for one in members(judge):
+    for at, one in enumerate(members(judge)):
         floor = one.floor(queries) if isinstance(one, FlooredJudge) else None
-        known = () if floor is None else (floor.best, floor.answer, floor.empty, floor.chooses)
-        found[one.name] = Scale(*one.scale, *known)
+        scale = Scale(*one.scale, negligible=None if at else negligible)
+        if floor is not None:
+            scale = replace(scale, floor=floor.best, constant=floor.answer, empty=floor.empty, chooses=floor.chooses)
+        found[one.name] = scale
     return found

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from ablations.core.statistics import ENDLESS, Ends
-from analysis.effects.intervals import DRAWS, Floats, Interval, mean_intervals, resampled_counts, with_pseudo
+from analysis.effects.intervals import DRAWS, Floats, Interval, mean_intervals, resampled_counts
 
 UPPER = 0.975
 
@@ -20,7 +20,7 @@ def crossed_interval(values: Floats, seed: int = 0, resamples: int = DRAWS, ends
         values: points, shape (queries, draws); NaN where there is none.
         seed: of the generator.
         resamples: how many.
-        ends: of the values, where they are known; pseudo queries have their value in every draw.
+        ends: of the values, where they are known; pseudo queries are counted (`pseudo_resamples`).
 
     Of one draw the interval is over queries alone (`intervals.mean_intervals`), of several it is over queries and
     draws (`crossed_resamples`). None without a value; no ends below two queries.
@@ -32,7 +32,7 @@ def crossed_interval(values: Floats, seed: int = 0, resamples: int = DRAWS, ends
     own, mean = values[np.ix_(known.any(axis=1), drawn)], float(values[known].mean())
     if len(own) < 2:
         return Interval(mean, None, None, len(own))
-    means = crossed_resamples(with_pseudo(own, ends)[:, :, None], seed, resamples)[:, 0]
+    means = pseudo_resamples(crossed_resamples(own[:, :, None], seed, resamples), mean, len(own), ends, seed)[:, 0]
     low, high = np.quantile(means, [1 - UPPER, UPPER])
     return Interval(mean, *ends.clip(float(low), float(high)), len(own))
 
@@ -68,6 +68,27 @@ def crossed_resamples(values: Floats, seed: int = 0, resamples: int = DRAWS) -> 
     found /= np.where(weights > 0, weights, np.where(of_whole > 0, of_whole, 1.0))
     stretched: Floats = means + (found - means) * [_stretch(values[:, :, at]) for at in range(columns)]
     return stretched
+
+
+def pseudo_resamples(means: Floats, mean: Floats | float, queries: int, ends: Ends, seed: int = 0) -> Floats:
+    """Return resampled means, shape (resamples, columns), with pseudo queries counted by their weight.
+
+    Args:
+        means: of the real queries.
+        mean: of each column's values, shape (columns,) or one number.
+        queries: how many there are.
+        ends: of the values; a pseudo query has its value in every column and draw.
+        seed: of the generator.
+
+    Their part of the variance is that of `core.statistics.counted_means`: each pseudo query's distance to the middle
+    has a random sign, times the root of its weight, since a part of a query cannot be drawn.
+    """
+    pseudo, counted = np.array(ends.pseudo)[:, None], queries + ends.counted
+    total = ends.weight * pseudo.sum()
+    away = pseudo - (queries * np.atleast_1d(mean) + total) / counted
+    signs = np.random.default_rng([seed, queries]).choice([-1.0, 1.0], (len(means), len(pseudo)))
+    drawn: Floats = (queries * means + total + np.sqrt(ends.weight) * signs @ away) / counted
+    return drawn
 
 
 def _stretch(values: Floats) -> float:

@@ -9,7 +9,8 @@ from math import ceil, floor
 import numpy as np
 import polars as pl
 
-from analysis.demonstrations.crossed import UPPER, crossed_resamples
+from ablations.core.statistics import ENDLESS, Ends
+from analysis.demonstrations.crossed import UPPER, crossed_resamples, pseudo_resamples
 from analysis.demonstrations.sizes import OVER_BOTH, OVER_QUERIES, paired_groups, size_table
 from analysis.effects.intervals import Floats
 from analysis.frames import ends_of
@@ -37,8 +38,7 @@ def crossover(results: pl.DataFrame) -> pl.DataFrame:
     the differences from size to size), draws, n (queries), over (what is resampled), verdict (a sentence). The rule
     for one set of differences is in `crossings`; the resamples are those of `crossed.crossed_resamples`.
     """
-    rows, ends = [], ends_of(results)
-    pseudo = ends.differences().pseudo
+    rows, ends = [], ends_of(results).differences()
     for pool, group, own in paired_groups(results):
         sizes, values = _telling(*size_table(own))
         queries, draws = values.shape[:2]
@@ -50,7 +50,7 @@ def crossover(results: pl.DataFrame) -> pl.DataFrame:
         if why := _lacking(sizes, differences, queries):
             rows.append((pool, group, None, None, None, *span, None, None, *counts, f"{UNDECIDABLE}: {why}"))
             continue
-        (value, low, high), shares = crossing_interval(values, sizes, pseudo=pseudo)
+        (value, low, high), shares = crossing_interval(values, sizes, ends=ends)
         verdict = _verdict(value, low, high, sizes) + _caution(changes)
         found = (_examples(end) for end in (value, low, high))
         rows.append((pool, group, *found, *span, *shares, *counts, verdict))
@@ -58,7 +58,7 @@ def crossover(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def crossing_interval(
-    values: Floats, sizes: Sequence[int], seed: int = 0, pseudo: Sequence[float] = ()
+    values: Floats, sizes: Sequence[int], seed: int = 0, ends: Ends = ENDLESS
 ) -> tuple[tuple[float, float, float], tuple[float, float]]:
     """Return where differences cross 0 with its 95 % interval, and the shares of resamples beyond the sizes.
 
@@ -66,14 +66,15 @@ def crossing_interval(
         values: IFT minus ICL, shape (queries, draws, sizes), NaN where there is none; two queries and sizes or more.
         sizes: numbers of examples, ascending.
         seed: of the generator.
-        pseudo: differences of pseudo queries (see `core.statistics.Ends`), which are resampled too.
+        ends: of the differences, where they are known; pseudo queries are counted.
 
     Returns (value, low, high) in doublings, infinite where they lie outside the sizes, and (below, above).
     """
     doublings = np.log2(np.array(sizes, dtype=np.float64))
-    (value,) = crossings(np.nanmean(values, axis=(0, 1))[None, :], doublings)
-    added = np.array(pseudo, dtype=np.float64)[:, None, None] * np.ones(values.shape[1:])
-    drawn = crossings(crossed_resamples(np.concatenate([values, added]), seed), doublings)
+    means = np.nanmean(values, axis=(0, 1))
+    (value,) = crossings(means[None, :], doublings)
+    resampled = pseudo_resamples(crossed_resamples(values, seed), means, len(values), ends, seed)
+    drawn = crossings(resampled, doublings)
     low = float(np.quantile(drawn, 1 - UPPER, method="lower"))  # ends are infinite, and not interpolated
     high = float(np.quantile(drawn, UPPER, method="higher"))
     return (float(value), low, high), (float((drawn == -np.inf).mean()), float((drawn == np.inf).mean()))

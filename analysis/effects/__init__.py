@@ -1,1 +1,1 @@
-"""Effects of parameters and components, with intervals."""
+"""Effects: paired differences of conditions, one family at a time."""

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from ablations.core.statistics import ENDLESS, Ends
+from ablations.core.statistics import ENDLESS, Ends, counted_means
 
 Floats = NDArray[np.float64]
 DRAWS = 2_000
 FEW_QUERIES = 12
-_PSEUDO = object()
-"""Marks the cluster of a pseudo query."""
 SAME = 1e-5
 """Points below which two scores are equal: embeddings of one text in two batches differ by about 1e-7."""
 
@@ -89,11 +87,10 @@ def mean_intervals(
         level: of the interval, 0 to 1.
         ends: of the values, where they are known.
 
-    The interval is a bootstrap's, whose percentiles are those of `expanded_tail`; a studentised bootstrap is wild where
-    most differences are 0. Below twelve queries, where resampling cannot cover, and with pseudo queries it is Student's
-    t. Without pseudo queries no interval knows of changes that no
-    query showed: with eight queries of which three in ten change, all upwards, it covers the truth in three studies of
-    four.
+    Where the ends are known, it is Student's t with pseudo queries (`core.statistics.Ends`). Elsewhere it is a
+    bootstrap's, whose percentiles are those of `expanded_tail`, and below twelve queries, where resampling cannot
+    cover, plain Student's t. Without pseudo queries no interval knows of changes that no query showed: with eight
+    queries of which three in ten change, all upwards, it covers the truth in three studies of four.
     """
     found: list[Interval | None] = [None] * values.shape[1]
     upper = 0.5 + level / 2
@@ -102,9 +99,9 @@ def mean_intervals(
         means = own.mean(axis=0)
         low = high = np.full(len(columns), np.nan)
         if (ends.pseudo and n >= 2) or 2 <= n < FEW_QUERIES:
-            seen = with_pseudo(own, ends)
-            half = stdtrit(len(seen) - 1, upper) * seen.std(axis=0, ddof=1) / np.sqrt(len(seen))
-            low, high = seen.mean(axis=0) - half, seen.mean(axis=0) + half
+            middles, errors, freedom = counted_means(own, ends)
+            half = stdtrit(freedom, upper) * errors
+            low, high = middles - half, middles + half
         elif n >= FEW_QUERIES:
             samples = resampled_counts(n, draws, seed) @ own / n
             tail = expanded_tail(n, level)
@@ -115,14 +112,6 @@ def mean_intervals(
             else:
                 found[column] = Interval(float(mean), *ends.clip(float(below), float(above)), n)
     return found
-
-
-def with_pseudo(values: Floats, ends: Ends) -> Floats:
-    """Return values, shape (queries, columns), with a further row for each pseudo query."""
-    if not ends.pseudo:
-        return values
-    added: Floats = np.vstack([values, np.repeat(np.array(ends.pseudo)[:, None], values.shape[1], axis=1)])
-    return added
 
 
 def expanded_tail(n: int, level: float = 0.95) -> float:
@@ -178,14 +167,13 @@ def welch_interval(first: Floats, second: Floats, level: float = 0.95, ends: End
     value, n = float(first.mean() - second.mean()), len(first) + len(second)
     if min(len(first), len(second)) < 2:
         return Interval(value, None, None, n)
-    first, second = (with_pseudo(side[:, None], ends)[:, 0] for side in (first, second))
-    parts = np.array([side.var(ddof=1) / len(side) for side in (first, second)])
+    sides = [counted_means(side[:, None], ends) for side in (first, second)]
+    middle = float(sides[0][0][0] - sides[1][0][0])
+    parts = np.array([errors[0] ** 2 for _, errors, _ in sides])
     if not parts.any():
         return Interval(value, value, value, n)
-    freedom = parts.sum() ** 2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
-    )
-    half, middle = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum())), float(first.mean() - second.mean())
+    freedom = parts.sum() ** 2 / sum(part**2 / own for part, (_, _, own) in zip(parts, sides, strict=True))
+    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(parts.sum()))
     return Interval(value, *ends.differences().clip(middle - half, middle + half), n)
 
 
@@ -205,14 +193,14 @@ def clustered_mean(values: Floats, clusters: Sequence[object], level: float = 0.
     mean, n = float(values.mean()), len(set(clusters))
     if n < 2:
         return Interval(mean, None, None, n)
-    pseudo = ends.pseudo
-    more = [end for end in enumerate(pseudo) for _ in range(max(round(len(values) / n), 1))]
-    seen = np.concatenate([values, [value for _, value in more]])
-    middle, counted = float(seen.mean()), n + len(pseudo)
+    size, pseudo = len(values) / n, np.array(ends.pseudo)
+    counted = n + ends.counted
+    middle = (mean * n + ends.weight * pseudo.sum()) / counted
     sums: dict[object, float] = {}
-    for value, cluster in zip(seen, [*clusters, *((_PSEUDO, at) for at, _ in more)], strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + float(value) - middle
-    error = np.sqrt(counted / (counted - 1) * sum(total**2 for total in sums.values())) / len(seen)
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + (float(value) - middle) / size
+    squares = sum(total**2 for total in sums.values()) + ends.weight * ((pseudo - middle) ** 2).sum()
+    error = np.sqrt(squares / (counted - 1) / counted)
     half = float(stdtrit(counted - 1, 0.5 + level / 2) * error)
     return Interval(mean, *ends.clip(middle - half, middle + half), n)
 

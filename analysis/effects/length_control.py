@@ -53,7 +53,7 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     effect is the raw paired one less slope x the mean difference of the length term on the same queries: the
     trial's term of the joint fit, where every trial scored every query.
 
-    Columns: trial, label, reference_trial (the baseline); raw, raw_low, raw_high (as `paired.paired_difference`);
+    Columns: trial, label, reference_trial (the baseline); raw, raw_low, raw_high (as `intervals.mean_intervals`);
     controlled, controlled_low, controlled_high (the same, with the slope estimated again in every draw); all
     in points of the judge's scale with 95 % intervals; slope (points from an answer of usual length to one far
     longer; alike in all rows); extra_characters (mean length less the baseline's); n (queries scored
@@ -75,8 +75,8 @@ def length_controlled_effects(results: pl.DataFrame, seed: int = 0, draws: int =
     slope = within.slope(np.ones(len(tables.owner)))
     slopes = np.array([within.slope(count[tables.owner]) for count in counts])
     base = trials.index(reference)
-    by_query = [tables.by_query(of) for of in (tables.scores, tables.terms, tables.characters)]
-    gains, longer, extra = (of - of[:, [base]] for of in by_query)
+    by_turn = (tables.scores, tables.terms, tables.characters)  # compared on the turns that both have a score on
+    gains, longer, extra = (tables.by_query(of - of[:, [base]]) for of in by_turn)
     of_scores = ends_of(results)
     ends = of_scores.differences()
     raws = mean_intervals(difference(gains, np.zeros_like(gains)), ends=ends)

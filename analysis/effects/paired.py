@@ -1,6 +1,7 @@
-"""Effects: paired differences of conditions on the same queries.
+"""Effects: paired differences of conditions on the same queries, corrected for all that are looked at together.
 
-Knows result frames; draws nothing.
+Knows result frames; draws nothing. Single changes are one family, all other conditions against the baseline another
+one; each effect has the same numbers in every table.
 """
 
 from collections.abc import Sequence
@@ -8,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from scipy.special import gammaln
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest
 
 from ablations.core.condition import format_value
 from ablations.core.schema import PARAMETER_PREFIX, Schema
-from ablations.core.statistics import ENDLESS, Ends, best_first
-from analysis.effects.intervals import DRAWS, SAME, Floats, Interval, alike, difference, mean_intervals, with_pseudo
+from ablations.core.statistics import best_first
+from analysis.effects.families import family
+from analysis.effects.intervals import SAME, Floats, Interval, difference
 from analysis.frames import (
     Row,
     Scores,
@@ -25,44 +27,67 @@ from analysis.frames import (
     varied_parameters,
 )
 
+BETTER, WORSE, WITHIN, OPEN = "better", "worse", "within", "open"
 EFFECT_SCHEMA: Schema = {
     "trial": pl.Int64,
     "reference_trial": pl.Int64,
-    **dict.fromkeys(("difference", "low", "high", "p_value", "p_holm", "p_exact", "standardised"), pl.Float64),
+    **dict.fromkeys(("difference", "low", "high", "p_value", "p_family", "p_exact", "standardised"), pl.Float64),
     **dict.fromkeys(("wins", "draws", "losses", "n"), pl.Int64),
+    "verdict": pl.String,
 }
 """Columns of every frame of effects: the trial and what it is compared with; difference, low, high (points of the
-judge's scale, 95 % over queries); p_value and, corrected for the number of rows, p_holm; p_exact (McNemar's test of
-wins and losses, of scores from 0 to 1, else null); standardised (in standard
-deviations of the queries' differences); wins, draws, losses (queries); n (queries that both scored)."""
+judge's scale; 95 % over queries, simultaneous over the frame's family); p_value of the effect alone and p_family,
+which is below 0.05 exactly where the interval excludes 0; p_exact (McNemar's test of wins and losses, of scores from 0
+to 1, else null); standardised (in standard deviations of the queries' differences); wins, draws, losses (queries); n
+(queries that both scored); verdict (see `verdict`)."""
 
 
-def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], seed: int = 0, draws: int = DRAWS) -> pl.DataFrame:
+def paired_effects(scores: Scores, pairs: Sequence[tuple[int, int]], size: int = 0) -> pl.DataFrame:
     """Return the effect of each pair's first trial against its second, with the columns of `EFFECT_SCHEMA`.
 
-    The rows are one family: `p_holm` controls the chance that any of them is a false discovery (Holm 1979,
-    Scandinavian Journal of Statistics 6:2). `p_value` is that of the paired t test over queries; where all
-    differences are equal and not 0 it is that of the sign test, 2^(1 - n), since no spread was seen. Of scores from 0
-    to 1 interval and p-value count a pseudo query at each end (`core.statistics.Ends`), and `p_exact` is that of the
-    exact binomial test of wins against losses: McNemar's (1947, Psychometrika 12:2) where each score is 0 or 1.
-    `standardised`
-    is the mean difference over its standard deviation (Cohen's d_z) with Hedges' correction for few queries (1981,
-    Journal of Educational Statistics 6:2). A pair without a common query is left out.
+    The rows are one family (`families.family`), of `size` members where more were looked at than are there. `p_exact`
+    is the exact binomial test of wins against losses: McNemar's (1947, Psychometrika 12:2) where each score is 0 or 1.
+    `standardised` is the mean difference over its standard deviation (Cohen's d_z) with Hedges' correction for few
+    queries (1981, Journal of Educational Statistics 6:2), null below three queries and where all differences are alike
+    and not 0. A pair without a common query is left out.
     """
     differences = difference(scores.of([one for one, _ in pairs]), scores.of([other for _, other in pairs]))
     ends = scores.ends.differences()
-    intervals = mean_intervals(differences, seed, draws, ends=ends)
-    p_values, standardised = _tests(differences, ends)
     rows = []
-    for at, ((trial, reference), found) in enumerate(zip(pairs, intervals, strict=True)):
-        if found is not None:
-            own = differences[:, at]
-            outcomes = [int((own > SAME).sum()), int((np.abs(own) <= SAME).sum()), int((own < -SAME).sum())]
-            exact = mcnemar(outcomes[0], outcomes[2]) if ends.pseudo else None
-            tests = (_known(p_values[at]), None, exact, _known(standardised[at]))
-            rows.append((trial, reference, found.value, found.low, found.high, *tests, *outcomes, found.n))
-    effects = pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
-    return effects.with_columns(p_holm=pl.Series(holm(effects.get_column("p_value").to_list()), dtype=pl.Float64))
+    for at, found in enumerate(family(differences, [ends] * len(pairs), size=size)):
+        if found is None:
+            continue
+        own = differences[~np.isnan(differences[:, at]), at]
+        outcomes = [int((own > SAME).sum()), int((np.abs(own) <= SAME).sum()), int((own < -SAME).sum())]
+        exact = mcnemar(outcomes[0], outcomes[2]) if (ends.low, ends.high) == (-1.0, 1.0) else None
+        numbers = (found.value, found.low, found.high, found.p_value, found.p_family, exact, _standardised(own))
+        rows.append((*pairs[at], *numbers, *outcomes, found.n, verdict(found.low, found.high, scores.margin)))
+    return pl.DataFrame(rows, schema=EFFECT_SCHEMA, orient="row")
+
+
+def verdict(
+    low: float | None,
+    high: float | None,
+    margin: float | None,
+    above: str = BETTER,
+    below: str = WORSE,
+    within: str = WITHIN,
+) -> str:
+    """Return what an interval decides: above or below 0, within a margin around it, or `open`, which is no absence.
+
+    >>> [verdict(low, high, 0.1) for low, high in ((0.02, 0.4), (-0.4, -0.02), (-0.08, 0.09), (-0.3, 0.2))]
+    ['better', 'worse', 'within 0.1', 'open']
+    """
+    if low is None or high is None:
+        return OPEN
+    if low > 0 or high < 0:
+        return above if low > 0 else below
+    return f"{within} {margin:g}" if margin is not None and -margin <= low and high <= margin else OPEN
+
+
+def decided(column: str = "verdict") -> pl.Expr:
+    """Return whether a row's verdict is that there is an effect."""
+    return pl.col(column).is_in([BETTER, WORSE])
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -74,85 +99,38 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values corrected for their number; None stays None and does not count.
-
-    Written out because `statsmodels.stats.multitest.multipletests`, which gives the same, collects garbage in every
-    call: 0.2 s in a process that has loaded an engine.
-
-    >>> holm([0.01, None, 0.04])
-    [0.02, None, 0.04]
-    """
-    ordered = sorted((value, at) for at, value in enumerate(p_values) if value is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for before, (value, at) in enumerate(ordered):
-        largest = max(largest, min((len(ordered) - before) * value, 1.0))
-        corrected[at] = largest
-    return corrected
-
-
-def t_tests(differences: Floats, ends: Ends = ENDLESS) -> list[float | None]:
-    """Return the p-value of each column's mean being 0, as `paired_effects` has it; None below two queries.
-
-    `differences` has the shape (queries, columns), NaN where a query has none, and these `ends`.
-    """
-    return [_known(value) for value in _tests(differences, ends)[0]]
-
-
-def _tests(differences: Floats, ends: Ends) -> tuple[Floats, Floats]:
-    """Return p-values and standardised means of each column, NaN below two queries."""
-    p_values, sizes = (np.full(differences.shape[1], np.nan) for _ in range(2))
-    for rows, columns in alike(differences):
-        n, own = len(rows), differences[np.ix_(rows, columns)]
-        if n < 2:
-            continue
-        means, spread = own.mean(axis=0), own.std(axis=0, ddof=1)
-        varies = spread > SAME
-        constant = np.where(np.abs(means) > SAME, 2.0 ** (1 - n), 1.0)
-        p_values[columns] = constant
-        if ends.pseudo:
-            p_values[columns] = ttest_1samp(with_pseudo(own, ends), 0).pvalue
-        elif varies.any():
-            p_values[columns[varies]] = ttest_1samp(own[:, varies], 0).pvalue
-        sizes[columns[varies]] = means[varies] / spread[varies] * _hedges(n - 1)
-        sizes[columns[~varies & (np.abs(means) <= SAME)]] = 0.0
-    return p_values, sizes
-
-
-def _hedges(freedom: int) -> float:
-    """Return the factor that makes a standardised mean with so many degrees of freedom unbiased; NaN for one."""
+def _standardised(own: Floats) -> float | None:
+    spread = own.std(ddof=1) if len(own) > 1 else 0.0
+    if spread <= SAME:
+        return 0.0 if len(own) > 1 and abs(own.mean()) <= SAME else None
+    freedom = len(own) - 1
     if freedom < 2:
-        return float("nan")
-    return float(np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+        return None
+    unbiased = float(np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
+    return float(own.mean() / spread) * unbiased
 
 
 def condition_effects(results: pl.DataFrame) -> pl.DataFrame:
     """Return the effect of every complete condition against the baseline: label, then `EFFECT_SCHEMA`.
 
-    Replicates of a condition are averaged for each query. Empty where the baseline did not complete.
+    Replicates of a condition are averaged for each query. Single changes are those of `one_factor_effects`; all others
+    are a family of their own, in which those count that a search stopped early, since they could have been the best.
+    Empty where the baseline did not complete.
     """
     baseline, scores = baseline_trial(results), condition_scores(results)
-    others = [] if baseline is None else [(trial, baseline) for trial in scores.trials if trial != baseline]
-    effects = paired_effects(scores, others)
+    single = (
+        one_factor_effects(results)
+        .filter(pl.col("reference_trial") == pl.lit(baseline, pl.Int64))
+        .select(*EFFECT_SCHEMA)
+    )
+    known = set(single.get_column("trial"))
+    others = (
+        [] if baseline is None else [(trial, baseline) for trial in scores.trials if trial not in (*known, baseline)]
+    )
+    rest = paired_effects(scores, others, max(rivals(results) - len(known), len(others)))
     labels = trial_table(results).select("trial", "label")
-    return labels.join(effects, on="trial", how="right").select("label", *EFFECT_SCHEMA)
-
-
-def paired_difference(results: pl.DataFrame, trial: int, reference: int, level: float = 0.95) -> Interval | None:
-    """Return the mean score of a condition minus that of another over the queries both scored.
-
-    In points of the judge's scale; see `intervals.mean_intervals` for the interval, of `level`. Conditions go by
-    their first unreplicated trial. None where no query was scored under both.
-    """
-    scores = condition_scores(results)
-    first, second = scores.of([trial, reference]).T
-    ends = scores.ends.differences()
-    return mean_intervals((first - second)[:, None], level=level, ends=ends)[0]
+    both = pl.concat([single, rest]).sort("trial")
+    return labels.join(both, on="trial", how="right", maintain_order="right").select("label", *EFFECT_SCHEMA)
 
 
 def baseline_trial(results: pl.DataFrame) -> int | None:
@@ -188,19 +166,17 @@ def worst_trial(results: pl.DataFrame) -> int | None:
     return next(iter(ranked_trials(results, worst=True)), None)
 
 
-def lead_of_best(results: pl.DataFrame) -> tuple[Interval, Interval] | None:
-    """Return the best condition's mean score minus the baseline's, and the same with a corrected interval.
+def lead_of_best(results: pl.DataFrame) -> Interval | None:
+    """Return the best condition's mean score minus the baseline's, as `condition_effects` has it.
 
-    The best of m conditions looks better than it is, so the second interval has the level 1 - 0.05 / m
-    (Bonferroni's correction; m counts those that were stopped early, which could have been best too). None where the
-    baseline or every other condition is missing, the baseline is best, or no query was scored under both.
+    Its interval is corrected for the conditions that it was chosen from. None where the baseline or every other
+    condition is missing, the baseline is best, or no query was scored under both.
     """
-    baseline, best = baseline_trial(results), best_trial(results)
-    if baseline is None or best is None or best == baseline:
-        return None
-    level = 1 - 0.05 / max(rivals(results), 1)
-    plain, corrected = (paired_difference(results, best, baseline, wanted) for wanted in (0.95, level))
-    return None if plain is None or corrected is None else (plain, corrected)
+    best = best_trial(results)
+    own = condition_effects(results).filter(pl.col("trial") == pl.lit(best, pl.Int64))
+    for value, low, high, n in own.select("difference", "low", "high", "n").iter_rows():
+        return Interval(value, low, high, n)
+    return None
 
 
 def rivals(results: pl.DataFrame) -> int:
@@ -245,6 +221,27 @@ def one_factor_effects(results: pl.DataFrame) -> pl.DataFrame:
         texts["around"].append(_around(rows[reference], baseline, varied_parameters(results), parameter))
     shown = effects.with_columns(**{name: pl.Series(shown, dtype=pl.String) for name, shown in texts.items()})
     return shown.select("parameter", *texts, *EFFECT_SCHEMA)
+
+
+def largest_effects(effects: pl.DataFrame) -> pl.DataFrame:
+    """Return the largest effect of each parameter, the parameter that surely moves most first.
+
+    Columns: parameter, value, against, difference, low, high, n (as in `effects`), at_least (the end of the interval
+    nearest 0, 0 where the interval holds it: all of these hold together at the level of the intervals).
+
+    Args:
+        effects: the frame of `one_factor_effects`.
+    """
+    low, high = pl.col("low"), pl.col("high")
+    at_least = pl.max_horizontal(low, -high, 0.0).fill_null(0.0)
+    order = pl.col("difference").abs()
+    columns = ("parameter", "value", "against", "difference", "low", "high", "n")
+    return (
+        effects.with_columns(at_least=at_least)
+        .sort("at_least", order, descending=True)
+        .unique("parameter", keep="first", maintain_order=True)
+        .select(*columns, "at_least")
+    )
 
 
 def _around(reference: Row, baseline: Row | None, varied: list[str], parameter: str) -> str:

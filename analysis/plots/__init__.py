@@ -4,7 +4,7 @@ from analysis.plots.components import draw_shapley, draw_waterfall
 from analysis.plots.demonstrations import draw_curve, draw_races, draw_rounds
 from analysis.plots.icl_vs_ift import draw_costs, draw_losses, draw_size_curve, draw_size_differences, resampled
 from analysis.plots.models import draw_alignment, draw_audit, draw_confirmation, draw_contrasts
-from analysis.plots.parameters import draw_heat_map, draw_importances, draw_marginal, draw_parameter
+from analysis.plots.parameters import draw_changes, draw_heat_map, draw_importances, draw_marginal, draw_parameter
 from analysis.plots.scores import TEXT_MEASURES, draw_categories, draw_cost, draw_length, draw_text_measure, draw_turns
 from analysis.plots.style import legend_below, new_figure, new_grid, short
 
@@ -13,6 +13,7 @@ __all__ = [
     "draw_alignment",
     "draw_audit",
     "draw_categories",
+    "draw_changes",
     "draw_confirmation",
     "draw_contrasts",
     "draw_cost",

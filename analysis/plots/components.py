@@ -15,9 +15,8 @@ def draw_shapley(values: pl.DataFrame, axes: Axes) -> Axes:
     draw_intervals(axes, places, rows, "value", fmt="none", color="black", ecolor="black")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, [_named(row) for row in rows])
-    axes.set_xlabel("contribution in points (Shapley value), 95 % interval over queries")
-    seen = f"{rows[0]['coalitions']} of {rows[0]['of']} combinations"
-    axes.set_title(f"What components contribute ({rows[0]['n']} queries, {seen},\n{rows[0]['method']})", fontsize=10)
+    axes.set_xlabel("contribution in points (Shapley value), 95 % simultaneous over queries")
+    axes.set_title(f"What components contribute ({rows[0]['n']} queries, all combinations)", fontsize=10)
     return axes
 
 

@@ -7,12 +7,48 @@ from matplotlib.axes import Axes
 from ablations.core.statistics import ENDLESS, Ends
 from analysis.plots.style import BLUE, COLOURS, GREY, ORANGE, draw_intervals, legend_below, short
 
-METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled", "ped-anova": "share, best half"}
+METHODS = {"fanova": "share of the variance", "permutation": "lost when shuffled"}
 """Meaning of each method's importance, as the legend words it."""
+VERDICTS = {True: ("decided", BLUE), False: ("within the margin, or open", GREY)}
+
+
+def draw_changes(effects: pl.DataFrame, joint: pl.DataFrame, axes: Axes, judge: str) -> Axes:
+    """Draw each single change and below it what each pair does beyond the sum of its parts, with intervals.
+
+    Takes the frames of `paired.one_factor_effects` and `joint.joint_effects`. The margin within which a difference does
+    not matter is shaded where a verdict names it.
+    """
+    rows, names = [], []
+    for row in effects.sort("parameter", maintain_order=True).iter_rows(named=True):
+        rows.append(row)
+        around = f" ({row['around']})" if row["around"] else ""
+        names.append(f"{row['parameter']} {row['against']} → {row['value']}{around}")
+    for row in joint.iter_rows(named=True):
+        rows.append(row)
+        names.append(f"{row['first']} × {row['second']}")
+    for decided, (label, colour) in VERDICTS.items():
+        own = [
+            (at, row)
+            for at, row in enumerate(rows)
+            if (row["low"] is not None and not row["low"] <= 0 <= row["high"]) is decided
+        ]
+        draw_intervals(axes, [at for at, _ in own], [row for _, row in own], "difference", color=colour, label=label)
+    margins = [float(row["verdict"].split()[-1]) for row in rows if "within" in row["verdict"]]
+    if margins:
+        axes.axvspan(-margins[0], margins[0], color=GREY, alpha=0.15, linewidth=0, label=f"within {margins[0]:g}")
+    axes.axvline(0, color="black", linewidth=0.8)
+    if len(joint):
+        axes.axhline(len(effects) - 0.5, color="black", linewidth=0.5, linestyle=":")
+    axes.set_yticks(range(len(rows)), [short(name, 56) for name in names])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("difference in points" + ("; of a pair (×): beyond the sum of its parts" if len(joint) else ""))
+    axes.set_title(f"Changes by the {judge} judge (n = {max(effects.get_column('n'))}, 95 % simultaneous)")
+    legend_below(axes)
+    return axes
 
 
 def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:
-    """Draw importances as bars with their intervals, one colour a method, the largest of the first method on top.
+    """Draw importances as bars, one colour a method, the largest of the first method on top, with the null's end.
 
     Takes the table of `importance.importances`.
     """
@@ -28,11 +64,13 @@ def draw_importances(importances: pl.DataFrame, axes: Axes) -> Axes:
         label = f"{method}: {METHODS[method]}" + (" (not to be relied on)" if method in marked else "")
         colour = GREY if method in marked else COLOURS[index]
         axes.barh(places, [row["importance"] for row in own], height=0.9 * thick, color=colour, label=label)
-        draw_intervals(axes, places, own, "importance", fmt="none", color="black", ecolor="black")
+        label = "null: its shuffled shadow, 95 % quantile" if index == 0 else "_"
+        below, above = ([place + side * thick / 2 for place in places] for side in (-1, 1))
+        axes.vlines([row["null"] for row in own], below, above, color="black", label=label)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlim(right=max(1.0, *importances.get_column("high")) if len(methods) > 1 else 1.0)
-    axes.set_xlabel("importance, with 95 % intervals over queries and conditions")
+    axes.set_xlim(right=max(1.0, *importances.get_column("importance")) if len(methods) > 1 else 1.0)
+    axes.set_xlabel("importance")
     row = first.row(0, named=True)
     axes.set_title(f"Which parameters matter ({row['conditions']} conditions, {row['queries']} queries)")
     legend_below(axes, columns=2)

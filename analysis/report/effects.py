@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from analysis.effects.importance import FANOVA, Importances
-from analysis.planning import Spread, detectable_effect
+from analysis.parameters.importance import FANOVA, Importances
+from analysis.planning import POWER
 from analysis.report import prose
 from analysis.report.page import Figures, Section
 from analysis.report.tables import (
@@ -34,14 +34,15 @@ Frames = Mapping[str, pl.DataFrame]
 
 
 def effects_section(frames: Frames, figures: Figures) -> Section:
-    """Return the section on each parameter and each condition against the baseline.
+    """Return the section on single changes, pairs, and each condition against the baseline.
 
-    Takes the tables `trials`, `effects`, `conditions`, `noise_floor` and `curve`, in whose place a terminal shows no
-    effects.
+    Takes the tables `trials`, `effects`, `joint`, `conditions`, `noise_floor` and `curve`, in whose place a terminal
+    shows no effects.
     """
     changed = frames["conditions"].join(frames["trials"].select("trial", "change", "mean", "coverage"), on="trial")
     conditions, note = rows_of(changed.sort("difference", descending=True), MOST_ROWS, "difference")
     one, cut = rows_of(frames["effects"].sort("parameter", maintain_order=True), MOST_ROWS, "difference")
+    pairs, left = rows_of(frames["joint"], MOST_ROWS, "difference")
     moved: Columns = {
         "parameter": "parameter",
         "from": "against",
@@ -49,15 +50,35 @@ def effects_section(frames: Frames, figures: Figures) -> Section:
         "around": lambda row: row["around"] or "baseline",
     }
     compared: Columns = {"condition": "change", "mean": number("mean"), "coverage": share("coverage")}
-    corrected = f"p (Holm) is corrected for {len(frames['effects'])} effects together."
+    together: Columns = {
+        "both": lambda row: f"{row['first']}, {row['second']}",
+        "baseline": number("baseline"),
+        "first alone": number("first_alone"),
+        "second alone": number("second_alone"),
+        "if they add up": number("expected"),
+        "together": number("together"),
+        "difference": signed("difference"),
+        "95 % interval": interval(),
+        "verdict": "verdict",
+        "p (family)": p_value("p_family"),
+        "queries": "n",
+    }
     tables = filled(
         make_table(
             "One parameter at a time, all else held still",
             one,
             {**moved, **EFFECT},
-            " ".join(filter(None, (corrected, cut))),
+            cut,
             EFFECT_DETAILS,
             () if len(frames["curve"]) else largest(one, "difference", MOST_BRIEF),
+        ),
+        make_table(
+            "Two parameters together, against the sum of their effects",
+            pairs,
+            together,
+            " ".join(filter(None, (prose.JOINT, left))),
+            ("baseline", "first alone", "second alone", "p (family)", "queries"),
+            largest(pairs, "difference", MOST_BRIEF),
         ),
         make_table("Every condition against the baseline", conditions, {**compared, **EFFECT}, note, short=()),
         make_table(
@@ -67,9 +88,8 @@ def effects_section(frames: Frames, figures: Figures) -> Section:
             details=EFFECT_DETAILS,
         ),
     )
-    return Section(
-        "Effects", prose.EFFECTS, _baseline(frames["trials"]), figures.some("parameter_"), tables, brief=True
-    )
+    drawn = figures.some("changes", "parameter_")
+    return Section("Effects", prose.EFFECTS, _baseline(frames["trials"]), drawn, tables, brief=True)
 
 
 def _baseline(trials: pl.DataFrame) -> tuple[str, ...]:
@@ -82,41 +102,40 @@ def _baseline(trials: pl.DataFrame) -> tuple[str, ...]:
 
 
 def importance_section(frames: Frames, found: Importances, figures: Figures) -> Section:
-    """Return the section on how much each parameter matters, or why that is not known.
+    """Return the section on how much each parameter moves, and where conditions move all of them, its share of that.
 
-    Takes the table `interactions`.
+    Takes the table `largest`.
     """
+    moves: Columns = {
+        "parameter": "parameter",
+        "largest effect": lambda row: f"{row['against']} → {row['value']}",
+        "difference": signed("difference"),
+        "95 % interval": interval(),
+        "moves at least": number("at_least"),
+        "queries": "n",
+    }
     columns: Columns = {
         "method": "method",
         "parameter": "parameter",
         "importance": number("importance"),
-        "95 % interval": interval(sign=False),
+        "null, 95 %": number("null"),
         "conditions": "conditions",
         "not to be relied on": lambda row: row["mark"] or "",
     }
-    pairs: Columns = {
-        "": "first",
-        "×": "second",
-        "difference of differences": signed("difference"),
-        "95 % interval": interval(),
-    }
-    reasons: Columns = {"p (Holm)": p_value("p_holm"), "why none": lambda row: row["reason"] or ""}
-    ranked = found.table.sort("method")
+    ranked = found.table.sort("method", maintain_order=True)
     main = [at for at, method in enumerate(ranked.get_column("method")) if method == FANOVA]
-    tables = [make_table("Importances", ranked, columns, details=("conditions", "not to be relied on"), short=main)]
-    known = frames["interactions"].sort(pl.col("difference").abs(), descending=True, nulls_last=True)
-    if not known.get_column("difference").is_null().all():
-        shown, note = rows_of(known, MOST_ROWS, "difference")
-        notes = " ".join(filter(None, (prose.INTERACTIONS, note)))
-        tables.append(make_table("Interactions of two parameters", shown, {**pairs, **reasons}, notes, short=()))
-    withheld = {method: f"No importance by {method}: {reason}." for method, reason in found.withheld.items()}
-    others = tuple(text for method, text in withheld.items() if method != FANOVA)
+    own = frames["largest"]
+    tables = filled(
+        make_table("Largest effect of each parameter", own, moves, prose.LARGEST, details=("queries",)),
+        make_table("Importances", ranked, columns, details=("conditions", "not to be relied on"), short=main),
+    )
+    withheld = (f"No fANOVA or permutation importance: {found.withheld}.",) if found.withheld else ()
     return Section(
         "Importance",
-        (*(prose.IMPORTANCE if main else ()), *others),
-        tuple(withheld[method] for method in withheld if method == FANOVA),
+        prose.IMPORTANCE if main else (),
+        withheld,
         figures.some("importance", "marginals", "temperature_by_repetition_penalty"),
-        filled(*tables),
+        tables,
         brief=True,
     )
 
@@ -129,9 +148,8 @@ def components_section(frames: Frames, figures: Figures) -> Section:
         "off": "off",
         "contribution": signed("value"),
         "95 % interval": interval(),
-        "p (Holm)": p_value("p_holm"),
+        "p (family)": p_value("p_family"),
         "queries": "n",
-        "method": "method",
     }
     table = make_table("Shapley values", frames["shapley"], columns)
     return Section("Components", prose.COMPONENTS, (), figures.some("waterfall", "shapley"), filled(table))
@@ -208,27 +226,33 @@ def length_section(frames: Frames, best: int | None, figures: Figures) -> Sectio
     return Section("Length, form and cost", prose.ANSWERS, (), drawn, tables, brief=bool(own))
 
 
-def planning_section(needed: pl.DataFrame, spread: Spread | None) -> Section:
-    """Return the section on how many queries would show an effect; a terminal says it of the second largest one.
+def planning_section(needed: pl.DataFrame, power: float = POWER) -> Section:
+    """Return the section on how many queries each comparison would take; a terminal says it of the median one.
 
-    That is half a point of a judge that rates from 1 to 10.
+    Takes the table `planning`, and the chance that its numbers of queries are for.
     """
     columns: Columns = {
-        "difference in points": number("effect"),
+        "comparison": "change",
+        "effect in points": number("effect"),
         "seeds a condition": "seeds",
         "spread": number("spread"),
+        "seen with": lambda row: f"{row['power']:.0%} by {row['n']}",
         "queries": lambda row: _count(row["queries"]),
-        "queries, corrected": lambda row: _count(row["queries_corrected"]),
+        "range": lambda row: f"{_count(row['queries_low'])} to {_count(row['queries_high'])}",
     }
-    text = () if spread is None else (prose.planning(spread.queries, spread.of_differences, detectable_effect(spread)),)
-    said = tuple(
-        f"To see a difference of {row['effect']:g} points four times in five, this spread needs "
-        f"{_count(row['queries'])} queries."
-        for effect in sorted(set(needed.get_column("effect")))[-2:-1]
-        for row in needed.filter((pl.col("effect") == effect) & (pl.col("seeds") == 1)).iter_rows(named=True)
+    said = list[str]()
+    for (effect,), own in needed.filter(pl.col("seeds") == 1).group_by("effect", maintain_order=True):
+        row = own.sort("spread").row(len(own) // 2, named=True)
+        said.append(
+            f"An effect of {effect:g} points is seen by {row['n']} queries in {row['power']:.0%} of studies (median "
+            f"comparison); {power:.0%} take {_count(row['queries'])}, {_count(row['queries_low'])} to "
+            f"{_count(row['queries_high'])}."
+        )
+    shown, note = rows_of(needed, MOST_ROWS, "spread")
+    table = make_table("Queries needed", shown, columns, note, short=())
+    return Section(
+        "How many queries would show it", prose.PLANNING, tuple(said), tables=filled(table), brief=bool(said)
     )
-    table = make_table("Queries needed", needed, columns, short=())
-    return Section("How many queries would show it", text, said, tables=filled(table), brief=bool(said))
 
 
 def _count(value: int | None) -> str:

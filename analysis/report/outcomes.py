@@ -5,6 +5,7 @@ Knows the tables of findings, neither how they were computed nor how a page is w
 
 import polars as pl
 
+from ablations.core.errors import listed
 from ablations.core.statistics import Scale
 from analysis.effects.intervals import Interval
 from analysis.figures import outcome_figures
@@ -29,6 +30,8 @@ from analysis.report.tables import (
 )
 
 OUTCOMES = "Outcomes side by side"
+MOST_SUPPORTED = 6
+"""Changes that two outcomes both support, as named at most."""
 
 
 def outcomes_section(contrasts: pl.DataFrame, means: pl.DataFrame, agreement: pl.DataFrame) -> Section:
@@ -51,7 +54,7 @@ def outcomes_section(contrasts: pl.DataFrame, means: pl.DataFrame, agreement: pl
     }
     alone: Columns = {"the deciding one alone": "first_alone", "this one alone": "second_alone"}
     named = [
-        f"{names[0]} and {other} both support: {'; '.join(both)}."
+        f"{names[0]} and {other} both support: {listed(both, MOST_SUPPORTED)}."
         for other in names[1:]
         if (both := both_support(contrasts, names[0], other))
     ]
@@ -95,6 +98,33 @@ def outcomes_section(contrasts: pl.DataFrame, means: pl.DataFrame, agreement: pl
         for name in names[1:]
     ]
     return Section(OUTCOMES, prose.OUTCOMES, (), outcome_figures(shown), filled(*tables), brief=True)
+
+
+def outcomes_sentence(contrasts: pl.DataFrame) -> str:
+    """Say how many changes each outcome decides; takes the frame of `outcomes.outcome_contrasts`, "" without rows."""
+    low, high = pl.col("low"), pl.col("high")
+    by_outcome = contrasts.group_by("outcome", maintain_order=True)
+    counts = by_outcome.agg(decided=((low > 0) | (high < 0)).sum(), n=pl.len())
+    said = [f"{name} {decided} of {n}" for name, decided, n in counts.iter_rows()]
+    return f"Comparisons decided by each outcome: {', '.join(said)}." if said else ""
+
+
+def missing_sentence(sensitivity: pl.DataFrame, share: float) -> str:
+    """Say what missing scores could change; takes the frame of `missing.sensitivity`, "" where that is empty."""
+    if sensitivity.is_empty():
+        return ""
+    moved = sensitivity.filter(
+        pl.col("verdict").ne_missing(pl.col("at_bottom")) | pl.col("verdict").ne_missing(pl.col("at_top"))
+    )
+    rows = [
+        f"{row['change']} ({row['verdict']}; bottom: {row['at_bottom']}, top: {row['at_top']})"
+        for row in moved.head(MOST_BRIEF).iter_rows(named=True)
+    ]
+    named = f": {'; '.join(rows)}" if rows else ""
+    return (
+        f"{share:.1%} of the scores are missing. If all of those were at the scale's bottom, or all at its top, "
+        f"{len(moved)} of {len(sensitivity)} verdicts would be others{named}."
+    )
 
 
 def unscored_sentence(lacking: tuple[str, pl.DataFrame]) -> str:

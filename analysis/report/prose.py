@@ -2,31 +2,36 @@
 
 EFFECTS = (
     "Each line is a difference of mean scores, paired over queries: both turns of a query are one unit, and runs "
-    "of one condition with several seeds are averaged for each query. Intervals are bootstrap intervals over "
-    "queries (Student's t below twelve queries). p is the paired t test's; p (Holm) is corrected for all lines of "
-    "its table together. The standardised size is the mean difference over its standard deviation. Of scores from 0 to "
-    "1 interval and p are Student's t with a pseudo query at each end of the scale, and p (McNemar) is the exact test "
-    "of the queries won against those lost.",
+    "of one condition with several seeds are averaged for each query. The intervals are simultaneous: with 95 % chance "
+    "all of a family hold the truth together. Single changes are one family, pairs another, all other conditions a "
+    "third. p (family) is below 0.05 exactly where the interval excludes 0; p alone is not corrected.",
+    "Verdicts: better and worse exclude 0; within X lies between -X and +X as a whole, where a difference does not "
+    "matter; open is neither, which is no sign that there is no effect. Worse in a score that asks for content and "
+    "ending may be a matter of ending alone: see the outcomes side by side. A line holds at the baseline's other "
+    "settings, and its interval is over queries like these, not over seeds, models or judges.",
+)
+LARGEST = (
+    "Moves at least: the end of the interval nearest 0, so that all of these hold together with 95 % chance; 0 where "
+    "the study does not show that the parameter moves anything."
+)
+JOINT = (
+    "If they add up: the baseline's mean with the effects of both parts. The difference to that is a difference of "
+    "differences over the queries scored under all four conditions; additive within X says that the whole interval "
+    "lies between -X and +X."
 )
 IMPORTANCE = (
     "fanova: the share of the variance between conditions that a parameter's own effect explains. permutation: "
-    "how much of that variance a forest no longer predicts once the parameter is shuffled, so that a parameter "
-    "without effect lies about 0. ped-anova: how far the best half of the conditions differs from all in this "
-    "parameter.",
-    "Intervals resample queries and conditions; where they overlap, the order means little. A parameter that has "
-    "no effect in a condition, such as top-p under greedy decoding, stands for all its values there. The methods ask "
-    "different questions: where they rank parameters otherwise, this study does not settle the order.",
-)
-INTERACTIONS = (
-    "A difference of differences, in points: what moving the first parameter through its whole range (of names: from "
-    "the baseline's to another) changes at the far end of the second one, less what it changes at the near end. 0 "
-    "says that each acts as if the other were not there. p is corrected for all pairs."
+    "how much of that variance a forest no longer predicts once the parameter is shuffled. Trees find something in any "
+    "numbers: the null is what the parameter's shadow, its values shuffled among the conditions, stays below in 95 of "
+    "100 fits.",
+    "A parameter that has no effect in a condition, such as top-p under greedy decoding, stands for all its values "
+    "there. Optuna's dashboard shows other numbers: it takes all trials, single changes too, drops those in which "
+    "a parameter has no effect, and has no null.",
 )
 FEW_FOR_LENGTH = "There is no interval at equal length: it takes twelve queries."
 COMPONENTS = (
     "A component's Shapley value is its mean contribution over all orders in which components can be added to the "
-    "bare prompt; the values add up to the difference between the full and the bare prompt. Where not all "
-    "combinations were run, it is an estimate, and the table says how it was made.",
+    "bare prompt; the values add up to the difference between the full and the bare prompt.",
 )
 BEND = (
     "Bend: points a doubling in the upper half of the numbers less those in the lower half; below 0 the curve flattens."
@@ -46,7 +51,7 @@ OUTCOMES = (
     "content holds, and whether the answer ended by itself.",
 )
 AGREEMENT = (
-    "Both support: the 95 % intervals of both exclude 0 on the same side. The rank correlation is Spearman's, of the "
+    "Both support: the intervals of both exclude 0 on the same side. The rank correlation is Spearman's, of the "
     "conditions' differences to the baseline; its interval is a bootstrap's over queries."
 )
 EXAMPLES = (
@@ -67,17 +72,13 @@ LIMITS = (
 )
 METHOD = (
     *LIMITS,
-    "Sources: Hesterberg 2015 (intervals), Holm 1979 (correction), Hedges 1981 (standardised size), Hutter et al. "
-    "2014, Watanabe et al. 2023 and Breiman 2001 (importances), Lundberg and Lee 2017 (Shapley values), Dubois et "
-    "al. 2024 (length), Owen 2007 (bands).",
+    "Sources: Šidák 1967 (families), Agresti and Caffo 2000 (pseudo queries), Hedges 1981 "
+    "(standardised size), Hutter et al. 2014 and Breiman 2001 (importances), Shapley 1953 (components), Dubois et al. "
+    "2024 (length), Owen 2007 (bands).",
 )
-
-
-def planning(queries: int, spread: float, seen: float | None) -> str:
-    """Say what the numbers of queries mean."""
-    least = "" if seen is None else f", so that it shows a difference of {seen:.2f} points in four studies of five"
-    return (
-        f"This study has {queries} queries, on which the difference to the baseline has a standard deviation of "
-        f"{spread:.2f} points{least}. The numbers of queries below show a difference of their size as often, by a "
-        "paired t test at 0.05; corrected means shared among all conditions of this study."
-    )
+PLANNING = (
+    "Each comparison has a spread of its own: the standard deviation of its differences over queries. The numbers of "
+    "queries show an effect of this size as often as is said, tested as in this study, its family included; their "
+    "range goes with the 95 % interval of the spread. More seeds help where a condition samples. The number is chosen "
+    "once: raising --limit until something is decided is not covered by the error rates of any table here.",
+)

@@ -159,13 +159,16 @@ def interval(low: str = "low", high: str = "high", sign: bool = True) -> Column:
 
 
 def effect_interval(row: Row) -> str:
-    """Return the 95 % interval of a difference; scores that are equal are called so, since no width is no certainty."""
-    return IDENTICAL if row["difference"] == row["low"] == row["high"] == 0 else interval()(row)
+    """Return the 95 % interval of a difference, or that all scores are equal."""
+    equal = row["difference"] == 0 and row.get("wins") == 0 == row.get("losses")
+    return IDENTICAL if equal else interval()(row)
 
 
 def difference_interval(row: Row) -> str:
-    """Return a difference with its 95 % interval, or that all scores are equal."""
-    return IDENTICAL if effect_interval(row) == IDENTICAL else f"{signed('difference')(row)} {effect_interval(row)}"
+    """Return a difference with its 95 % interval and what that decides, or that all scores are equal."""
+    if (shown := effect_interval(row)) == IDENTICAL:
+        return IDENTICAL
+    return f"{signed('difference')(row)} {shown}{'' if row.get('verdict') is None else ' ' + row['verdict']}"
 
 
 def mean_interval(row: Row) -> str:
@@ -179,7 +182,7 @@ def p_value(name: str) -> Column:
 
 
 def outcomes(row: Row) -> str:
-    """Return on how many queries the condition won, drew and lost."""
+    """Return on how many queries the score is higher, equal and lower."""
     return "–" if row["wins"] is None else f"{row['wins']} / {row['draws']} / {row['losses']}"
 
 
@@ -202,17 +205,18 @@ def _starts_as_number(text: str) -> bool:
 
 
 EFFECT: Columns = {
-    "change": signed("difference"),
+    "difference": signed("difference"),
     "95 % interval": effect_interval,
-    "p": p_value("p_value"),
-    "p (Holm)": p_value("p_holm"),
-    "standardised": signed("standardised"),
-    "win / draw / lose": outcomes,
+    "verdict": "verdict",
+    "gained / equal / lost": outcomes,
+    "p (family)": p_value("p_family"),
+    "p alone": p_value("p_value"),
     "p (McNemar)": p_value("p_exact"),
+    "standardised": signed("standardised"),
     "queries": "n",
 }
 """Columns that all tables of effects share."""
-EFFECT_DETAILS = ("p", "standardised", "p (McNemar)", "queries")
+EFFECT_DETAILS = ("p (family)", "p alone", "p (McNemar)", "standardised", "queries")
 """Those of them that a terminal leaves out."""
 
 

@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from ablations.core.statistics import Ends, Scale
 from analysis.demonstrations.curves import scaling_slopes
-from analysis.effects.interactions import interaction_effects
 from analysis.effects.intervals import Interval, clustered_mean, mean_intervals, wilson_interval
-from analysis.effects.paired import condition_effects, paired_effects
-from analysis.effects.shapley import shapley_values
-from analysis.frames import Scores
+from analysis.effects.joint import joint_effects
+from analysis.effects.paired import condition_effects
+from analysis.parameters.shapley import shapley_values
 from tests.support.coverage import STUDIES, check
 from tests.support.simulated import Floats, judge_scores, study, true_difference
 
@@ -28,11 +28,11 @@ def test_paired_effects_cover_the_truth(n: int, discrete: bool) -> None:
     generator = np.random.default_rng(n)
     shifts = np.array([SHIFT, 0.0])
     scores = judge_scores(generator, (n, STUDIES, 2), shifts, discrete)
-    both = Scores([f"q{at}" for at in range(n)], range(2 * STUDIES), scores.reshape(n, -1))
-    effects = paired_effects(both, [(at, at + 1) for at in range(0, 2 * STUDIES, 2)])
-    truth = true_difference(SHIFT, discrete)
-    covered = ((effects["low"] <= truth) & (effects["high"] >= truth)).sum()
-    check(f"paired effect, {n} queries, {'scores 1 to 10' if discrete else 'normal scores'}", covered)
+    ends = Ends.of(Scale(1.0, 10.0) if discrete else None).differences()
+    found = mean_intervals(scores[:, :, 0] - scores[:, :, 1], ends=ends)
+    covered = covers(found, true_difference(SHIFT, discrete))
+    kind = "scores 1 to 10" if discrete else "normal scores"
+    check(f"paired effect, {n} queries, {kind}", covered, most=0.98 if n == 8 else 0.97)
 
 
 @pytest.mark.parametrize("n", [30, 80])
@@ -91,16 +91,16 @@ def test_interactions_cover_the_difference_of_differences(n: int) -> None:
     check(f"interaction, {n} queries", covers(mean_intervals(scores @ weights), 0.8))
 
 
-def test_interactions_cover_the_difference_of_differences_in_200_studies_through_the_frame() -> None:
+def test_pairs_cover_the_difference_of_differences_in_200_studies_through_the_frame() -> None:
     codes, covered = np.array(list(product([-1.0, 1.0], repeat=2))), 0
     settings = {name: codes[:, at].tolist() for at, name in enumerate(("temperature", "repetition_penalty"))}
     generator = np.random.default_rng(1)
     for _ in range(200):
         scores = judge_scores(generator, (12, 4), additive(codes, 0.8), discrete=False)
-        (row,) = interaction_effects(study(scores, settings)).to_dicts()
+        (row,) = joint_effects(study(scores, settings)).to_dicts()
         assert row["difference"] == pytest.approx((scores @ (codes[:, 0] * codes[:, 1])).mean())
         covered += row["low"] <= 0.8 <= row["high"]
-    check("interaction, 12 queries, through the frame", covered, 200, 0.9, 0.99)
+    check("pair, 12 queries, through the frame", covered, 200, 0.9, 0.99)
 
 
 COALITIONS = np.array(list(product([1.0, 0.0], repeat=3)))
@@ -124,7 +124,8 @@ def test_shapley_values_of_a_factorial_cover_the_truth() -> None:
         expected = mean_intervals((scores[:, 0] @ weights[at])[:, None])[0]
         assert expected is not None
         row = by_name[name]
-        assert (row["value"], row["low"], row["high"]) == pytest.approx((expected.value, expected.low, expected.high))
+        assert row["value"] == pytest.approx(expected.value)
+        assert row["low"] <= (expected.low or 0) < (expected.high or 0) <= row["high"]
 
 
 def exact_weights(component: int) -> Floats:

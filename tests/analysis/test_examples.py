@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from ablations.studies.views.sources import open_results
-from analysis.effects.paired import baseline_trial, best_trial, paired_difference
+from analysis.effects.paired import baseline_trial, lead_of_best
 from analysis.examples import read_examples, telling_conditions
 
 RESULTS = open_results("decoding", Path(__file__).parents[1] / "fixtures" / "mlruns")
@@ -29,8 +29,9 @@ def test_queries_run_from_the_largest_gain_to_the_largest_loss() -> None:
     by_query = {example.query_id: example.gain for example in every}
     assert gains[0] == max(by_query.values())  # type: ignore[type-var]
     assert gains[-1] == min(by_query.values())  # type: ignore[type-var]
-    lead = paired_difference(RESULTS, best_trial(RESULTS), baseline_trial(RESULTS)).value  # type: ignore[arg-type]
-    assert abs(sum(by_query.values()) / 8 - lead) < 1e-9  # type: ignore[arg-type]
+    lead = lead_of_best(RESULTS)
+    assert lead is not None
+    assert abs(sum(by_query.values()) / 8 - lead.value) < 1e-9  # type: ignore[arg-type]
 
 
 def test_each_turn_has_the_answers_scores_and_lengths_of_the_results() -> None:

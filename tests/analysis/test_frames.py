@@ -20,21 +20,23 @@ REPLICATED = study(
 )
 
 
-def test_a_query_has_the_mean_of_its_scored_turns() -> None:
+def test_a_query_has_the_mean_of_its_turns_and_a_missing_one_is_what_query_turn_and_trial_lead_to_expect() -> None:
     assert query_scores(REPLICATED).select("trial", "query_id", "score").rows()[:4] == [
         (0, "q000", 5.0),
         (0, "q001", 2.0),
         (1, "q000", 7.0),
         (1, "q001", 2.0),
     ]
-    assert query_scores(REPLICATED).filter(pl.col("trial") == 2).get_column("score").to_list() == [8.0]
+    assert query_scores(REPLICATED).filter(pl.col("trial") == 2).get_column("score").to_list() == [
+        pytest.approx(8 + 2 / 3)
+    ]
 
 
 def test_replicates_are_apart_by_trial_and_averaged_for_each_query_by_condition() -> None:
     apart, nested = trial_scores(REPLICATED), condition_scores(REPLICATED)
     assert (list(apart.trials), list(nested.trials)) == ([0, 1, 2, 3], [0, 1])
     assert np.isnan(apart.of([2])[1, 0])
-    assert nested.of([1]).tolist() == [[7.5], [2.0]]  # of 7 and 8; of 2 alone
+    assert nested.of([1])[:, 0].tolist() == pytest.approx([(7 + 8 + 2 / 3) / 2, 2.0])  # of both; of the first alone
     assert list(nested.queries) == ["q000", "q001"]
 
 
@@ -58,7 +60,8 @@ def test_scores_of_no_trial_have_no_column() -> None:
 
 def test_a_trials_row_holds_its_means_and_coverage() -> None:
     rows = trial_table(REPLICATED).to_dicts()
-    assert [row["mean"] for row in rows] == [3.5, 4.75, 8.0, 9.0]  # the second is its condition's, of two replicates
+    # the second is its condition's, of two replicates
+    assert [row["mean"] for row in rows] == pytest.approx([3.5, 4 + 11 / 12, 8 + 2 / 3, 9.0])
     assert [row["coverage"] for row in rows] == [1.0, 1.0, 0.25, 1.0]
     assert [(row["n_scored"], row["n_queries"]) for row in rows] == [(4, 2), (4, 2), (1, 2), (4, 2)]
     assert [row["mean_tokens"] for row in rows] == [10.0] * 4
@@ -126,3 +129,14 @@ def test_results_without_a_newer_parameter_are_still_read(tmp_path: Path) -> Non
     row = {name: [None] for name in RESULT_SCHEMA if name != "param.draw"}
     schema = {name: kind for name, kind in RESULT_SCHEMA.items() if name != "param.draw"}
     assert len(load_results(write(pl.DataFrame(row, schema=schema), tmp_path))) == 1
+
+
+def test_no_trial_is_rewarded_for_lacking_the_harder_turn() -> None:
+    """Second turns are two points harder; equal trials lack some of them at random, or none."""
+    generator, lead = np.random.default_rng(0), []
+    for _ in range(200):
+        scores = generator.normal(5, 1, (12, 1, 1)) - np.array([[0.0], [2.0]]) + generator.normal(0, 0.5, (12, 2, 4))
+        scores[generator.random(12) < 0.4, 1, 3] = np.nan
+        means = condition_scores(study(scores)).values.mean(axis=0)
+        lead.append(means[3] - means[:3].mean())
+    assert abs(float(np.mean(lead))) < 0.06  # by the mean of what is there it would be 0.4

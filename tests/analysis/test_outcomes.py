@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import binomtest, norm, spearmanr, ttest_1samp
+from statsmodels.stats.weightstats import DescrStatsW
 
 from ablations.core.statistics import Ends, Scale, mean_interval
 from analysis.effects.intervals import Interval, clustered_mean, mean_intervals, paired_interval, welch_interval
@@ -50,13 +51,32 @@ def test_scores_that_are_all_at_one_end_have_an_interval_and_it_stays_on_the_sca
         assert found.low < found.high
 
 
-def test_the_interval_is_students_with_a_pseudo_query_at_each_end() -> None:
-    generator = np.random.default_rng(0)
-    differences = generator.integers(-1, 2, 30).astype(float)
-    found = paired_interval(differences, np.zeros(30), ends=UNIT)
-    expected = ttest_1samp([*differences, -1.0, 1.0], 0).confidence_interval(0.95)
+def test_the_interval_of_scores_is_students_with_a_pseudo_query_at_each_end() -> None:
+    scores = np.random.default_rng(0).integers(0, 2, 30).astype(float)
+    (found,) = mean_intervals(scores[:, None], ends=UNIT)
+    assert found is not None
+    expected = ttest_1samp([*scores, 0.0, 1.0], 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(scores.mean())
+
+
+@pytest.mark.parametrize(("ends", "weight"), [(UNIT, 0.5), (RATED, 0.025)])
+def test_the_interval_of_differences_counts_a_part_of_a_query_at_each_end(ends: Ends, weight: float) -> None:
+    differences = np.random.default_rng(0).integers(-1, 2, 30).astype(float)
+    found = paired_interval(differences, np.zeros(30), ends=ends)
+    width = ends.high - ends.low
+    weighted = DescrStatsW([*differences, -width, width], [1.0] * 30 + [weight] * 2, ddof=1)
+    assert (found.low, found.high) == pytest.approx(weighted.tconfint_mean())
     assert found.value == pytest.approx(differences.mean())
+
+
+def test_pseudo_queries_spread_as_those_of_independent_scores_together() -> None:
+    for ends in (UNIT, RATED):
+        spread = ends.weight * sum((value - (ends.low + ends.high) / 2) ** 2 for value in ends.pseudo)
+        for number, weights in ((1, [1.0, -1.0]), (2, [1.0, -1.0, -1.0, 1.0])):
+            for own in (ends.differences(number), ends.contrast(np.array(weights))):
+                assert own.weight * sum(value**2 for value in own.pseudo) == pytest.approx(2 * number * spread)
+                assert (own.low, own.high) == (-number * (ends.high - ends.low), number * (ends.high - ends.low))
 
 
 def test_the_p_value_is_the_intervals_and_mcnemars_stands_beside_it() -> None:
@@ -101,7 +121,6 @@ def test_a_difference_of_differences_covers_with_its_own_pseudo_queries(n: int) 
     contrast = scores[:, 0] - scores[:, 1] - scores[:, 2] + scores[:, 3]
     truth = p[0] - p[1] - p[2] + p[3]
     assert UNIT is not None
-    assert UNIT.differences(2).pseudo == (-1.0, 1.0, -1.0, 1.0)
     found = mean_intervals(contrast, ends=UNIT.differences(2))
     assert np.mean([i is not None and (i.low or 0) <= truth <= (i.high or 0) for i in found]) >= 0.93
 
@@ -194,7 +213,8 @@ def test_a_record_is_taken_apart_into_its_outcomes(record: pl.DataFrame) -> None
     assert list(frames) == ["checks", "content", "rated"]
     assert {name: len(frame) for name, frame in frames.items()} == dict.fromkeys(frames, 160)
     assert (frames["content"]["score"] == 2 * frames["checks"]["score"]).all()
-    assert [scale_of(frame) for frame in frames.values()] == [Scale(0.0, 1.0), Scale(0.0, 1.0), Scale(1.0, 10.0)]
+    content = Scale(0.0, 1.0, negligible=0.1)
+    assert [scale_of(frame) for frame in frames.values()] == [Scale(0.0, 1.0), content, Scale(1.0, 10.0)]
     assert list(scales_of(record)) == ["checks", "rated"]
 
 
@@ -208,7 +228,7 @@ def test_contrasts_of_each_outcome_are_those_of_its_own_frame(record: pl.DataFra
     ]
     for name, frame in frames.items():
         own = found.filter(pl.col("outcome") == name)
-        for column in ("difference", "low", "high", "p_holm"):
+        for column in ("difference", "low", "high", "p_family"):
             assert own[column].to_list() == pytest.approx(condition_effects(frame).sort("trial")[column].to_list())
 
 
@@ -271,7 +291,7 @@ def test_the_section_shows_outcomes_side_by_side(record: pl.DataFrame) -> None:
     ]
     agreement = next(table for table in section.tables if table.caption.startswith("Agreement"))
     assert "checks and rated both support: temperature 0 → 1." in agreement.note
-    assert "checks and content both support: temperature 0 → 1; temperature 0 → 1.5." in agreement.note
+    assert "checks and content both support: temperature 0 → 1, temperature 0 → 1.5." in agreement.note
 
 
 # The floor

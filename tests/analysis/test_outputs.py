@@ -1,4 +1,4 @@
-"""Claims about lengths, shares, turns and costs of answers, planning from a study's spread, and races."""
+"""Claims about lengths, shares, turns and costs of answers, and races."""
 
 import numpy as np
 import polars as pl
@@ -8,9 +8,8 @@ from analysis.demonstrations.curves import scaling_slopes
 from analysis.effects.intervals import wilson_interval
 from analysis.figures import race_figures
 from analysis.outputs import COST_SCHEMA, TURN_SCHEMA, cost_table, text_table, turn_table
-from analysis.planning import Spread, detectable_effect, needed_queries, observed_spread
 from analysis.scores import races, score_groups, unscored_reasons
-from tests.support.simulated import judge_scores, study
+from tests.support.simulated import study
 
 
 def test_the_front_holds_what_nothing_beats_in_tokens_and_score() -> None:
@@ -88,45 +87,6 @@ def test_ten_demonstrations_come_after_two() -> None:
     settings = {"shots": [0, 10, 2], "source": [None, "random", "random"]}
     (row,) = scaling_slopes(study(np.array([[5.0, 9.0, 6.0]] * 3), settings)).to_dicts()
     assert row["slope"] == pytest.approx(3 / np.log2(5))
-
-
-def test_a_spread_is_that_of_one_seed_although_the_baseline_has_replicates() -> None:
-    scores = judge_scores(np.random.default_rng(0), (400, 4), discrete=False)
-    results = study(scores, ids=["a", "a", "b", "c"], replicates=[0, 1, 0, 0])
-    spread = observed_spread(results)
-    assert spread is not None
-    gains = scores[:, 2:] - scores[:, :1]
-    assert spread.of_differences == pytest.approx(np.sqrt(gains.var(axis=0, ddof=1).mean()))
-    assert spread.of_seeds == pytest.approx(np.sqrt(((scores[:, 1] - scores[:, 0]) ** 2).mean() / 2))
-    assert (spread.conditions, spread.queries) == (2, 400)
-
-
-def test_gaps_count_in_the_number_of_queries_and_too_little_gives_no_spread() -> None:
-    scores = judge_scores(np.random.default_rng(1), (10, 3))
-    scores[6:, 1:] = np.nan
-    spread = observed_spread(study(scores))
-    assert spread is not None
-    assert (spread.queries, spread.of_seeds) == (6, None)
-    for few in (scores[:1], scores[:, :1], np.where(np.arange(3) == 0, scores, np.nan)):
-        assert observed_spread(study(few)) is None
-    assert observed_spread(study(scores, states=["failed", "complete", "complete"])) is None
-
-
-def test_more_seeds_divide_the_noise_and_leave_the_effects_over_queries() -> None:
-    spread = Spread(of_differences=1.5, of_seeds=1.0, conditions=3, queries=20)
-    assert spread.with_seeds(1) == pytest.approx(1.5)
-    assert spread.with_seeds(4) == pytest.approx(np.sqrt(0.25 + 2 / 4))
-    assert Spread(1.0, 5.0, 3, 20).with_seeds(100) == pytest.approx(0.1)  # never more noise than was seen
-    assert Spread(1.0, None, 3, 20).with_seeds(9) == 1.0
-
-
-def test_a_plan_names_seeds_only_where_they_showed_noise_and_says_where_too_many_queries_are_needed() -> None:
-    assert set(needed_queries(Spread(1.0, 0.0, 3, 20)).get_column("seeds")) == {1}
-    assert set(needed_queries(Spread(1.0, 0.5, 3, 20)).get_column("seeds")) == {1, 2, 4}
-    assert needed_queries(Spread(100.0, None, 3, 20), [0.1]).get_column("queries").to_list() == [None]
-    assert needed_queries(Spread(0.0, None, 3, 20), [0.1]).get_column("queries").to_list() == [2]
-    assert needed_queries(Spread(1e-4, None, 3, 20), [1.0]).get_column("queries").to_list() == [2]
-    assert detectable_effect(Spread(1.0, None, 3, 2)) is None
 
 
 def test_unscored_answers_are_counted_by_reason_and_groups_without_a_score_have_no_mean() -> None:

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 
-from analysis.effects.importance import IMPORTANCE_SCHEMA
-from analysis.effects.marginals import MARGINAL_SCHEMA, PAIR_SCHEMA
-from analysis.effects.shapley import SHAPLEY_SCHEMA
 from analysis.outputs import COST_SCHEMA, TEXT_SCHEMA, TURN_SCHEMA
+from analysis.parameters.importance import IMPORTANCE_SCHEMA
+from analysis.parameters.marginals import MARGINAL_SCHEMA, PAIR_SCHEMA
+from analysis.parameters.shapley import SHAPLEY_SCHEMA
 from analysis.plots import (
     draw_alignment,
     draw_audit,
@@ -77,22 +77,24 @@ def test_the_style_leaves_matplotlibs_settings_alone() -> None:
 
 
 def importance(method: str, parameter: str, value: float, mark: str | None = None) -> Row:
-    ends = {"low": value - 0.1, "high": value + 0.2, "conditions": 30, "queries": 12}
-    return {"method": method, "parameter": parameter, "importance": value, "mark": mark, **ends}
+    counts = {"null": value - 0.1, "conditions": 30, "queries": 12}
+    return {"method": method, "parameter": parameter, "importance": value, "mark": mark, **counts}
 
 
-def test_importances_are_bars_with_intervals_by_method_and_marked_ones_are_grey(axes: Axes) -> None:
+def test_importances_are_bars_by_method_with_their_nulls_and_marked_ones_are_grey(axes: Axes) -> None:
     rows = [importance("fanova", "a", 0.2), importance("fanova", "b", 0.7)]
     rows += [importance("permutation", "b", 1.4, "R²"), importance("permutation", "a", -0.1, "R²")]
     draw_importances(table(IMPORTANCE_SCHEMA, *rows), axes)
     assert widths(axes) == [0.2, 0.7, -0.1, 1.4]
-    assert bars(axes) == [pytest.approx((w - 0.1, w + 0.2)) for w in widths(axes)]
+    nulls = [segment[0, 0] for lines in axes.collections for segment in lines.get_segments()]  # type: ignore[attr-defined]
+    assert nulls == pytest.approx([width - 0.1 for width in widths(axes)])
     assert names(axes) == ["a", "b"]
-    assert legend(axes) == ["fanova: share of the variance", "permutation: lost when shuffled (not to be relied on)"]
+    methods = ["fanova: share of the variance", "permutation: lost when shuffled (not to be relied on)"]
+    assert sorted(legend(axes)) == sorted([*methods, "null: its shuffled shadow, 95 % quantile"])
     assert [bar.get_facecolor()[:3] == pytest.approx((0.6, 0.6, 0.6)) for bar in axes.patches] == [False] * 2 + [
         True
     ] * 2
-    assert axes.get_xlim()[1] == pytest.approx(1.6)
+    assert axes.get_xlim()[1] == pytest.approx(1.4)
     assert "30 conditions, 12 queries" in title(axes)
 
 
@@ -202,7 +204,7 @@ def test_shapley_values_are_bars_with_intervals_and_say_what_is_on(axes: Axes) -
     assert widths(axes) == [-0.5, 2.0]
     assert bars(axes) == [(1.0, 2.5)]
     assert names(axes) == ["style\na name that i…, not none", "system_prompt\na name that i…, not none"]
-    assert title(axes) == "What components contribute (12 queries, 8 of 8 combinations,\nexact)"
+    assert title(axes) == "What components contribute (12 queries, all combinations)"
 
 
 def test_a_waterfall_leads_from_the_bare_to_the_full_prompt(axes: Axes) -> None:

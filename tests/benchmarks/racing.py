@@ -1,27 +1,62 @@
 """Cost of racing, and how often races find the winner of a full evaluation: replays of real and simulated scores.
 
 The real table is one round of a greedy search that ran with `--no-racing`. A replay shuffles its queries and
-candidates by a seed and races; nothing is generated. A simulated table is query + candidate + residual, in points; its
-queries tell candidates apart equally much, or unequally (log-normal factors with a deviation of 0.6).
+candidates by a seed and races; nothing is generated.
+
+A simulated table is query + candidate + residual in units of the residual's standard deviation. Rated ones are these
+numbers, and their queries tell candidates apart unequally (log-normal factors with a deviation of 0.6). Graded ones are
+cut into 0, 0.5 and 1: of five equal candidates all agree on half of the queries, and the residual of a score is 0.29,
+which is what a search on 32 short questions with `checks` shows.
 """
 
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from ablations.core.records import Query
 from ablations.studies.conditions.kind import query_blocks, stop
 from ablations.studies.greedy.plan import race_settings
-from ablations.studies.greedy.racing import Scores, race
+from ablations.studies.greedy.racing import RaceResult, RaceSettings, Scores, race
 
 TABLE = Path(__file__).parents[1] / "fixtures" / "greedy_round.parquet"
 """Candidates, queries and scores of a round: gemma-3-270m, the reference judge."""
+HARDNESS, HALF = 2.0, 0.12
+"""Of graded scores: the queries' deviation, and how far from the middle the scores begin that are not 0.5."""
+MEASURES = (
+    "same winner",
+    "winner in the truly best tenth",
+    "regret",
+    "true regret",
+    "true gain over a mean candidate",
+    "share",
+    "best tested out",
+)
+"""What is measured of a simulated race. Regret is against the best of a full evaluation by its scores, true regret
+against the truly best one."""
 REPLAYS = 100
+SIMULATED = 300
+"""Simulated tables of each kind and size."""
+SIZES = (
+    (20, 8, None),
+    (20, 16, None),
+    (20, 24, None),
+    (50, 24, None),
+    (12, 32, None),
+    (20, 32, None),
+    (10, 16, 53),
+    (8, 40, 209),
+)
+"""Candidates, queries, and evaluations where these are not as many as the race's own settings allow."""
+LATER = ((20, 8, None), (12, 32, None))
+"""Sizes that are raced as a later round too."""
 
 
 def score_table(path: Path) -> tuple[list[list[float | None]], list[float | None]]:
@@ -36,33 +71,98 @@ def score_table(path: Path) -> tuple[list[list[float | None]], list[float | None
     return table, [scores[start].get(query) for query in queries]
 
 
-def replay(table: list[list[float | None]], current: Sequence[float | None], seed: int) -> tuple[bool, float, float]:
+def replay(table: list[list[float | None]], start: Scores, seed: int) -> tuple[bool, float, float]:
     """Race once; return whether the winner is that of a full evaluation, the share of its cost, and the regret."""
-    generator = random.Random(seed)
-    order = generator.sample(range(len(current)), len(current))
+    generator, queries = random.Random(seed), len(start)
+    order = generator.sample(range(queries), queries)
     names = generator.sample(range(len(table)), len(table))  # the first ones are the pilots
-
-    async def score(candidate: int, positions: Sequence[int]) -> Scores:
-        return [table[names[candidate]][order[position]] for position in positions]
-
-    shuffled = [current[position] for position in order]
-    found = asyncio.run(race(len(table), shuffled, score, race_settings(len(table), len(current), True)))
+    shuffled = [[table[name][at] for at in order] for name in names]
+    found = run_race(shuffled, race_settings(len(table), queries, True), [[start[at] for at in order]])
     means = [fmean(value for value in row if value is not None) for row in table]
     best = max(range(len(table)), key=lambda one: means[one])
     winner = best if found.winner is None else names[found.winner]
     return winner == best, found.share, means[best] - means[winner]
 
 
-def simulate(spread: float, unequal: bool, seed: int, candidates: int = 50, queries: int = 24) -> bool:
-    """Race on one simulated table; return whether the winner is that of a full evaluation."""
-    generator = np.random.default_rng(seed)
-    telling = generator.lognormal(0, 0.6 if unequal else 0.0, queries)
-    telling /= np.sqrt((telling**2).mean())
-    query = generator.normal(6.0, 1.5, queries)
-    means = generator.normal(0.0, spread, (candidates, 1))
-    table = query + telling * (means + generator.normal(0.0, 1.2, (candidates, queries)))
-    current = query + telling * generator.normal(0.0, 1.2, queries)
-    return replay(table.tolist(), current.tolist(), seed)[0]
+def run_race(
+    table: Sequence[Scores], settings: RaceSettings | None = None, before: Sequence[Scores] = ()
+) -> RaceResult:
+    """Race on a table of one row a candidate."""
+
+    async def score(candidate: int, positions: Sequence[int]) -> Scores:
+        return [table[candidate][position] for position in positions]
+
+    return asyncio.run(race(len(table), len(table[0]), score, settings, before))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated round.
+
+    Attributes:
+        table: scores, shape (candidates, queries).
+        true: expected score of each candidate on other such queries.
+        before: scores of other prompts, shape (3, queries); a first round knows one, the start prompt's.
+    """
+
+    table: NDArray[np.float64]
+    true: NDArray[np.float64]
+    before: NDArray[np.float64]
+
+    @classmethod
+    def drawn(cls, graded: bool, candidates: int, queries: int, spread: float, seed: int) -> "Simulated":
+        """Draw a round whose candidates' true means have this deviation, in units of the residual's."""
+        generator = np.random.default_rng(seed)
+        means = generator.normal(0, spread, (candidates + 3, 1))
+        residuals = generator.normal(0, 1, (candidates + 3, queries))
+        if graded:
+            scores = generator.normal(-0.3, HARDNESS, queries) + means + residuals
+            table = (np.greater(scores, -HALF).astype(float) + np.greater(scores, HALF)) / 2
+            true = sum(ndtr((means - 0.3 + end) / np.hypot(1, HARDNESS)) for end in (-HALF, HALF)) / 2
+        else:
+            telling = generator.lognormal(0, 0.6, queries)
+            table = generator.normal(0, 1.25, queries) + telling / np.sqrt((telling**2).mean()) * (means + residuals)
+            true = means
+        return cls(table[3:], true[3:, 0], table[:3])
+
+    def raced(self, settings: RaceSettings, later: bool) -> tuple[float, ...]:
+        """Race once; return the `MEASURES`."""
+        found = run_race(self.table.tolist(), settings, self.before[: 3 if later else 1].tolist())
+        assert found.winner is not None
+        means, winner = self.table.mean(axis=1), found.winner
+        regret = float(means.max() - means[winner])
+        tenth = np.sort(self.true)[-max(len(self.true) // 10, 1)]
+        best_tested_out = any(
+            one.why == "behind the leader" and means[one.candidate] > means.max() - 1e-9 for one in found.stopped
+        )
+        return (
+            regret < 1e-9,
+            bool(self.true[winner] >= tenth),
+            regret,
+            float(self.true.max() - self.true[winner]),
+            float(self.true[winner] - self.true.mean()),
+            found.share,
+            best_tested_out,
+        )
+
+
+def simulate(sizes: Sequence[tuple[int, int, int | None]], later: bool) -> dict[str, float]:
+    """Return the `MEASURES` of races on simulated tables of these sizes."""
+    figures: dict[str, float] = {}
+    for candidates, queries, cost in sizes:
+        settings = race_settings(candidates, queries, True)
+        if cost is not None:
+            settings = replace(settings, share=cost / candidates / queries)
+        for graded in (False, True):
+            for spread in (0.0, 0.2, 0.5):
+                drawn = (Simulated.drawn(graded, candidates, queries, spread, seed) for seed in range(SIMULATED))
+                measured = np.mean([one.raced(settings, later) for one in drawn], axis=0)
+                name = (
+                    f"{candidates} x {queries}{', a later round' if later else ''}, "
+                    f"{'graded' if graded else 'rated'}, spread {spread:g}"
+                )
+                figures |= {f"{name}: {key}": float(value) for key, value in zip(MEASURES, measured, strict=True)}
+    return figures
 
 
 def search(table: np.ndarray, seed: int) -> tuple[bool, bool, float]:
@@ -116,13 +216,7 @@ def _measure(path: Path) -> dict[str, float]:
     table, current = score_table(path)
     found = [replay(table, current, seed) for seed in range(REPLAYS)]
     means = [fmean(value for value in row if value is not None) for row in table]
-    simulated = {
-        f"simulated, {'unequal' if unequal else 'equal'} queries, spread {spread:g}: same winner": fmean(
-            simulate(spread, unequal, seed) for seed in range(REPLAYS)
-        )
-        for unequal in (False, True)
-        for spread in (0.0, 0.3, 0.6)
-    }
+    simulated = simulate(SIZES, later=False) | simulate(LATER, later=True)
     generator = np.random.default_rng(0)
     for spread in (0.0, 0.2, 0.4):
         tables = [

@@ -122,7 +122,7 @@ BAD = {
         ["--study", "decoding", "--confirm", "1", "--held-back", "-2"],
         "--held-back -2 is out of range; give 0 or more",
     ),
-    "queries held back for nothing": (["--study", "decoding", "--held-back", "4"], "add --confirm K, or drop it"),
+    "queries held back for nothing": (["--study", "joint", "--held-back", "4"], "add --confirm K, or drop it"),
     "confirmation of a greedy search": (["--study", "greedy-search", "--confirm", "2"], "its own held-back half"),
     "confirmation of several models": (
         ["--study", "alignment", "--models", "gemma-3-270m,smollm2-135m-instruct", "--confirm", "2"],
@@ -227,14 +227,15 @@ def test_dry_run_shows_conditions_requests_and_tokens_and_writes_nothing(
 
 def test_dry_run_shows_what_confirming_would_take(tmp_path: Path, command: Callable[..., Called]) -> None:
     (tmp_path / "prices.toml").write_text('["some-model"]\nprompt = 100.0\ncompletion = 100.0\n')
-    judged = (*LLM, "--judge", "rubric", "--judge-prices", "prices.toml", "--limit", "4", "--trials", "6", "--dry-run")
+    options = "--judge rubric --queries instructions --judge-prices prices.toml --limit 4 --trials 6 --dry-run"
+    judged = (*LLM, *options.split())
     done = command("run", *judged, "--confirm", "2", "--held-back", "3")
     assert done.code == 0, done.err
     expected = "the best 2 conditions and the baseline again, on 4 queries with fresh seeds and 3 held back: at most 42"
     assert expected in done.out
     assert "its judging   about 42 calls" in done.out
     assert done.out.count(": $") == 2
-    assert "confirmation" not in command("run", *judged).out
+    assert "confirmation" not in command("run", *judged, "--confirm", "0").out
 
 
 def test_a_study_file_may_ask_for_a_confirmation_and_a_flag_may_turn_it_off(
@@ -250,7 +251,7 @@ def test_a_study_file_may_ask_for_a_confirmation_and_a_flag_may_turn_it_off(
 def test_where_no_query_is_left_the_plan_says_that_fresh_seeds_alone_are_confirmed(
     command: Callable[..., Called],
 ) -> None:
-    done = command("run", "--study", "decoding", "--limit", "48", "--confirm", "1", "--dry-run")
+    done = command("run", "--study", "decoding", "--limit", "112", "--dry-run")
     assert "no query is left to hold back: fresh seeds alone are confirmed; lower --limit" in done.out
 
 

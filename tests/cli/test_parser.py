@@ -69,7 +69,7 @@ def test_a_flag_overrides_its_key(arguments: tuple[str, ...], expected: list[tup
             "argument --trials: invalid int value: 'many'; see python",
         ),
         (("import", "urial", "a.txt", "--rules", "b.txt"), "--rules is called --system-prompt now"),
-        ((), "one of run, prompt, audit-judge"),
+        ((), "one of run, plan, prompt, audit-judge"),
         (
             ("run", "--study", "decoding", "--judges", "rubric"),
             "did you mean --judge?; see python ablations/run.py --help",

@@ -15,7 +15,7 @@ from ablations.core.schema import RESULT_SCHEMA
 Floats = NDArray[np.float64]
 SCALE_SCHEMA = {
     name: RESULT_SCHEMA[name]
-    for name in ("decides", "scale_low", "scale_high", "floor", "empty", "constant", "chooses")
+    for name in ("decides", "scale_low", "scale_high", "floor", "empty", "constant", "chooses", "negligible")
 }
 SHARES: Mapping[str, Any] = dict.fromkeys(SCALE_SCHEMA) | {
     "decides": True,

@@ -1,20 +1,21 @@
 """Designs: which settings an ablation evaluates, fixed before anything runs.
 
-Knows neither Optuna nor engines. The order is: the baseline, A/A replicates, one factor at a time, then
-settings that fill the space; a smaller number of trials is always the beginning of a larger one.
+Knows neither Optuna nor engines. The order of `one-factor` is: the baseline, with an A/A replicate where it samples;
+anchors of conditional parameters, likewise; one factor at a time, the nearest values first; pairs of factors moved
+together; then settings that fill the space. A smaller number of trials is always the beginning of a larger one.
 """
 
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice, pairwise
+from itertools import chain, combinations, count, islice, pairwise
 
-from ablations.core.condition import Condition
+from ablations.core.condition import NO_STOP, PROMPT_PARAMETERS, Condition
 from ablations.core.prompt import Value
 from ablations.core.records import Role
 from ablations.studies.conditions.config import BARE_DESIGNS
-from ablations.studies.config.space import Parameter, SearchSpace, Values
+from ablations.studies.config.space import Parameter, Range, SearchSpace, Values
 from ablations.studies.engine.trial import DesignPoint
 
 _FILL_ATTEMPTS = 1_024
@@ -48,7 +49,7 @@ def fixed_part(plan: DesignPlan) -> list[DesignPoint]:
     baseline = plan.space.active(plan.baseline)
     points = [DesignPoint(baseline, Role.BASELINE)]
     if plan.replicated:
-        points.append(DesignPoint(baseline, Role.REPLICATE, replicate=1, reference=baseline))
+        points += _replicate(plan, baseline)
     fixed: list[DesignPoint] = []
     if plan.design == "one-factor":
         fixed = _one_factor(plan, baseline)
@@ -70,6 +71,13 @@ def make_design(plan: DesignPlan) -> list[DesignPoint]:
     filling = _new_ones(plan, (_fill(plan, values) for values in _filling(plan)), points)
     points += islice(filling, max(plan.trials - len(points), 0))
     return points[: plan.trials]
+
+
+def _replicate(plan: DesignPlan, values: Values) -> list[DesignPoint]:
+    """Return the A/A replicate of a condition that samples; greedy answers do not depend on the seed."""
+    if not plan.to_condition(values).decoding.temperature:
+        return []
+    return [DesignPoint(values, Role.REPLICATE, replicate=1, reference=values)]
 
 
 def _between(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
@@ -111,29 +119,56 @@ def _identity(plan: DesignPlan, point: DesignPoint) -> tuple[str, int]:
 
 
 def _one_factor(plan: DesignPlan, baseline: Values) -> list[DesignPoint]:
-    """Return one factor at a time, the parameters taking turns, so that a short study sees all of them.
+    """Return one factor at a time, the parameters taking turns, so that a short study sees all of them; then pairs.
 
     A parameter without effect at the baseline (top-p under greedy decoding) is varied around an anchor:
     the baseline with the required parameter moved to the middle of its satisfying values. An anchor with
     sampling gets an A/A replicate of its own, because two greedy runs show no sampling noise.
     """
     anchors: list[DesignPoint] = []
-    series: list[list[DesignPoint]] = []
+    series: dict[str, list[DesignPoint]] = {}
     for parameter in plan.space.parameters:
         steps = _steps_to(plan, parameter, dict(baseline))
         for reference, anchor in pairwise(steps):
             anchors.append(DesignPoint(anchor, Role.ANCHOR, varied=_moved(anchor, reference), reference=reference))
-            anchors.append(DesignPoint(anchor, Role.REPLICATE, replicate=1, reference=anchor))
+            anchors += _replicate(plan, anchor)
         if steps:
-            series.append(_levels(plan, parameter, steps[-1]))
-    return [*anchors, *_round_robin(series)]
+            series[parameter.name] = _levels(plan, parameter, steps[-1])
+    return [*anchors, *_round_robin(list(series.values())), *_joint(plan, baseline, series)]
 
 
 def _levels(plan: DesignPlan, parameter: Parameter, around: Mapping[str, Value]) -> list[DesignPoint]:
-    values = [value for value in parameter.domain.spread(plan.levels) if value != around.get(parameter.name)]
+    """Return the parameter's other values around a condition, the nearest first; choices in their order."""
+    here = around.get(parameter.name)
+    values = [value for value in parameter.domain.spread(plan.levels) if value != here]
+    if isinstance(parameter.domain, Range) and here is not None:
+        values.sort(key=parameter.domain.distance_from(here))  # of equals the lower one
     moved = [plan.space.active({**plan.baseline, **around, parameter.name: value}) for value in values]
     # Moving one parameter can switch others on (sampling at all switches top-p on): those stay at the baseline's value.
     return [DesignPoint(point, Role.ONE_FACTOR, varied=parameter.name, reference=around) for point in moved]
+
+
+def _joint(plan: DesignPlan, baseline: Values, series: Mapping[str, Sequence[DesignPoint]]) -> list[DesignPoint]:
+    """Return pairs of parameters moved together from the baseline, both to their nearest other value.
+
+    Parameters that act at the baseline are paired, as long as each still acts where the other has moved. Pairs of
+    a decoding parameter with a component of the prompt come first. Answers without a stop string run on into
+    whatever comes next, which leaves nothing for another parameter to change: `none` is no such value of `stop`.
+    """
+    nearest: dict[str, Value] = {}
+    for name, points in series.items():
+        values = [point.values[name] for point in points if point.reference == baseline]
+        if name == "stop":
+            values = [value for value in values if value != NO_STOP]
+        nearest |= {name: values[0]} if values else {}
+    pairs = []
+    for one, other in combinations(nearest, 2):
+        together = {one: nearest[one], other: nearest[other]}
+        moved = plan.space.active({**plan.baseline, **together})
+        if together.items() <= moved.items():
+            pairs.append((one, other, moved))
+    pairs.sort(key=lambda pair: (pair[0] in PROMPT_PARAMETERS) == (pair[1] in PROMPT_PARAMETERS))
+    return [DesignPoint(moved, Role.JOINT, reference=baseline) for _, _, moved in pairs]
 
 
 def _steps_to(plan: DesignPlan, parameter: Parameter, start: dict[str, Value]) -> list[dict[str, Value]]:

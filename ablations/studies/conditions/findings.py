@@ -1,7 +1,6 @@
 """The findings of a study of conditions: numbers, a headline, tables and a report.
 
-Puts the modules of `analysis` together; knows neither the terminal nor MLflow. The best condition's lead
-counts as clear only where its interval corrected for the choice excludes 0 (see `paired.lead_of_best`).
+Puts the modules of `analysis` together; knows neither the terminal nor MLflow.
 """
 
 from collections.abc import Mapping
@@ -14,30 +13,28 @@ from ablations.judges.registry import PROGRAMS
 from ablations.studies.conditions.confirmation_findings import ConfirmationFindings
 from ablations.studies.kind import Findings, Results
 from analysis.demonstrations.curves import demonstration_curve, scaling_slopes, source_contrasts
-from analysis.effects.designs import NUISANCES
-from analysis.effects.importance import FANOVA, Importances, importances
-from analysis.effects.interactions import interaction_effects
 from analysis.effects.intervals import Interval
+from analysis.effects.joint import joint_effects
 from analysis.effects.length_control import length_controlled_effects
-from analysis.effects.marginals import marginal_curves, pair_means
 from analysis.effects.paired import (
     baseline_trial,
     best_trial,
     condition_effects,
+    largest_effects,
     lead_of_best,
     noise_floor,
     one_factor_effects,
-    paired_difference,
-    rivals,
-    shares_queries,
     worst_trial,
 )
-from analysis.effects.shapley import shapley_values
 from analysis.examples import Example, read_examples, reasons, telling_conditions
 from analysis.figures import HEAT_MAP, Drawing, study_figures
-from analysis.frames import ends_of, judge_name, trial_table, varied_parameters
+from analysis.frames import ends_of, judge_name, scale_of, trial_table, varied_parameters
 from analysis.outputs import cost_table, text_table, turn_table
-from analysis.planning import PLAN_SCHEMA, Spread, needed_queries, observed_spread, planned_effects
+from analysis.parameters.designs import NUISANCES
+from analysis.parameters.importance import FANOVA, Importances, importances
+from analysis.parameters.marginals import marginal_curves, pair_means
+from analysis.parameters.shapley import shapley_values
+from analysis.planning import Level, needed_queries, observed_contrasts
 from analysis.report.effects import (
     components_section,
     demonstrations_section,
@@ -46,6 +43,7 @@ from analysis.report.effects import (
     length_section,
     planning_section,
 )
+from analysis.report.headline import headline
 from analysis.report.page import About, Report
 from analysis.report.scores import (
     coverage_section,
@@ -64,16 +62,16 @@ class ConditionFindings:
 
     Attributes:
         headline: one sentence with its interval, or why there is none.
-        best_against_baseline: paired difference of the best condition, None without both.
+        best_against_baseline: the best condition less the baseline, None without both, or where they are one.
         judge: what gave the scores.
         parameters: those that the study varied.
         baseline, best, worst: their trials' numbers, or None.
         importances: from `importance.importances`.
-        spread: from `planning.observed_spread`, or None.
         frames: the tables by name, each with the columns that the function behind it documents: `trials`, `effects`
-            (one factor at a time), `conditions` (each against the baseline), `noise_floor`, `importance`,
-            `interactions`, `shapley`, `marginals`, `pairs`, `length_controlled`, `scores`, `turns`, `comparisons`,
-            `unscored`, `races`, `costs`, `texts`, `curve`, `scaling`, `contrasts`, `planning`.
+            (one factor at a time), `largest` (of each parameter), `joint` (two parameters together), `conditions`
+            (each against the baseline), `noise_floor`, `importance`, `shapley`, `marginals`, `pairs`,
+            `length_controlled`, `scores`, `turns`, `comparisons`, `unscored`, `races`, `costs`, `texts`, `curve`,
+            `scaling`, `contrasts`, `planning`.
         examples: answers of the baseline, the best and the worst condition to the same queries.
         confirmation: what evaluating the best conditions again found, or None.
         ends: of the scores, where they are known.
@@ -87,7 +85,6 @@ class ConditionFindings:
     best: int | None
     worst: int | None
     importances: Importances
-    spread: Spread | None
     frames: Mapping[str, pl.DataFrame] = field(compare=False)
     examples: tuple[Example, ...] = ()
     confirmation: ConfirmationFindings | None = None
@@ -105,10 +102,12 @@ class ConditionFindings:
             }
         for index, row in enumerate(self.frames["noise_floor"].iter_rows(named=True)):
             metrics[f"noise_floor/{index}"] = row["difference"]
+        for row in self.frames["largest"].iter_rows(named=True):
+            metrics[f"largest_effect/{row['parameter']}"] = row["difference"]
+            metrics[f"moves_at_least/{row['parameter']}"] = row["at_least"]
         for row in self.importances.of(FANOVA).iter_rows(named=True):
             metrics[f"importance/{row['parameter']}"] = row["importance"]
-            metrics[f"importance_low/{row['parameter']}"] = row["low"]
-            metrics[f"importance_high/{row['parameter']}"] = row["high"]
+            metrics[f"importance_null/{row['parameter']}"] = row["null"]
         return metrics
 
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -133,7 +132,7 @@ class ConditionFindings:
             *scores_sections(frames, self.baseline, self.best, figures),
             length_section(frames, self.best, figures),
             races_section(frames["races"]),
-            planning_section(frames["planning"], self.spread),
+            planning_section(frames["planning"]),
             coverage_section(frames["trials"], frames["unscored"]),
             judge_section(about, self.judge),
             examples_section(self.examples),
@@ -150,21 +149,19 @@ class ConditionFindings:
         """Return the findings from a study's results, and from those of its confirmation, if it has one."""
         trials = trial_table(results)
         baseline, best = baseline_trial(results), best_trial(results)
-        against = None
-        if baseline is not None and best is not None and shares_queries(results, baseline):
-            against = paired_difference(results, best, baseline)
-        conditions = condition_effects(results)
+        conditions, effects = condition_effects(results), one_factor_effects(results)
         judge = judge_name(results)
-        found, spread = importances(results), observed_spread(results)
+        found = importances(results)
         telling = telling_conditions(results)
         shown = list(dict.fromkeys(trial for trial in (baseline, best) if trial is not None))
         frames = {
             "trials": trials,
-            "effects": one_factor_effects(results),
+            "effects": effects,
+            "largest": largest_effects(effects),
+            "joint": joint_effects(results),
             "conditions": conditions,
             "noise_floor": noise_floor(results),
             "importance": found.table,
-            "interactions": interaction_effects(results),
             "shapley": shapley_values(results),
             "marginals": marginal_curves(results),
             "pairs": pair_means(results, *HEAT_MAP),
@@ -180,20 +177,17 @@ class ConditionFindings:
             "curve": demonstration_curve(results),
             "scaling": scaling_slopes(results),
             "contrasts": source_contrasts(results),
-            "planning": pl.DataFrame(schema=PLAN_SCHEMA)
-            if spread is None
-            else needed_queries(spread, planned_effects(results)),
+            "planning": _needed(results, effects, conditions),
         }
         return cls(
-            headline=_headline(results, best, baseline, trials, judge),
-            best_against_baseline=against,
+            headline=headline(results, frames, judge),
+            best_against_baseline=lead_of_best(results),
             judge=judge,
             parameters=tuple(name for name in varied_parameters(results) if name not in NUISANCES),
             baseline=baseline,
             best=best,
             worst=worst_trial(results),
             importances=found,
-            spread=spread,
             frames=frames,
             examples=tuple(read_examples(results, telling)) if len(telling) > 1 else (),
             confirmation=None if confirmed is None else ConfirmationFindings.of(results, confirmed),
@@ -201,27 +195,12 @@ class ConditionFindings:
         )
 
 
-def _headline(results: pl.DataFrame, best: int | None, baseline: int | None, trials: pl.DataFrame, judge: str) -> str:
-    lead, others = lead_of_best(results), rivals(results)
-    if best is None or baseline is None or others < 1:
-        return "No headline: the baseline or every other condition lacks enough scores."
-    rows = {row["trial"]: row for row in trials.iter_rows(named=True)}
-    baseline_label = rows[baseline]["label"]
-    if lead is None and (best != baseline or not shares_queries(results, baseline)):
-        return "No headline: no query was scored under both the best condition and the baseline."
-    if lead is None:
-        return f"None of {others} other conditions scored above the baseline ({baseline_label}), by the {judge} judge."
-    against, corrected = lead
-    verdict = "a clear difference" if corrected.excludes_zero else "no clear difference"
-    wide = (
-        "" if corrected.low is None else f" (corrected for the choice: {corrected.low:+.2f} to {corrected.high:+.2f})"
-    )
-    return (
-        f"The best of {others} conditions ({rows[best]['change']}) scores {against} points against the baseline "
-        f"({baseline_label}), paired over {against.n} queries{wide}: {verdict} by the {judge} judge. "
-        "Picked as the best of many, its lead is subject to selection bias all the same: confirm it on other queries "
-        "(--confirm)."
-    )
+def _needed(results: pl.DataFrame, effects: pl.DataFrame, conditions: pl.DataFrame) -> pl.DataFrame:
+    """Return how many queries would show a difference that just matters, and twice that."""
+    scale = scale_of(results)
+    margin = 1.0 if scale is None else scale.margin
+    level = Level(len(effects) or len(conditions), ends_of(results).differences())
+    return needed_queries(observed_contrasts(results), (margin, 2 * margin), level)
 
 
 def _counted(trials: pl.DataFrame) -> str:

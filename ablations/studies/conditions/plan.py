@@ -38,10 +38,11 @@ from ablations.studies.planning.overview import (
     model_row,
     overview,
     pool_text,
+    power_rows,
     prompt_text,
     request_rows,
 )
-from ablations.studies.spec import check_same_study
+from ablations.studies.spec import check_same_study, differences
 from analysis.report.page import Report
 from analysis.report.tables import Table
 
@@ -112,10 +113,14 @@ class ConditionsPlan(Plan):
         """Raise `StudyMismatchError` where a finished trial of the design has other values than the design gives it."""
         design = self.design(records)
         for number, record in records.items():
-            if record.index is not None and dict(design[record.index].values) != dict(record.point):
+            if record.index is None:
+                continue
+            today = design[record.index]
+            before = {"replicate": record.replicate, **plain_values(record.point)}
+            if found := differences(before, {"replicate": today.replicate, **plain_values(today.values)}):
                 raise StudyMismatchError(
-                    f"trial {number} of the study {self.spec.name!r} was planned with other values than today's design "
-                    "gives it, because this toolkit or the search space changed; use --name for a second study, or "
+                    f"trial {number} of the study {self.spec.name!r} was planned otherwise than today's design has it: "
+                    f"{'; '.join(found)}. This toolkit or the search space changed; use --name for a second study, or "
                     "--fresh to start this one again (stored completions are reused)"
                 )
 
@@ -139,6 +144,9 @@ class ConditionsPlan(Plan):
             *request_rows(spec, judge, conditions, spec.total_trials),
         ]
         notes = list[str]()
+        single = sum(point.varied is not None and not point.replicate for point in spec.design)
+        others = len(conditions) - 1 - sum(point.replicate > 0 for point in spec.design)
+        rows += power_rows(judge, spec.queries, single or others, spec.config.study.negligible)
         if confirmation is not None:
             rows += self._confirming(confirmation, self.informed or judge)
             notes += confirmation.held_back.notes

@@ -6,7 +6,7 @@ Knows neither files nor how a study walks through the space, beyond Optuna's `Tr
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -31,6 +31,8 @@ _OPERATORS = {
     ">": operator.gt,
     "<": operator.lt,
 }
+_ROUNDING = 1e-6
+"""Steps that floating point may be off by: (1.0 - 0.8) / 0.2 is a little below 1."""
 _REQUIRES = re.compile(r"^\s*(\w+)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*$")
 
 
@@ -69,7 +71,7 @@ class Range:
             raise SearchSpaceError(
                 f"the range low = {self.low:g}, high = {self.high:g} is empty; low must be below high"
             )
-        if self.step is not None and not 0 < self.step <= self.high - self.low:
+        if self.step is not None and not (self.step > 0 and self._steps(self.high) > 1 - _ROUNDING):
             raise SearchSpaceError(
                 f"step = {self.step:g} does not fit the range {self.low:g} to {self.high:g}; "
                 f"give a step above 0 up to {self.high - self.low:g}"
@@ -77,16 +79,27 @@ class Range:
         if self.step is not None and not self._divides(self.high):
             raise SearchSpaceError(
                 f"step = {self.step:g} does not lead from low = {self.low:g} to high = {self.high:g}; "
-                f"end the range at {self.low + math.floor((self.high - self.low) / self.step) * self.step:g}"
+                f"end the range at {self.low + math.floor(self._steps(self.high)) * self.step:g}"
             )
         if self.log and (self.low <= 0 or self.step is not None):
             raise SearchSpaceError("log = true needs low above 0 and no step; remove step or log")
         if self.integer and any(value != int(value) for value in (self.low, self.high, self.step or 1)):
             raise SearchSpaceError("low, high and step of this parameter must be whole numbers")
 
+    def _steps(self, value: float) -> float:
+        return (value - self.low) / (self.step or 1)
+
     def _divides(self, value: float) -> bool:
-        steps = (value - self.low) / (self.step or 1)
-        return abs(steps - round(steps)) < 1e-6
+        steps = self._steps(value)
+        return abs(steps - round(steps)) < _ROUNDING
+
+    def distance_from(self, here: Value) -> Callable[[Value], float]:
+        """Return what gives the distance of a value on the range's scale, rounded so that equal ones are equal."""
+
+        def place(value: Value) -> float:
+            return math.log(cast(float, value)) if self.log else cast(float, value)
+
+        return lambda value: round(abs(place(value) - place(here)), 6)
 
     @property
     def continuous(self) -> bool:

@@ -47,6 +47,17 @@ class StudyTable(Table):
             "`vllm` (in this process) or `openai` (a completions server)", "--backend", "NAME", MODEL, choices=BACKENDS
         ),
     ] = LOCAL
+    negligible: Annotated[
+        float | None,
+        Key(
+            "a difference that does not matter, in points of the judge's scale",
+            "--negligible",
+            "POINTS",
+            more="An effect whose whole interval lies within it is said to be",
+            above=0,
+            default="a tenth of the scale",
+        ),
+    ] = None
     judge: Annotated[
         str,
         Key(f"{', '.join(_JUDGES[:-1])} or {_JUDGES[-1]}", "--judge", "NAME", JUDGE, choices=tuple(JUDGES)),

@@ -36,7 +36,7 @@ def results_frame(store: Store, study: str, queries: Sequence[Query], scales: Ma
     parameter, query_id, category, turn, query, answer, judge, score (null where unscored), unscored
     (reason), prompt_tokens, completion_tokens, truncated, repetition, seed, judge_calls, judge_prompt_tokens,
     judge_completion_tokens, judge_details (JSON), decides (whether the study is decided by this judge's score), and
-    what its scores are read against: scale_low, scale_high, floor, constant, empty, chooses (as
+    what its scores are read against: scale_low, scale_high, floor, constant, empty, chooses, negligible (as
     `core.statistics.Scale` has them).
 
     Trials that did not finish are left out; `failed_because` says why one failed. A comparison of prompts with
@@ -53,6 +53,7 @@ def results_frame(store: Store, study: str, queries: Sequence[Query], scales: Ma
             "decides": name == deciding,
             "scale_low": one.low,
             "scale_high": one.high,
+            "negligible": one.margin,
             **{key: getattr(one, key) for key in ("floor", "constant", "empty", "chooses")},
         }
         for name, one in scales.items()

@@ -222,7 +222,7 @@ class _Session(Generic[P]):
         store, spec, parts, plan = self._store, self._spec, self._parts, self._plan
         price = parts.judge.budget.price
         study_id = store.add_study(spec.name, self._identity)
-        known = scales(parts.judge, spec.queries)
+        known = scales(parts.judge, spec.queries, spec.config.study.negligible)
         manifest = StudyManifest.of(plan, self._identity, price, known)
         store.add_note(spec.name, MANIFEST_NOTE, manifest.to_dict())
         await tracker.start(study_id, manifest.about, manifest.parameters, manifest.files, manifest.inputs)

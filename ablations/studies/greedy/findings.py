@@ -32,6 +32,7 @@ ROUND_SCHEMA = {
     "winner": pl.String,
     **dict.fromkeys(("gain", "low", "high"), pl.Float64),
     "n": pl.Int64,
+    **dict.fromkeys(("lead", "lead_low", "lead_high"), pl.Float64),
     "share": pl.Float64,
     "added": pl.Boolean,
 }
@@ -50,8 +51,8 @@ class SearchFindings:
         why_ended: why the search ended; "" where that is not known.
         gain: the row of the held-back effect, with the columns of `paired.EFFECT_SCHEMA`; empty where there is none.
         rounds: columns round, candidates, winner, gain, low, high (points over the prompt before, 95 % interval, on
-            the selection queries), n (queries), share (of full evaluations), added; empty where the rounds were not
-            noted.
+            the selection queries), n (queries), lead, lead_low, lead_high (of the winner over the runner-up,
+            likewise), share (of full evaluations), added; empty where the rounds were not noted.
         stopped: columns round, candidate, after (queries), why; likewise.
         scores: columns queries ("chosen by" or "held back"), start, chosen (mean scores); likewise.
         races: the frame of `scores.races`.
@@ -128,12 +129,14 @@ class SearchFindings:
         return Report(told, self.headline, (*shown, method_section()), self.reading)
 
     def _rounds_section(self, figures: Figures) -> Section:
+        lead = interval("lead_low", "lead_high")
         columns: Columns = {
             "round": "round",
             "candidates": "candidates",
             "best": "winner",
             "gain": signed("gain"),
             "95 % interval": interval(),
+            "lead over the runner-up": lambda row: f"{signed('lead')(row)} {lead(row)}".removesuffix(" –"),
             "cost of full": share("share"),
             "": lambda row: "added" if row["added"] else "not added",
         }
@@ -142,7 +145,8 @@ class SearchFindings:
         if spent is not None and full:
             said.append(f"Races: {spent:.0f} of {full:.0f} evaluations ({spent / full:.0%}); --no-racing takes all.")
         note = (
-            "A round's gain is subject to selection bias: it is that of the best of many on the queries that chose it."
+            "A round's gain is subject to selection bias: it is that of the best of many on the queries that chose it. "
+            "Where the interval of its lead includes 0, the runner-up may be as good."
         )
         table = make_table("Rounds", self.rounds, columns, note)
         return Section("Rounds", (), tuple(said), figures, filled(table), brief=True)
@@ -169,6 +173,7 @@ def _rounds(found: "Found") -> list[tuple[object, ...]]:
             len(one.candidates),
             None if one.winner is None else one.winner.id,
             *(one.gain.value, one.gain.low, one.gain.high, one.gain.n),
+            *(one.lead.value, one.lead.low, one.lead.high),
             one.race.share,
             one.added,
         )

@@ -56,6 +56,14 @@ class Round:
     added: bool
     race: RaceResult
 
+    @property
+    def lead(self) -> Gain:
+        """The winner's lead over the runner-up. Picked as the best, the winner leads by more than it is better."""
+        winner, second = self.race.winner, self.race.runner_up
+        if winner is None or second is None:
+            return Gain(None, None, None, 0)
+        return Gain.between(self.race.row(winner), self.race.row(second))
+
 
 @dataclass(frozen=True)
 class Found:

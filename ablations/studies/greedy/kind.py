@@ -154,6 +154,7 @@ class _Search:
         self._settings = race_settings(len(self._plan.candidates), len(self._plan.halves.selection), self._plan.racing)
         self._speed = pace(self._plan.evaluations, run.progress, len(self._plan.halves.selection))
         self._round, self._best = 0, "the start prompt"
+        self._complete: list[Scores] = []  # of prompts that answered all queries that choose
 
     @property
     def _last(self) -> int:
@@ -169,6 +170,7 @@ class _Search:
         start, halves = self._spec.baseline, self._plan.halves
         self._run.asks_again = self._last + 1 not in self._run.records
         current = await self._scores(0, start, halves.selection, Role.BASELINE, "the start prompt")
+        self._complete.append(current)
         first, parts, rounds, why = current, start.prompt, list[Round](), ALL_ROUNDS
         for number in range(1, self._plan.rounds + 1):
             shown = {one.query for one in parts.shots}
@@ -223,13 +225,14 @@ class _Search:
             return [turn.judgment.score.value for turn in judged]
 
         watch = Stopwatch()
-        result = await race(len(racers), current, score, self._settings)
+        result = await race(len(racers), len(current), score, self._settings, self._complete)
+        self._complete += [result.row(index) for index in result.finished]
         for index, trial in enumerate(trials):
             if trial.number not in self._run.records:
                 state = TrialState.COMPLETE if index in result.finished else TrialState.STOPPED
                 await self._run.finish(trial, turns[index], watch, state)
         winner = None if result.winner is None else racers[result.winner]
-        scores = [] if result.winner is None else [result.scores[result.winner][at] for at in range(len(current))]
+        scores = [] if result.winner is None else result.row(result.winner)
         gain = Gain.between(scores, current, self._run.deciding_scale) if scores else Gain(None, None, None, 0)
         clear = gain.low is not None and gain.low > 0
         stays = winner is not None and (clear or not self._plan.stops_without_gain)

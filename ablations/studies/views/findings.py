@@ -14,10 +14,18 @@ from ablations.core.schema import ARM_PREFIX
 from ablations.core.statistics import Scale
 from ablations.studies.kind import Findings, Results, StudyKind
 from analysis.effects.intervals import Interval, mean_intervals
+from analysis.effects.missing import missing_share, sensitivity
 from analysis.effects.paired import baseline_trial
 from analysis.frames import condition_scores, judge_name, scale_of, trial_scores
 from analysis.outcomes import outcome_agreement, outcome_contrasts, outcome_means
-from analysis.report.outcomes import floor_sentence, floor_verdict, outcomes_section, unscored_sentence
+from analysis.report.outcomes import (
+    floor_sentence,
+    floor_verdict,
+    missing_sentence,
+    outcomes_section,
+    outcomes_sentence,
+    unscored_sentence,
+)
 from analysis.report.page import About, Report, Section
 from analysis.scores import unscored_reasons
 
@@ -40,11 +48,12 @@ class StudyFindings:
 
     @property
     def headline(self) -> str:
-        """The kind's headline; where the baseline is not above the floor, that too."""
-        return self._with_verdict(self.own.headline)
+        """The kind's headline, how much each outcome decides, and where the baseline is not above the floor."""
+        return self._completed(self.own.headline)
 
-    def _with_verdict(self, headline: str) -> str:
-        return " ".join(filter(None, (headline, floor_verdict(self._scale, self._baseline))))
+    def _completed(self, headline: str) -> str:
+        counted = outcomes_sentence(self._tables["outcome_contrasts"]) if self._tables else ""
+        return " ".join(filter(None, (headline, counted, floor_verdict(self._scale, self._baseline))))
 
     @property
     def _scale(self) -> Scale | None:
@@ -75,6 +84,13 @@ class StudyFindings:
             "outcome_agreement": outcome_agreement(self._frames, contrasts),
         }
 
+    @cached_property
+    def _sensitivity(self) -> pl.DataFrame:
+        """The frame of `analysis.effects.missing`."""
+        return sensitivity(
+            self.results.frame, lambda frame: outcome_contrasts({judge_name(frame): frame}, self.kind.contrasts)
+        )
+
     @property
     def _unscored(self) -> Mapping[str, pl.DataFrame]:
         """Why turns lack a value, by further outcome; outcomes that lack none are left out."""
@@ -95,19 +111,21 @@ class StudyFindings:
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """Return the kind's tables and those of the outcomes, by name; empty ones are left out."""
-        return {**self.own.tables(), **{name: frame for name, frame in self._tables.items() if len(frame)}}
+        further = {**self._tables, "missing_scores": self._sensitivity}
+        return {**self.own.tables(), **{name: frame for name, frame in further.items() if len(frame)}}
 
     def report(self, about: About) -> Report:
         """Return the kind's page, with a section on outcomes and floor after its first one."""
         report = self.own.report(about)
         floor = floor_sentence(self._scale, self._baseline)
-        said = [*([floor] if floor else []), *map(unscored_sentence, self._unscored.items())]
+        missing = missing_sentence(self._sensitivity, missing_share(self.results.frame))
+        said = [*filter(None, (floor, missing)), *map(unscored_sentence, self._unscored.items())]
         section = outcomes_section(*self._tables.values()) if self._tables else Section("Floor", brief=True)
         section = replace(section, statements=(*section.statements, *said))
         if section.empty:
             return report
         sections = (*report.sections[:1], section, *report.sections[1:])
-        return replace(report, headline=self._with_verdict(report.headline), sections=sections)
+        return replace(report, headline=self._completed(report.headline), sections=sections)
 
 
 def findings(kind: StudyKind[Any], results: Results) -> StudyFindings:

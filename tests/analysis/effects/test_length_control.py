@@ -109,7 +109,7 @@ def test_with_missing_scores_the_slope_is_still_that_of_the_joint_regression() -
 
 
 def test_raw_effects_are_those_of_the_paired_comparison() -> None:
-    results = study(missing=0.1)
+    results = study()
     for row in length_controlled_effects(results, draws=10).iter_rows(named=True):
         interval = paired_interval(*trial_scores(results).of([row["trial"], 0]).T)
         assert (row["raw"], row["raw_low"], row["raw_high"], row["n"]) == pytest.approx(

@@ -40,9 +40,11 @@ def test_a_long_table_keeps_the_largest_rows_and_says_so() -> None:
 
 
 def test_equal_scores_are_called_identical_whatever_the_width() -> None:
-    same = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    same = {"difference": 0.0, "low": -0.1, "high": 0.1, "wins": 0, "losses": 0}
     assert effect_interval(same) == difference_interval(same) == IDENTICAL
-    assert difference_interval({"difference": -0.001, "low": -0.2, "high": 0.2}) == "+0.00 [-0.20, +0.20]"
+    other = {"difference": -0.001, "low": -0.2, "high": 0.2}
+    assert difference_interval(other) == "+0.00 [-0.20, +0.20]"
+    assert difference_interval(other | {"verdict": "open"}) == "+0.00 [-0.20, +0.20] open"
     assert make_table("t", pl.DataFrame([same]), {"interval": effect_interval}).numeric == (True,)
 
 

@@ -84,11 +84,13 @@ def keys(plan: DesignPlan, points: list[DesignPoint]) -> list[tuple[str, int]]:
 
 
 @every_plan
-def test_the_baseline_comes_first_and_its_replicate_second(plan: DesignPlan) -> None:
+def test_the_baseline_comes_first_and_then_its_replicate_where_it_samples(plan: DesignPlan) -> None:
     first, second = make_design(plan)[:2]
     assert (first.role, first.replicate, first.values) == (Role.BASELINE, 0, plan.space.active(plan.baseline))
-    assert (second.role, second.replicate, second.values) == (Role.REPLICATE, 1, first.values)
-    assert second.reference == first.values
+    repeated = DesignPoint(first.values, Role.REPLICATE, replicate=1, reference=first.values)
+    assert (second == repeated) is (plan.baseline["temperature"] > 0)
+    greedy = [point for point in make_design(plan) if point.replicate and not point.values.get("temperature")]
+    assert all(plan.baseline["temperature"] > 0 and "temperature" not in point.values for point in greedy)
 
 
 @every_plan
@@ -152,16 +154,16 @@ def test_a_seed_decides_the_filling_and_nothing_before_it(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["grid", "brute"])
-def test_a_full_grid_evaluates_every_different_condition_once_and_the_baseline_twice(sampler: str) -> None:
+def test_a_full_grid_evaluates_every_different_condition_once(sampler: str) -> None:
     plan = make_plan(sampler=sampler, trials=BEYOND_ALL)
     points = make_design(plan)
     expected = {plan.to_condition(values).condition_id for values in plan.space.grid()}
     assert {identity for identity, _ in keys(plan, points)} == expected
-    assert len(points) == len(expected) + 1
+    assert len(points) == len(expected)
 
 
-def test_the_shipped_grid_has_105_conditions_and_a_replicate() -> None:
-    assert len(make_design(shipped_plan("decoding_grid"))) == 106
+def test_the_shipped_grid_has_105_conditions() -> None:
+    assert len(make_design(shipped_plan("decoding_grid"))) == 105
 
 
 def test_brute_shuffles_what_grid_walks_in_order() -> None:
@@ -188,7 +190,7 @@ def test_an_anchor_has_a_replicate_of_its_own() -> None:
 
 def test_a_sampled_baseline_needs_no_anchor() -> None:
     points = make_design(make_plan(baseline=SAMPLED))
-    assert {point.role for point in points} == {Role.BASELINE, Role.REPLICATE, Role.ONE_FACTOR, Role.FILL}
+    assert {point.role for point in points} == {Role.BASELINE, Role.REPLICATE, Role.ONE_FACTOR, Role.JOINT, Role.FILL}
     assert {point.varied for point in points if point.role == Role.ONE_FACTOR} == set(make_plan().space.names)
 
 
@@ -233,12 +235,70 @@ def test_a_range_is_varied_at_so_many_levels(levels: int) -> None:
 
 def test_a_design_ends_where_the_space_has_no_more_conditions() -> None:
     plan = make_plan(TEMPERATURE, STOP, trials=BEYOND_ALL)
-    assert len(make_design(plan)) == 4 * 2 + 1
+    assert len(make_design(plan)) == 4 * 2
 
 
 def test_a_sampler_that_adapts_gets_the_fixed_part_alone() -> None:
     points = make_design(make_plan(sampler="tpe", design="sampled"))
-    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE]
+    assert [point.role for point in points] == [Role.BASELINE]
+    sampled = make_design(make_plan(sampler="tpe", design="sampled", baseline=SAMPLED))
+    assert [point.role for point in sampled] == [Role.BASELINE, Role.REPLICATE]
+
+
+def test_single_changes_come_nearest_first_and_choices_in_their_order() -> None:
+    penalty = Parameter("repetition_penalty", Range(1.0, 1.3, 0.1))
+    most = Parameter("min_p", Range(0.01, 1.0, log=True))
+    stop = Parameter("stop", Choices(("none", "headings", "fence")))
+    plan = make_plan(penalty, stop, most, baseline=SAMPLED | {"min_p": 0.1}, levels=5)
+    moved: dict[str, list[Any]] = {}
+    for point in make_design(plan):
+        if point.role == Role.ONE_FACTOR:
+            moved.setdefault(str(point.varied), []).append(point.values[str(point.varied)])
+    assert moved["repetition_penalty"] == [1.0, 1.2, 1.3]
+    assert moved["stop"] == ["none", "fence"]
+    assert moved["min_p"] == pytest.approx([0.0316227766, 0.316227766, 0.01, 1.0])
+
+
+def joint(plan: DesignPlan) -> list[dict[str, Any]]:
+    """What each joint condition sets otherwise than the baseline."""
+    points = [point for point in make_design(plan) if point.role == Role.JOINT]
+    assert all(point.reference == plan.space.active(plan.baseline) for point in points)
+    return [{n: v for n, v in point.values.items() if n in plan.baseline and v != plan.baseline[n]} for point in points]
+
+
+def test_pairs_are_moved_together_to_their_nearest_other_values_but_never_to_no_stop_string() -> None:
+    tokens = Parameter("max_tokens", Choices((48, 16)))
+    assert joint(make_plan(TEMPERATURE, TOP_P, PENALTY, tokens, STOP, trials=BEYOND_ALL)) == [
+        {"temperature": 0.8, "repetition_penalty": 1.0},
+        {"temperature": 0.8, "max_tokens": 16},
+        {"repetition_penalty": 1.0, "max_tokens": 16},
+    ]
+    stop = Parameter("stop", Choices(("none", "headings", "fence")))
+    assert joint(make_plan(PENALTY, stop)) == [{"repetition_penalty": 1.0, "stop": "fence"}]
+
+
+def test_pairs_of_decoding_and_prompt_come_first_and_a_pair_that_switches_one_off_is_none() -> None:
+    shown = Parameter("shots", Choices((3, 0)))
+    baseline = GREEDY | {"shots": 3, "style": "warm", "system_prompt": "full"}
+    pairs = joint(make_plan(TEMPERATURE, PENALTY, RULES, shown, STYLE, baseline=baseline))
+    assert [set(pair) for pair in pairs] == [
+        {"temperature", "system_prompt"},
+        {"temperature", "shots"},
+        {"temperature", "style"},
+        {"repetition_penalty", "system_prompt"},
+        {"repetition_penalty", "shots"},
+        {"repetition_penalty", "style"},
+        {"temperature", "repetition_penalty"},
+        {"system_prompt", "shots"},
+        {"system_prompt", "style"},
+    ]
+
+
+def test_what_fills_the_space_comes_after_all_pairs() -> None:
+    roles = [point.role for point in make_design(make_plan())]
+    assert roles.index(Role.JOINT) > max(at for at, role in enumerate(roles) if role == Role.ONE_FACTOR)
+    assert roles.index(Role.FILL) > max(at for at, role in enumerate(roles) if role == Role.JOINT)
+    assert Role.JOINT not in {point.role for design in ("sampled", "factorial") for point in bare_design(design)}
 
 
 RULES = Parameter("system_prompt", Choices(("full", "short", "none")))
@@ -248,43 +308,47 @@ FULL: dict[str, Any] = {"system_prompt": "full", "shots": 3, "style": "warm", "s
 BARE: dict[str, Any] = {"system_prompt": "none", "shots": 0, "style": "plain", "stop": "none"}
 
 
+def bare_design(design: str) -> list[DesignPoint]:
+    return make_design(bare_plan(design))
+
+
 def bare_plan(design: str) -> DesignPlan:
     return make_plan(RULES, SHOWN, STYLE, STOP, baseline=FULL, design=design, bare=BARE)
 
 
 def test_leave_one_out_takes_each_component_from_the_full_prompt() -> None:
     points = make_design(bare_plan("leave-one-out"))
-    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE, Role.ANCHOR, *[Role.ONE_FACTOR] * 4]
-    assert points[2].values == {"system_prompt": "none", "shots": 0, "stop": "none"}
-    moved = {point.varied: point.values for point in points[3:]}
+    assert [point.role for point in points] == [Role.BASELINE, Role.ANCHOR, *[Role.ONE_FACTOR] * 4]
+    assert points[1].values == {"system_prompt": "none", "shots": 0, "stop": "none"}
+    moved = {point.varied: point.values for point in points[2:]}
     assert moved == {
         "system_prompt": FULL | {"system_prompt": "none"},
         "shots": {"system_prompt": "full", "shots": 0, "stop": "headings"},
         "style": FULL | {"style": "plain"},
         "stop": FULL | {"stop": "none"},
     }
-    assert all(point.reference == FULL for point in points[3:])
+    assert all(point.reference == FULL for point in points[2:])
 
 
 def test_add_one_in_adds_each_component_to_the_bare_prompt_where_it_has_an_effect() -> None:
     points = make_design(bare_plan("add-one-in"))
     bare = {"system_prompt": "none", "shots": 0, "stop": "none"}
-    moved = {point.varied: point.values for point in points[3:]}
+    moved = {point.varied: point.values for point in points[2:]}
     assert moved == {
         "system_prompt": bare | {"system_prompt": "full"},
         "shots": bare | {"shots": 3, "style": "warm"},  # with the style of the full prompt
         "stop": bare | {"stop": "headings"},
     }
-    assert all(point.reference == bare for point in points[3:])
+    assert all(point.reference == bare for point in points[2:])
 
 
 def test_a_factorial_design_has_every_combination_once() -> None:
     plan = bare_plan("factorial")
     points = make_design(plan)
-    assert len(points) == 1 + 3 * (1 + 4 * 2) * 2  # the replicate; without demonstrations there is no style
+    assert len(points) == 3 * (1 + 4 * 2) * 2  # without demonstrations there is no style
     assert len(set(keys(plan, points))) == len(points)
 
 
 def test_a_sampled_design_fills_the_space_behind_the_baseline() -> None:
     points = make_design(dataclasses.replace(bare_plan("sampled"), trials=12))
-    assert [point.role for point in points] == [Role.BASELINE, Role.REPLICATE, *[Role.FILL] * 10]
+    assert [point.role for point in points] == [Role.BASELINE, *[Role.FILL] * 11]

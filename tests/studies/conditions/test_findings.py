@@ -10,7 +10,7 @@ from ablations.studies.conditions.findings import ConditionFindings
 from analysis.figures import MOST_LISTED, Drawing, study_figures
 from analysis.outputs import text_table
 from analysis.report.page import About, Figures
-from tests.support.simulated import Floats, judge_scores, study
+from tests.support.simulated import SHARES, Floats, judge_scores, study
 
 pytestmark = pytest.mark.usefixtures("whole_findings")
 ALWAYS = {"categories", "length", "cost", "answers"}
@@ -31,18 +31,49 @@ def figures(found: ConditionFindings) -> Figures:
 
 def test_a_clear_lead_is_called_clear_with_its_corrected_interval() -> None:
     found = of(scores_of(4, 12, best=4), {"temperature": [0.0, 0.5, 0.7, 1.0]})
-    assert found.headline.startswith("The best of 3 conditions (temperature=1) scores +")
-    assert "paired over 12 queries (corrected for the choice: +" in found.headline
-    assert ": a clear difference by the fake judge." in found.headline
+    assert found.headline.startswith(
+        "By the fake judge 1 of 3 conditions differ from the baseline (better: temperature=1 +"
+    )
+    assert "The highest condition (temperature=1) scores +" in found.headline
+    assert "paired over 12 queries: a clear lead. Chosen as the highest of many" in found.headline
 
 
 def test_a_lead_that_chance_explains_is_not_called_clear() -> None:
-    assert ": no clear difference by the fake judge." in of(scores_of(9)).headline
+    headline = of(scores_of(9)).headline
+    assert headline.startswith("By the fake judge 0 of 8 conditions differ from the baseline.")
+    assert headline.endswith("paired over 6 queries: no clear lead.")
+
+
+def test_single_changes_and_pairs_are_counted_and_named() -> None:
+    settings = {"temperature": [0.0, 1.0, 0.0, 1.0], "stop": ["headings", "headings", "fence", "fence"]}
+    means = np.array([5.0, 3.0, 5.0, 6.0])
+    scores = np.random.default_rng(0).normal(0, 0.5, (24, 4)) + means
+    found = of(
+        scores,
+        settings,
+        roles=["baseline", "one-factor", "one-factor", "joint"],
+        varied=[None, "temperature", "stop", None],
+        references=[None, "c0", "c0", None],
+    )
+    assert found.headline.startswith("By the fake judge 1 of 2 single changes are decided (worse: temperature 0 → 1 -")
+    assert "1 of 1 pairs do not add up (more together: temperature 0 → 1 with stop headings → fence " in found.headline
+    (pair,) = found.frames["joint"].to_dicts()
+    assert f"{pair['together']:.2f}, not {pair['expected']:.2f} ({pair['difference']:+.2f} [" in found.headline
+    assert {"changes"} <= set(figures(found))
+    assert found.metrics()["moves_at_least/temperature"] == pytest.approx(-found.frames["largest"]["high"][0])
+
+
+def test_scores_that_choose_nothing_name_no_highest_condition() -> None:
+    found = of(scores_of(3, 12, best=4), scale=SHARES | {"scale_high": 10.0, "chooses": False})
+    assert "Scores by the fake judge choose no best condition here." in found.headline
 
 
 def test_where_nothing_is_better_the_headline_says_so() -> None:
     found = of(np.full((4, 3), 5.0), label=["as shipped", "b", "c"])
-    assert found.headline == "None of 2 other conditions scored above the baseline (as shipped), by the fake judge."
+    assert found.headline == (
+        "By the fake judge 0 of 2 conditions differ from the baseline. No condition scores above the baseline "
+        "(as shipped)."
+    )
     assert (found.best, found.baseline) == (0, 0)
 
 
@@ -51,7 +82,7 @@ def test_without_a_baseline_or_without_a_shared_query_there_is_no_headline() -> 
     assert failed.headline.startswith("No headline: the baseline or every other condition lacks enough scores.")
     assert failed.best_against_baseline is None
     apart = of([[1.0, np.nan], [np.nan, 5.0]])
-    assert apart.headline == "No headline: no query was scored under both the best condition and the baseline."
+    assert apart.headline == "No headline: no query was scored under both the baseline and another condition."
     assert apart.metrics() == {}
 
 
@@ -91,7 +122,7 @@ def test_only_what_the_tables_allow_is_drawn() -> None:
 def test_an_optimisers_study_has_no_figure_of_its_parameters_as_a_whole() -> None:
     found = of(scores_of(3), {"temperature": [0.0, 0.5, 1.0]}, roles=["baseline", "sampled", "sampled"])
     assert set(figures(found)) == ALWAYS | {"parameter_temperature"}
-    assert "optimiser" in found.importances.withheld["fanova"]
+    assert "optimiser" in found.importances.withheld
 
 
 def test_figures_name_the_best_condition_and_how_many_of_many_they_list() -> None:

@@ -129,7 +129,7 @@ def test_completions_are_fresh_on_the_same_queries(done: tuple[Confirmed, str, F
 def test_greedy_answers_to_the_same_queries_are_looked_up_and_that_is_said(world: Confirmed, tmp_path: Path) -> None:
     spec = changed(make_spec(tmp_path, GREEDY), queries=SEEN, trials=4)
     text, backend = world.confirm(spec)
-    assert len(backend.requests) == (4 * 4 + 3 * 3) * 2
+    assert len(backend.requests) == (3 * 4 + 3 * 3) * 2
     assert "2 of 2 conditions, like the baseline, give the same answers whatever the seed" in " ".join(text.split())
     found = world.frame("s.confirmation")
     assert set(found["query_id"]) == {f"q{number}" for number in range(7)}
@@ -215,9 +215,9 @@ class Hot(FakeJudge):
 def test_a_study_that_was_extended_is_confirmed_with_its_new_best(world: Confirmed, tmp_path: Path) -> None:
     space = "[parameters.max_tokens]\nchoices = [4, 5, 6, 9]\n[study.baseline]\ntemperature = 0.0\nmax_tokens = 4\n"
     spec = replace(make_spec(tmp_path, '[study]\ndesign = "factorial"\n' + space), queries=SEEN)
-    world.confirm(changed(spec, trials=4), best=1, judge=Hot())
+    world.confirm(changed(spec, trials=3), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 6}
-    text, _ = world.confirm(changed(spec, trials=5), best=1, judge=Hot())
+    text, _ = world.confirm(changed(spec, trials=4), best=1, judge=Hot())
     assert set(world.frame("s.confirmation")["param.max_tokens"]) == {4, 9}
     assert "run again, because" in text
 

@@ -15,10 +15,10 @@ from ablations.studies.conditions.kind import LEVEL, query_blocks, stop
 from ablations.studies.conditions.spec import ConditionsSpec
 from ablations.studies.engine.results import judged_turns
 from ablations.tracking.metrics import trial_metrics
-from analysis.effects.designs import read_design
 from analysis.effects.paired import lead_of_best, rivals
 from analysis.figures import race_figures
 from analysis.frames import trial_table
+from analysis.parameters.designs import read_design
 from tests.support.fakes import ColdJudge, TelltaleBackend, make_queries
 from tests.support.specs import SPACE, changed, make_spec
 from tests.support.world import World
@@ -141,11 +141,12 @@ def test_a_stopped_trial_counts_as_a_rival_and_never_as_a_score(searched: Search
     assert rivals(frame) == conditions - 1
     found = ConditionFindings.of(frame)
     assert isinstance(read_design(frame), str), "nothing is said of parameters"
-    assert f" {conditions - 1} " in found.headline.partition("conditions")[0] + " "
+    assert f" of {conditions - 1} conditions differ from the baseline" in found.headline
+    assert f"({len(stopped)} were stopped early)" in found.headline
     assert {"stopped", "best"} <= set(found.frames["races"].get_column("outcome")) <= {"stopped", "finished", "best"}
     assert list(race_figures(found.frames["races"])) == ["race_1"]
     lead = lead_of_best(frame)
-    assert lead is None or lead[0].n == 20
+    assert lead is None or lead.n == 20
 
 
 def test_without_racing_and_in_an_ablation_every_trial_sees_every_query(world: World, tmp_path: Path) -> None:

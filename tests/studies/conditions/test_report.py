@@ -33,17 +33,19 @@ def page(results: pl.DataFrame, confirmed: pl.DataFrame | None = None) -> Report
 
 
 def test_a_figure_of_the_tables_is_that_of_the_findings() -> None:
-    shapley = components()["Components"].tables[0]
-    assert shapley.columns[:4] == ("component", "on", "off", "contribution")
-    contributions = [float(row[3]) for row in shapley.rows]
-    effects = components()["Effects"].tables[1]
-    bare = next(row for row in effects.rows if "shots=0" in row[0] and "system_prompt=none" in row[0])
-    assert sum(contributions) == pytest.approx(-float(bare[3]), abs=0.04)
+    single, every = components()["Effects"].tables[:2]
+    assert single.columns[4] == every.columns[3] == "difference"
+    alone = {f"{row[0]}={row[2]}": row[4:6] for row in single.rows}
+    assert {row[0]: row[3:5] for row in every.rows if row[0] in alone} == alone
+    assert len(alone) > 3
+    assert components()["Components"].tables == ()  # components taken away one at a time have no Shapley values
 
 
 def test_too_few_conditions_say_why_there_is_no_importance() -> None:
     importance = components()["Importance"]
-    assert "No importance by fanova: 8 conditions are too few; fanova needs 10." in importance.statements
+    (said,) = importance.statements
+    assert said.startswith("No fANOVA or permutation importance: single changes around a baseline measure the design")
+    assert importance.tables[0].columns[4] == "moves at least"
     assert "importance" not in importance.figures
 
 
@@ -80,7 +82,7 @@ def test_a_confirmed_study_has_the_confirmations_headline() -> None:
     results = some_trials()
     report = page(results, recorded("decoding.confirmation"))
     assert "on 8 held-back queries" in report.headline
-    assert "best of" in page(results).headline
+    assert "of 4 single changes are decided" in page(results).headline
 
 
 def test_one_number_of_a_condition_stands_on_the_whole_page() -> None:
@@ -101,7 +103,7 @@ def test_a_terminal_is_shown_effects_scores_coverage_and_what_is_needed() -> Non
     assert not brief & {"Scores by category", "Answers side by side", "Method and limits"}
     assert report["Effects"].statements[0].startswith("Baseline (temperature=0): mean score ")
     one, every, again = (table.brief() for table in report["Effects"].tables)
-    assert {"parameter", "from", "to", "around", "change", "95 % interval"} <= set(one.columns)
+    assert {"parameter", "from", "to", "around", "difference", "95 % interval", "verdict"} <= set(one.columns)
     assert every.rows == ()
     assert again.rows
     (by_turn,) = report["Scores"].tables

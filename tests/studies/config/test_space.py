@@ -40,6 +40,25 @@ def test_an_impossible_range_is_refused_with_its_numbers(arguments: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "step", "values"),
+    [
+        (0.8, 1.0, 0.2, (0.8, 1.0)),  # floating point makes the difference a little less than the step
+        (0.7, 1.0, 0.3, (0.7, 1.0)),
+        (0.1, 0.7, 0.2, (0.1, 0.3, 0.5, 0.7)),
+        (0.0, 0.9, 0.3, (0.0, 0.3, 0.6, 0.9)),
+        (-0.3, 0.0, 0.1, (-0.3, -0.2, -0.1, 0.0)),
+    ],
+)
+def test_steps_that_floating_point_spoils_are_taken(
+    low: float, high: float, step: float, values: tuple[float, ...]
+) -> None:
+    domain = Range(low, high, step)
+    assert domain.values() == values
+    assert all(domain.contains(value) for value in values)
+    assert FloatDistribution(low, high, step=step).high == high
+
+
+@pytest.mark.parametrize(
     ("domain", "inside", "outside"),
     [
         (Range(0.0, 1.2, 0.1), [0.0, 0.3, 0.1 + 0.2, 1.2], [-0.1, 0.25, 1.3, True, "0.3"]),

@@ -15,6 +15,8 @@ from tests.support.recorded import recorded
 
 ABOUT = About("a search")
 WINNERS = ("example-57-ashoka-inscriptions", "example-29-parcel-order")
+SCORES: dict[int, dict[int, float | None]] = {0: {1: 5.0, 0: 4.0}, 1: {0: 3.0, 1: 3.0}, 2: {0: 1.0}}
+"""Of a winner, the runner-up, and one that was stopped."""
 
 
 def page(results: pl.DataFrame) -> Report:
@@ -24,7 +26,7 @@ def page(results: pl.DataFrame) -> Report:
 def test_a_greedy_search_reports_its_races_and_the_held_back_queries() -> None:
     report = page(recorded("greedy-search"))
     assert report.headline.startswith("Added example-57-ashoka-inscriptions, example-29-parcel-order: -0.20 ")
-    assert "[-0.86, +0.46] points over the start prompt on 8 held-back queries" in report.headline
+    assert "[-1.10, +0.71] points over the start prompt on 8 held-back queries" in report.headline
     assert set(report["Races"].figures) == {"race_1", "race_2"}
     assert len(report["Races"].tables[0].rows) == 23
     assert report["Answers side by side"].examples
@@ -47,9 +49,9 @@ def noted() -> Found:
     start = PromptParts(system_prompt="", template=next(iter(TEMPLATES.values())), shots=())
     rounds = []
     for number, winner in enumerate(WINNERS, start=1):
-        race = RaceResult(0, 8, {0: {0: 4.0}, 1: {0: 1.0}}, (Stopped(1, 1, "behind the leader"),))
+        race = RaceResult(0, 2, SCORES, (Stopped(2, 1, "behind the leader"),))
         shown = Demonstration(winner, "a query", "an answer")
-        rounds.append(Round(number, (winner, "another"), shown, Gain(0.5, 0.1, 0.9, 8), True, race))
+        rounds.append(Round(number, (winner, "another", "a third"), shown, Gain(0.5, 0.1, 0.9, 8), True, race))
     return Found(tuple(rounds), "all rounds were run", start, start, (3.3, 3.2), (3.9, 3.7))
 
 
@@ -66,6 +68,8 @@ def test_with_its_note_a_search_says_what_each_round_gained_and_the_same_headlin
     assert {"rounds", "race_1", "race_2"} == set(report.figures)
     assert "The search ended because all rounds were run." in report["Rounds"].statements
     assert [row[-1] for row in report["Rounds"].tables[0].rows] == ["added", "added"]
+    lead = report["Rounds"].tables[0].rows[0][5]  # of differences 1 and 2: mean 1.5, t of one degree 12.7062, error 0.5
+    assert lead == "+1.50 [-4.85, +7.85]"
     assert "no-gain" in report["The chosen prompt"].statements[0]  # 3.2 is below 3.3
 
 

@@ -38,7 +38,7 @@ def test_the_best_demonstrations_are_put_in_front_one_by_one(world: World, tmp_p
     start = built_in_demonstrations()[0].query
     queries = [one.query for one in done.prompt.demonstrations]
     assert queries == ["Ask for a good example?", "Ask for a better example?", start]
-    assert "Added better, good: +3.00 [+3.00, +3.00] points" in done.text
+    assert "Added better, good: +3.00 [+1.99, +3.96] points" in done.text
     assert "a clear gain" in done.text
     assert ALL_ROUNDS in done.text
 

@@ -67,7 +67,7 @@ def test_the_description_begins_with_the_headline_and_says_what_was_studied(fini
     parent = parent_of(finished)
     note = parent["tags"]["mlflow.note.content"]
     assert note.splitlines()[0] == parent["tags"]["ablations.headline"]
-    assert re.match(r"(The best of|None of) \d+ ", note)
+    assert re.match(r"By the fake judge \d+ of \d+ single changes are decided", note)
     for part in (
         "fake-model",
         "**Judge**: fake",
@@ -300,5 +300,5 @@ def test_every_metric_of_a_study_is_in_the_readme(tmp_path: Path, empty_tracking
     spec = changed(spec_of(tmp_path), trials=12, min_coverage=0.5)
     run(spec, folder, FakeBackend(), DetailedJudge(unscored=["q3"]))
     logged = {name for page in pages(folder) for name in page["metrics"]}
-    assert {"score", "judge/win", "unscored/no rating", "importance/temperature"} <= logged
+    assert {"score", "judge/win", "unscored/no rating", "largest_effect/temperature"} <= logged
     assert [name for name in sorted(logged) if not documented(name)] == []

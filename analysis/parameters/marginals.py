@@ -1,6 +1,6 @@
 """Marginals: the score along one parameter, averaged over whatever the others do.
 
-Knows designs (`analysis.effects.designs`); draws nothing.
+Knows designs (`analysis.parameters.designs`); draws nothing.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import polars as pl
 from ablations.core.condition import format_value
 from ablations.core.schema import Schema
 from ablations.core.statistics import Ends
-from analysis.effects.designs import read_design
 from analysis.effects.intervals import DRAWS, Floats, resampled_counts
+from analysis.parameters.designs import read_design
 
 MOST_LEVELS = 8
 PAIR_SCHEMA: Schema = {

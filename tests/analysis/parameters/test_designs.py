@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.effects.designs import DESIGNED, Design, read_design
+from analysis.parameters.designs import Design, read_design
 from tests.support.simulated import study
 
 
@@ -26,9 +26,11 @@ def test_a_parameter_that_acts_with_a_single_value_is_no_setting() -> None:
     }
 
 
-def test_trials_of_an_optimiser_and_studies_without_a_complete_trial_are_refused() -> None:
-    for role in DESIGNED:
-        design_of(np.ones((2, 2)), roles=["baseline", role])
+def test_trials_of_an_optimiser_single_changes_and_studies_without_a_complete_trial_are_refused() -> None:
+    for role in ("anchor", "one-factor", "joint", "listed"):
+        assert "measure the design" in str(read_design(study(np.ones((2, 2)), roles=["baseline", role])))
+    mixed = design_of(np.ones((2, 3)), roles=["baseline", "one-factor", "fill"])
+    assert list(mixed.scores.trials) == [0, 2]
     assert "optimiser" in str(read_design(study(np.ones((2, 2)), roles=["baseline", "sampled"])))
     assert read_design(study(np.ones((2, 2)), states=["failed"] * 2)) == "no trial is complete"
 

@@ -1,4 +1,4 @@
-"""Designs: what the trials of a study have to say about its parameters, as arrays.
+"""Designs: what the trials of a study have to say about its parameters all at once, as arrays.
 
 Knows result frames; estimates nothing. Which trials may be used for an estimate about parameters is decided here.
 """
@@ -15,9 +15,12 @@ from analysis.effects.intervals import Floats
 from analysis.effects.paired import baseline_trial
 from analysis.frames import Scores, condition_scores, trial_table, varied_parameters
 
-DESIGNED = ("baseline", "anchor", "one-factor", "fill", "listed")
-"""Roles of trials that were planned before anything ran. An optimiser samples what it likes, which biases every
-estimate about parameters: tests/analysis/effects/test_importance.py has a case with the reverse of the truth."""
+CROSSED = ("baseline", "fill")
+"""Roles of trials that move all parameters at once: combinations, or points that fill the space. An optimiser samples
+what it likes, which biases every estimate about parameters: tests/analysis/parameters/test_importance.py has a case
+with the reverse of the truth. Single changes around a baseline measure the design: of five parameters with equal
+effects one with three levels has more of the variance than one with two."""
+
 
 NUISANCES = ("draw",)
 """Varied without being a choice: which of several random draws of demonstrations it was. Its noise stays in the
@@ -26,7 +29,7 @@ conditions."""
 
 @dataclass(frozen=True)
 class Design:
-    """The designed conditions of a study.
+    """The conditions of a study that move all parameters at once.
 
     Attributes:
         scores: of the conditions, replicates averaged.
@@ -56,10 +59,13 @@ def read_design(results: pl.DataFrame) -> Design | str:
     table = table.unique("condition_id", keep="first", maintain_order=True)
     if table.is_empty():
         return "no trial is complete"
-    if not set(table.get_column("role")) <= set(DESIGNED):
+    if {"sampled", "candidate"} & set(table.get_column("role")):
         return "the trials were chosen by an optimiser, which biases what they say about parameters"
     if "stopped" in results.get_column("state"):
         return "hopeless trials were stopped early, so that what is left says too little of bad values"
+    if "fill" not in table.get_column("role"):
+        return "single changes around a baseline measure the design; see the largest effect of each parameter"
+    table = table.filter(pl.col("role").is_in(CROSSED))
     scores, trials = condition_scores(results), table.get_column("trial").to_list()
     settings = {
         name: [
@@ -71,7 +77,7 @@ def read_design(results: pl.DataFrame) -> Design | str:
     settings = {name: own for name, own in settings.items() if name not in NUISANCES and len(set(own) - {None}) > 1}
     baseline = baseline_trial(results)
     return Design(
-        scores=Scores(scores.queries, trials, scores.of(trials), scores.ends),
+        scores=Scores(scores.queries, trials, scores.of(trials), scores.ends, scores.margin),
         labels=table.get_column("label").to_list(),
         settings=settings,
         baseline=trials.index(baseline) if baseline in trials else None,

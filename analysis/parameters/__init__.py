@@ -1,0 +1,1 @@
+"""Estimates about parameters and components from designs that move all of them."""
