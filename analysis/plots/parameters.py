@@ -39,10 +39,11 @@ def draw_changes(effects: pl.DataFrame, joint: pl.DataFrame, axes: Axes, judge: 
     axes.axvline(0, color="black", linewidth=0.8)
     if len(joint):
         axes.axhline(len(effects) - 0.5, color="black", linewidth=0.5, linestyle=":")
+        axes.plot([], [], " ", label="×: beyond the sum of both parts")
     axes.set_yticks(range(len(rows)), [short(name, 56) for name in names])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("difference in points" + ("; of a pair (×): beyond the sum of its parts" if len(joint) else ""))
-    axes.set_title(f"Changes by the {judge} judge (n = {max(effects.get_column('n'))}, 95 % simultaneous)")
+    axes.set_xlabel("difference in points, 95 % simultaneous")
+    axes.set_title(f"Changes by the {judge} judge (n = {max(effects.get_column('n'))} queries)")
     legend_below(axes)
     return axes
 

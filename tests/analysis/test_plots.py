@@ -16,6 +16,7 @@ from analysis.plots import (
     draw_alignment,
     draw_audit,
     draw_categories,
+    draw_changes,
     draw_cost,
     draw_heat_map,
     draw_importances,
@@ -112,6 +113,30 @@ TRIALS = pl.DataFrame(
 def effect(parameter: str, value: str, against: str, **more: Any) -> Row:
     numbers = {"trial": 1, "reference_trial": 0, "difference": 1.0, "low": 0.5, "high": 1.5, "n": 12}
     return {"parameter": parameter, "value": value, "against": against, **numbers, **more}
+
+
+def test_changes_and_pairs_share_an_axis_with_the_margin_and_what_is_decided_in_colour(axes: Axes) -> None:
+    names_of = {"parameter": "stop", "against": "headings", "around": ""}
+    numbers = {"difference": -0.3, "low": -0.4, "high": -0.2, "n": 72, "verdict": "worse"}
+    small = {"difference": 0.01, "low": -0.04, "high": 0.06, "n": 72, "verdict": "within 0.1"}
+    effects = pl.DataFrame([{**names_of, "value": "none", **numbers}, {**names_of, "value": "fence", **small}])
+    pair = {
+        "first": "stop headings → fence",
+        "second": "temperature 0 → 0.4",
+        **small,
+        "verdict": "additive within 0.1",
+    }
+    draw_changes(effects, pl.DataFrame([pair]), axes, "checks")
+    assert names(axes) == [
+        "stop headings → none",
+        "stop headings → fence",
+        "stop headings → fence × temperature 0 → 0.4",
+    ]
+    assert bars(axes) == [(-0.4, -0.2), (-0.04, 0.06), (-0.04, 0.06)]
+    assert {"decided", "within the margin, or open", "within 0.1", "×: beyond the sum of both parts"} == set(
+        legend(axes)
+    )
+    assert title(axes) == "Changes by the checks judge (n = 72 queries)"
 
 
 @pytest.mark.parametrize(
