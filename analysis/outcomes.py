@@ -13,8 +13,8 @@ from ablations.core.schema import Schema
 from ablations.core.statistics import filled
 from analysis.effects.intervals import Floats, Interval, expanded_tail, resampled_counts
 from analysis.effects.joint import joint_effects
-from analysis.effects.paired import EFFECT_SCHEMA, baseline_trial, condition_effects, one_factor_effects, verdict
-from analysis.frames import Scores, scale_of, trial_scores, trial_table
+from analysis.effects.paired import EFFECT_SCHEMA, baseline_trial, condition_effects, one_factor_effects
+from analysis.frames import Scores, trial_scores, trial_table
 from analysis.scores import mean_score
 
 DRAWS = 500
@@ -63,25 +63,15 @@ def outcome_contrasts(
     """Return a study's contrasts by each outcome: outcome, change, then numbers as `paired.EFFECT_SCHEMA` has them.
 
     Intervals and `p_family` are corrected within an outcome, where the kind of study does; what it does not compute is
-    null, but for the verdict, which its interval says.
+    null, the verdict too.
 
     Args:
         frames: results by outcome, each with it as its score.
         contrast: what gives the contrasts of one frame.
     """
     found = [pl.DataFrame(schema=CONTRAST_SCHEMA)]
-    for name, frame in frames.items():
-        found.append(_with_verdicts(contrast(frame), frame).with_columns(outcome=pl.lit(name)))
+    found += [contrast(frame).with_columns(outcome=pl.lit(name)) for name, frame in frames.items()]
     return pl.concat(found, how="diagonal_relaxed").select(*CONTRAST_SCHEMA)
-
-
-def _with_verdicts(contrasts: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    if contrasts.is_empty() or "verdict" in contrasts.columns:
-        return contrasts
-    scale = scale_of(frame)
-    margin = None if scale is None else scale.margin
-    said = [verdict(low, high, margin) for low, high in contrasts.select("low", "high").iter_rows()]
-    return contrasts.with_columns(verdict=pl.Series(said, dtype=pl.String))
 
 
 def outcome_means(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -105,8 +105,10 @@ def outcomes_sentence(contrasts: pl.DataFrame) -> str:
     low, high = pl.col("low"), pl.col("high")
     by_outcome = contrasts.group_by("outcome", maintain_order=True)
     counts = by_outcome.agg(decided=((low > 0) | (high < 0)).sum(), n=pl.len())
-    said = [f"{name} {decided} of {n}" for name, decided, n in counts.iter_rows()]
-    return f"Comparisons decided by each outcome: {', '.join(said)}." if said else ""
+    said = ", ".join(f"{name} {decided} of {n}" for name, decided, n in counts.iter_rows())
+    corrected = contrasts.get_column("verdict").is_not_null().any()
+    how = "decided" if corrected else "whose own interval excludes 0, not corrected for their number,"
+    return f"Comparisons {how} by each outcome: {said}." if said else ""
 
 
 def missing_sentence(sensitivity: pl.DataFrame, share: float) -> str:
