@@ -66,7 +66,8 @@ def test_aspects_follow_a_json_schema(server: str) -> None:
 
 def test_a_poor_judge_takes_a_study_to_its_end_and_nothing_is_made_up(server: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "ablations" / "run.py"), "--study", "decoding", "--base-url", server]
-    command += ["--trials", "2", "--limit", "2", "--mlruns", "results", "--judge", "rubric"]
+    command += ["--trials", "2", "--limit", "2", "--mlruns", "results", "--judge", "rubric", "--confirm", "0"]
+    command += ["--queries", "instructions"]
     command += ["--judge-model", SERVED, "--judge-base-url", server, "--judge-max-tokens", "24"]
     command += ["--judge-prompts", str(short_prompts(tmp_path))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)

@@ -23,17 +23,18 @@ from tests.support.servers import MODEL, free_port
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TRIALS, QUERIES = 6, 2
-SHORTER, SPACE = "low = 4\nhigh = 12\nstep = 4", Path(tempfile.mkdtemp()) / "decoding.toml"
+SHORTER, SPACE = "low = 4\nhigh = 8\nstep = 4", Path(tempfile.mkdtemp()) / "decoding.toml"
 
 
 def study_command(*more: str) -> list[str]:
-    """Return the command of the default study, with answers of a quarter of its length: they take the time here."""
+    """Return the command of the default study on two-turn queries, with answers of a quarter of its length."""
     own = (ROOT / "search_spaces" / "decoding.toml").read_text(encoding="utf-8")
-    shorter = own.replace("max_tokens = 32", "max_tokens = 8").replace("low = 16\nhigh = 48\nstep = 8", SHORTER)
+    shorter = own.replace("max_tokens = 32", "max_tokens = 8").replace("low = 16\nhigh = 32\nstep = 16", SHORTER)
     assert shorter.count(SHORTER) == 1
     SPACE.write_text(shorter, encoding="utf-8")
     base = [sys.executable, str(ROOT / "ablations" / "run.py"), "--search-space", str(SPACE)]
-    return [*base, "--trials", str(TRIALS), "--limit", str(QUERIES), "--mlruns", "results", *more]
+    asked = ["--queries", "instructions", "--judge", "reference", "--confirm", "0"]
+    return [*base, *asked, "--trials", str(TRIALS), "--limit", str(QUERIES), "--mlruns", "results", *more]
 
 
 def command(server: str, *more: str) -> list[str]:
@@ -121,7 +122,7 @@ def test_the_report_at_the_terminal_shows_intervals_coverage_and_the_noise_floor
         "95 % interval",
         "The same condition twice, with other seeds (A/A)",
         "Coverage",
-        f"paired over {QUERIES} queries",
+        "single changes are decided",
         "results.parquet",
         "make ui",
     ):
