@@ -204,13 +204,14 @@ def test_ui_serves_the_right_store_on_loopback(killed: tuple[Path, int, str]) ->
 def test_a_study_is_confirmed_later_killed_meanwhile_and_goes_on(killed: tuple[Path, int, str], server: str) -> None:
     folder = killed[0]
     before = count(folder, "completions")
-    confirming = command(server, "--confirm", "2")
-    process = subprocess.Popen(confirming, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    confirm = ("--confirm", "2", "--held-back", str(QUERIES))
+    silent: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command(server, *confirm), cwd=folder, **silent)
     wait_for_completions(process, folder, before + 4)
     process.send_signal(signal.SIGKILL)
     process.wait()
     stored = count(folder, "completions")
-    done = run(server, folder, "--confirm", "2")
+    done = run(server, folder, *confirm)
     assert done.returncode == 0, done.stderr
     assert "onfirmed: " in done.stdout
     assert figure(r"(\d+) completions generated", done.stdout) == count(folder, "completions") - stored > 0
