@@ -85,11 +85,6 @@ def verdict(
     return f"{within} {margin:g}" if margin is not None and -margin <= low and high <= margin else OPEN
 
 
-def decided(column: str = "verdict") -> pl.Expr:
-    """Return whether a row's verdict is that there is an effect."""
-    return pl.col(column).is_in([BETTER, WORSE])
-
-
 def mcnemar(wins: int, losses: int) -> float:
     """Return the p-value of so many wins and losses being as likely as each other, by the exact two-sided test.
 

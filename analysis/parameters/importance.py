@@ -138,16 +138,13 @@ def _fit(design: Design, means: Floats, generator: np.random.Generator) -> _Fit:
     left_out = np.setdiff1d(np.arange(len(means)), drawn)
     permuted, explained = _permutation(acting, settings, means, drawn, left_out, generator)
     both = {FANOVA: _fanova(settings, means, generator), PERMUTATION: permuted}
-    own, shadows = ({method: one[half] for method, one in both.items()} for half in _halves(len(names)))
+    halves = (slice(len(names)), slice(len(names), None))
+    own, shadows = ({method: one[half] for method, one in both.items()} for half in halves)
     return _Fit(own, shadows, explained)
 
 
 def _shadow(name: str) -> str:
     return f"{name} (shadow)"
-
-
-def _halves(n: int) -> tuple[slice, slice]:
-    return slice(n), slice(n, None)
 
 
 def _mark(explained: float) -> str | None:

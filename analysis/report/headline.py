@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from ablations.core.errors import listed
 from analysis.effects.joint import LESS, MORE
 from analysis.effects.paired import BETTER, WORSE, baseline_trial, best_trial, lead_of_best, rivals, shares_queries
 from analysis.frames import Row, scale_of
@@ -100,7 +101,5 @@ def _named(frame: pl.DataFrame, verdicts: Sequence[str], words: Callable[[Row], 
     for verdict in verdicts:
         rows = frame.filter(pl.col("verdict") == verdict).sort(order, descending=True)
         if len(rows):
-            some = ", ".join(map(words, rows.head(MOST_NAMED).iter_rows(named=True)))
-            more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
-            parts.append(f"{verdict}: {some}{more}")
+            parts.append(f"{verdict}: {listed(list(map(words, rows.iter_rows(named=True))), MOST_NAMED)}")
     return f" ({'; '.join(parts)})" if parts else ""

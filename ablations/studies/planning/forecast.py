@@ -4,6 +4,7 @@ Knows the results of a finished study, from which spread, speed and cost come; r
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import polars as pl
 
@@ -53,7 +54,7 @@ def forecast(results: Results, record: pl.DataFrame, effect: float, power: float
     title = f"Queries for {points:g} points by the {judge_name(frame)} judge, seen in {power:.0%} of studies"
     costs = _costs(results, needed, price, _usage(record))
     said = (f"{len(contrasts)} comparisons share the level 0.05.", NOT_COVERED)
-    tables = tuple(Table(one.caption, one.columns, one.rows, one.numeric, one.note) for one in section.tables)
+    tables = tuple(replace(one, short=None) for one in section.tables)
     return Report(About(results.name), "", (Section(title, (), said, tables=(costs, *tables), brief=True),))
 
 
